@@ -1,0 +1,2 @@
+//! Temper.
+fn main() {}
