@@ -1,0 +1,116 @@
+// The C side of `native`: an autograd node that calls back into Rust, and a parallel loop on libtorch's own threads.
+//
+// No exception leaves this file (INV-10): every entry catches, and an exception raised inside the autograd engine is caught by the
+// engine's own C wrapper in torch-sys.
+
+#include <ATen/Parallel.h>
+#include <omp.h>
+#include <torch/csrc/autograd/function.h>
+#include <torch/csrc/autograd/functions/utils.h>
+
+#include <cstring>
+#include <string>
+
+using torch::autograd::Node;
+using torch::autograd::variable_list;
+
+namespace {
+
+// Returns 0, or 1 after a failure whose text it leaves with `temper_set_error`. A gradient that does not exist is a null pointer.
+using Backward = int (*)(void* closure, at::Tensor** grads, int n_grads, at::Tensor** out, int n_out);
+using Drop = void (*)(void* closure);
+using Task = void (*)(void* closure, int64_t task);
+
+thread_local std::string last_error;
+
+struct RustNode final : Node {
+  RustNode(void* closure, Backward backward, Drop drop, int n_inputs)
+      : closure(closure), backward(backward), drop(drop), n_inputs(n_inputs) {}
+  ~RustNode() override { release(); }
+
+  variable_list apply(variable_list&& grads) override {
+    TORCH_CHECK(closure != nullptr, "this node's backward ran already");
+    std::vector<at::Tensor*> in;
+    for (auto& grad : grads) in.push_back(grad.defined() ? &grad : nullptr);
+    std::vector<at::Tensor*> out(n_inputs, nullptr);
+    void* taken = closure;
+    closure = nullptr;  // the Rust side consumes it, also when it fails
+    int failed = backward(taken, in.data(), static_cast<int>(in.size()), out.data(), n_inputs);
+    variable_list result;
+    for (at::Tensor* grad : out) {
+      result.push_back(grad ? std::move(*grad) : at::Tensor());
+      delete grad;
+    }
+    TORCH_CHECK(!failed, last_error);
+    return result;
+  }
+
+  void release_variables() override { release(); }
+
+  void release() {
+    if (closure) drop(closure);
+    closure = nullptr;
+  }
+
+  void* closure;
+  Backward backward;
+  Drop drop;
+  int n_inputs;
+};
+
+template <class F>
+int guarded(F body) {
+  try {
+    body();
+    return 0;
+  } catch (const std::exception& error) {
+    last_error = error.what();
+  } catch (...) {
+    last_error = "an unknown C++ exception";
+  }
+  return 1;
+}
+
+}  // namespace
+
+extern "C" {
+
+const char* temper_last_error() { return last_error.c_str(); }
+void temper_set_error(const char* text, size_t length) { last_error.assign(text, length); }
+
+// True when a node over these inputs would ever be asked for a gradient.
+int temper_wants_grad(at::Tensor** inputs, int n_inputs) {
+  if (!at::GradMode::is_enabled()) return 0;
+  for (int i = 0; i < n_inputs; i++)
+    if (inputs[i]->requires_grad()) return 1;
+  return 0;
+}
+
+// Gives `outputs` a history: a node over `inputs` whose backward is the Rust closure. Takes the closure in every case.
+int temper_attach(at::Tensor** inputs, int n_inputs, at::Tensor** outputs, int n_outputs, void* closure, Backward backward,
+                  Drop drop, at::Tensor** attached) {
+  return guarded([&] {
+    auto node = std::shared_ptr<RustNode>(new RustNode(closure, backward, drop, n_inputs), torch::autograd::deleteNode);
+    variable_list sources;
+    for (int i = 0; i < n_inputs; i++) sources.push_back(*inputs[i]);
+    node->set_next_edges(torch::autograd::collect_next_edges(sources));
+    for (int i = 0; i < n_outputs; i++) {
+      // An alias without history: the closure may hold the plain output, and a cycle through the node would never be freed.
+      at::Tensor alias = outputs[i]->variable_data();
+      torch::autograd::set_history(alias, node);
+      attached[i] = new at::Tensor(std::move(alias));
+    }
+  });
+}
+
+void temper_parallel_for(int64_t n_tasks, void* closure, Task task) {
+  int threads = static_cast<int>(std::min<int64_t>(at::get_num_threads(), n_tasks));
+  if (threads <= 1 || omp_in_parallel()) {
+    for (int64_t i = 0; i < n_tasks; i++) task(closure, i);
+    return;
+  }
+#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
+  for (int64_t i = 0; i < n_tasks; i++) task(closure, i);
+}
+
+}  // extern "C"

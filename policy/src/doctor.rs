@@ -1,0 +1,58 @@
+//! How many rows a product needs before a row's bits stop depending on how many there are (INV-2).
+//!
+//! A BLAS picks its kernel by shape, and below some number of rows it may pick one that adds in another order. Nobody promises where
+//! that ends, so it is measured on the machine at hand, for the shapes of the model at hand: the smallest power of two from which
+//! every larger number of rows tried, at every offset tried, gives the bits of the largest.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use tch::{Device, Kind, Tensor};
+
+/// Numbers of rows that are compared with the largest; odd ones and ones just off a block are where kernels change.
+const ROWS: [i64; 22] =
+    [1, 2, 3, 4, 5, 8, 12, 16, 17, 24, 31, 33, 48, 64, 100, 129, 256, 500, 777, 1024, 2000, 3001];
+const LARGEST: i64 = 4096;
+/// Padding beyond this would cost more than an own kernel.
+const MOST_PADDING: i64 = 2048;
+
+/// One product of the model: `[rows, k] × [k, n]`, over `batch` heads at once where `batch > 1`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProductShape {
+    /// Heads that are multiplied at once; 1 for a plain product.
+    pub batch: i64,
+    /// Length of the sum.
+    pub k: i64,
+    /// Columns of the result.
+    pub n: i64,
+}
+
+/// The smallest safe number of rows of a product, or `None` where no number up to 2,048 is safe. Measured once a process.
+pub fn safe_rows(device: Device, kind: Kind, shape: ProductShape) -> Option<i64> {
+    static MEASURED: Mutex<BTreeMap<String, Option<i64>>> = Mutex::new(BTreeMap::new());
+    let key = format!("{device:?} {kind:?} {shape:?} {}", tch::get_num_threads());
+    let mut measured = MEASURED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    *measured.entry(key).or_insert_with(|| measure(device, kind, shape))
+}
+
+fn measure(device: Device, kind: Kind, shape: ProductShape) -> Option<i64> {
+    tch::no_grad(|| {
+        let ProductShape { batch, k, n } = shape;
+        // Fixed values rather than libtorch's generator, whose state belongs to nobody here.
+        let wave = |rows: i64, columns: i64, step: f64| {
+            (Tensor::arange(batch * rows * columns, (Kind::Double, device)) * step).sin().to_kind(kind).view([batch, rows, columns])
+        };
+        let (x, w) = (wave(LARGEST, k, 0.73), wave(k, n, 1.37));
+        let product = |x: &Tensor| if batch == 1 { x.get(0).matmul(&w.get(0)).unsqueeze(0) } else { x.bmm(&w) };
+        let whole = product(&x);
+        let agrees = |rows: i64| {
+            [0, 1, (LARGEST - rows) / 2, LARGEST - rows].into_iter().all(|at| {
+                let part = product(&x.narrow(1, at, rows).contiguous());
+                part.equal(&whole.narrow(1, at, rows))
+            })
+        };
+        let worst = ROWS.into_iter().rev().find(|&rows| !agrees(rows)).unwrap_or(0);
+        let safe = (worst as u64 + 1).next_power_of_two() as i64;
+        (safe <= MOST_PADDING).then_some(safe)
+    })
+}

@@ -1,0 +1,55 @@
+//! Own kernels of the model, one idea a file: each a row-parallel Rust kernel for the CPU with its backward, beside a plain-tensor
+//! reference of the same formula.
+//!
+//! Three rules make a row's bits independent of the rest of the batch (INV-2): a task computes whole rows and nothing else; every
+//! reduction inside a row runs in one fixed order ([`math`]); where rows add into one place (the gradient of a key), the partial
+//! sums belong to chunks whose bounds depend on the sequence alone, and are added in order (INV-7).
+
+pub mod attention;
+pub mod indexer;
+pub mod indexer_loss;
+pub mod log_prob;
+pub mod math;
+pub mod norm;
+pub mod rotary;
+pub mod swiglu;
+
+use tch::{Kind, Tensor};
+
+/// Rows that one task of a cheap row kernel takes. It bounds the cost of scheduling and does not touch the arithmetic.
+pub(crate) const ROWS_PER_TASK: usize = 32;
+
+/// A contiguous f32 CPU tensor's elements.
+///
+/// # Panics
+/// If the tensor is anything else: the callers make it so.
+pub(crate) fn floats(tensor: &Tensor) -> &[f32] {
+    assert_eq!(tensor.kind(), Kind::Float, "a CPU kernel computes in f32");
+    assert!(tensor.is_contiguous() && tensor.device() == tch::Device::Cpu);
+    // SAFETY: the tensor is contiguous f32 on the CPU and holds `numel` elements; it is borrowed for the slice's life, and the
+    // kernels write only to tensors that they made themselves.
+    unsafe { std::slice::from_raw_parts(tensor.data_ptr().cast(), tensor.numel()) }
+}
+
+/// As [`floats`], for writing to a tensor that the caller has just made.
+pub(crate) fn floats_mut(tensor: &mut Tensor) -> &mut [f32] {
+    assert_eq!(tensor.kind(), Kind::Float, "a CPU kernel computes in f32");
+    assert!(tensor.is_contiguous() && tensor.device() == tch::Device::Cpu);
+    // SAFETY: as in `floats`; the tensor was made by the caller, so nothing else looks at its storage.
+    unsafe { std::slice::from_raw_parts_mut(tensor.data_ptr().cast(), tensor.numel()) }
+}
+
+/// A new uninitialised f32 CPU tensor; a kernel writes every element of it.
+pub(crate) fn empty(shape: &[i64]) -> Tensor {
+    Tensor::empty(shape, (Kind::Float, tch::Device::Cpu))
+}
+
+/// The last dimension of a shape.
+pub(crate) fn width(tensor: &Tensor) -> usize {
+    *tensor.size().last().expect("a tensor of at least one dimension") as usize
+}
+
+/// A detached contiguous copy-on-need of `tensor` for a kernel to read.
+pub(crate) fn plain(tensor: &Tensor) -> Tensor {
+    tch::no_grad(|| tensor.detach().contiguous())
+}
