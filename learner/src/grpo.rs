@@ -1,0 +1,217 @@
+//! The GRPO step of DeepSeek-V3.2 (facts: arXiv 2512.02556 §3.1, Eq. 5–9).
+//!
+//! For each sampled token: `min(r A, clip(r, 1 − ε_low, 1 + ε_high) A) · M − β KL`, with `r = π_θ / π_old` over the sampler's kept set,
+//! `π_old` the probabilities that the sampler recorded, `M` the off-policy sequence mask and `β` the domain's. A live indexer adds its
+//! own loss, whose gradient reaches it alone.
+
+use data::{Mask, ScoredGroup, Trajectory};
+use policy::kernels::indexer_loss::Coverage;
+use policy::kernels::log_prob::log_prob;
+use policy::{Attend, Keys, Model, Task};
+use tch::{Device, Tensor};
+
+use crate::language::{add_coverage, row_weights};
+use crate::losses::aggregate::{Aggregation, GlobalCounts, token_weights};
+use crate::losses::kl::{KlEstimator, KlStats, KlTerms, kl_penalty};
+use crate::losses::off_policy_mask::off_policy_mask;
+use crate::losses::policy_gradient::{Clip, PolicyStats, PolicyTerms, clipped_surrogate};
+use crate::optimizer::GroupStep;
+use crate::replay::{Exactness, recorded, to_host, unit_log_probs};
+use crate::trainer::{StepError, Trainer};
+use crate::unit::{Unit, cut};
+
+/// What becomes of the indexer in a step that samples.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum LiveIndexer {
+    /// It selects and does not learn.
+    Frozen,
+    /// It learns from its divergence on the keys that it selects now, with this coefficient.
+    Live(f64),
+    /// As `Live`, on the keys that the sampler recorded.
+    Replay(f64),
+}
+
+impl LiveIndexer {
+    fn coefficient(self) -> Option<f64> {
+        match self {
+            Self::Frozen => None,
+            Self::Live(c) | Self::Replay(c) => Some(c),
+        }
+    }
+}
+
+/// The settings of a GRPO step.
+#[derive(Debug, Clone)]
+pub struct GrpoSettings {
+    /// The surrogate's clips.
+    pub clip: Clip,
+    /// What token losses are divided by.
+    pub aggregation: Aggregation,
+    /// `δ` of the off-policy sequence mask; `None` leaves it out.
+    pub off_policy_delta: Option<f64>,
+    /// The KL's estimator.
+    pub kl: KlEstimator,
+    /// `1 / T` of the sampler.
+    pub inverse_temperature: f32,
+    /// What becomes of the indexer.
+    pub indexer: LiveIndexer,
+    /// Rows of a unit.
+    pub unit_tokens: usize,
+}
+
+/// A sample with what its loss needs.
+#[derive(Debug, Clone, Copy)]
+pub struct Sample<'a> {
+    /// What was sampled.
+    pub trajectory: &'a Trajectory,
+    /// Its advantage.
+    pub advantage: f64,
+    /// `β` of its domain.
+    pub beta: f64,
+}
+
+/// The unmasked samples of groups, in order.
+pub fn samples<'a>(groups: &'a [ScoredGroup], beta: impl Fn(&str) -> f64) -> Vec<Sample<'a>> {
+    let of_group = |group: &'a ScoredGroup| {
+        let beta = beta(&group.prompt.domain);
+        let unmasked = group.samples.iter().filter(|s| s.mask == Mask::None);
+        unmasked.map(move |s| Sample { trajectory: &s.trajectory, advantage: f64::from(s.advantage), beta })
+    };
+    groups.iter().flat_map(of_group).collect()
+}
+
+/// What a GRPO step reports.
+#[derive(Debug, Clone, Default)]
+pub struct GrpoReport {
+    /// The loss.
+    pub loss: f64,
+    /// What happened in the surrogate.
+    pub policy: PolicyStats,
+    /// The KL to the reference.
+    pub kl: KlStats,
+    /// Sum of the entropies of the trained rows, in nats.
+    pub entropy_sum: f64,
+    /// Mean divergence of the indexer a row and layer.
+    pub indexer_kl: f64,
+    /// The indexer's coverage of the attention, by layer.
+    pub coverage: Vec<Coverage>,
+    /// The learner's log-probabilities against the sampler's, as this step began.
+    pub exactness: Exactness,
+    /// Rows fed.
+    pub rows: usize,
+    /// What the optimiser did.
+    pub groups: Vec<GroupStep>,
+}
+
+/// One step over `samples`. `reference` is needed where a `β` is not 0.
+///
+/// # Errors
+/// [`StepError`]; nothing was applied.
+pub fn grpo_step(
+    model: &Model,
+    reference: Option<&Model>,
+    trainer: &mut Trainer,
+    samples: &[Sample<'_>],
+    settings: &GrpoSettings,
+    learning_rate: f64,
+) -> Result<GrpoReport, StepError> {
+    let lengths: Vec<usize> = samples.iter().map(|s| s.trajectory.tokens.len()).collect();
+    let units: Vec<(Unit, &[Sample<'_>])> = cut(&lengths, settings.unit_tokens)
+        .into_iter()
+        .map(|range| {
+            let part = &samples[range];
+            (Unit::of_trajectories(&trajectories(part), settings.inverse_temperature), part)
+        })
+        .collect();
+    let counts = GlobalCounts::of(units.iter().map(|(unit, _)| &unit.layout));
+    let rows: usize = units.iter().map(|(unit, _)| unit.len()).sum();
+    let mut report = GrpoReport { rows, ..GrpoReport::default() };
+    let (loss, groups) = trainer.step(units.len(), learning_rate, |i| {
+        let (unit, part) = &units[i];
+        let weight_T = token_weights(settings.aggregation, counts, &unit.layout, model.device())?;
+        Ok(unit_loss(model, reference, unit, part, &weight_T, rows, settings, &mut report))
+    })?;
+    (report.loss, report.groups) = (loss, groups);
+    Ok(report)
+}
+
+fn trajectories<'a>(samples: &[Sample<'a>]) -> Vec<&'a Trajectory> {
+    samples.iter().map(|s| s.trajectory).collect()
+}
+
+fn unit_loss(
+    model: &Model,
+    reference: Option<&Model>,
+    unit: &Unit,
+    samples: &[Sample<'_>],
+    weight_T: &Tensor,
+    all_rows: usize,
+    settings: &GrpoSettings,
+    report: &mut GrpoReport,
+) -> Tensor {
+    let device = model.device();
+    let task = forward_task(model, unit, samples, all_rows, settings);
+    let forward = model.forward(&unit.rows, Keys::Fresh, &task);
+    let logits = model.logits(&forward.hidden.index_select(0, &unit.picked_on(device)));
+    let (logp_T, entropy_T) = log_prob(&logits, &unit.targets);
+    let old = recorded(&trajectories(samples));
+    report.exactness.add(Exactness::compare(&to_host(&logp_T), &old));
+    report.entropy_sum += to_host(&entropy_T).iter().map(|&e| f64::from(e)).sum::<f64>();
+
+    let old_logp_T = Tensor::from_slice(&old).to_device(device);
+    let mut loss = surrogate(&logp_T, &old_logp_T, unit, samples, weight_T, settings, report);
+    if let Some(reference) = reference.filter(|_| samples.iter().any(|s| s.beta != 0.0)) {
+        let ref_logp_T = tch::no_grad(|| unit_log_probs(reference, unit, &Task::plain(reference)));
+        let beta_T = unit.layout.spread(&samples.iter().map(|s| s.beta).collect::<Vec<_>>(), device);
+        let terms = KlTerms { logp_T: &logp_T, old_logp_T: &old_logp_T, ref_logp_T: &ref_logp_T, beta_T: &beta_T, weight_T };
+        let (penalty, stats) = kl_penalty(&terms, settings.kl);
+        report.kl.add(&stats);
+        loss = loss + penalty;
+    }
+    if let (Some(indexer_loss), Some(coefficient)) = (forward.indexer_loss, settings.indexer.coefficient()) {
+        report.indexer_kl += indexer_loss.double_value(&[]) / model.config.num_hidden_layers as f64;
+        add_coverage(&mut report.coverage, &forward.coverage);
+        loss = loss + indexer_loss * coefficient;
+    }
+    loss
+}
+
+/// The clipped surrogate of a unit, with its off-policy mask.
+pub(crate) fn surrogate(
+    logp_T: &Tensor,
+    old_logp_T: &Tensor,
+    unit: &Unit,
+    samples: &[Sample<'_>],
+    weight_T: &Tensor,
+    settings: &GrpoSettings,
+    report: &mut GrpoReport,
+) -> Tensor {
+    let device = logp_T.device();
+    let advantage_S: Vec<f64> = samples.iter().map(|s| s.advantage).collect();
+    let sequence_mask_T = match settings.off_policy_delta {
+        Some(delta) => off_policy_mask(logp_T, old_logp_T, &advantage_S, &unit.layout, delta).mask_T,
+        None => logp_T.ones_like().detach(),
+    };
+    let advantage_T = unit.layout.spread(&advantage_S, device);
+    let terms = PolicyTerms {
+        logp_T,
+        old_logp_T,
+        advantage_T: &advantage_T,
+        weight_T,
+        sequence_mask_T: &sequence_mask_T,
+    };
+    let (loss, stats) = clipped_surrogate(&terms, &settings.clip);
+    report.policy.add(&stats);
+    loss
+}
+
+fn forward_task(model: &Model, unit: &Unit, samples: &[Sample<'_>], all_rows: usize, settings: &GrpoSettings) -> Task {
+    let device: Device = model.device();
+    let mut task = Task::plain(model);
+    if matches!(settings.indexer, LiveIndexer::Replay(_)) {
+        let replay = Unit::replay(&trajectories(samples), device);
+        task.attend = replay.unwrap_or(Attend::Sparse);
+    }
+    task.indexer_weight = settings.indexer.coefficient().map(|_| row_weights(unit.len(), all_rows, device));
+    task
+}

@@ -1,0 +1,113 @@
+//! On-policy distillation: the student's own samples, each judged by its domain's teacher with the exact divergence over the whole
+//! vocabulary, optionally with the task's reward beside it.
+//!
+//! A unit holds samples of one teacher. The teacher runs the same forward on the same rows; its logits never leave the unit.
+
+use policy::kernels::log_prob::log_prob;
+use policy::{Keys, Model, Task};
+use tch::Tensor;
+
+use crate::grpo::{GrpoReport, GrpoSettings, Sample, surrogate};
+use crate::language::{add_coverage, row_weights};
+use crate::losses::aggregate::{GlobalCounts, token_weights};
+use crate::losses::distill::{DistillStats, Divergence, distillation};
+use crate::replay::{Exactness, recorded, to_host};
+use crate::trainer::{StepError, Trainer};
+use crate::unit::{Unit, cut};
+
+/// The settings of a distillation step.
+#[derive(Debug, Clone)]
+pub struct DistillSettings {
+    /// Which divergence.
+    pub divergence: Divergence,
+    /// Times the policy-gradient loss of the task's reward; 0 leaves it out.
+    pub reward_coefficient: f64,
+    /// Aggregation, temperature, units, and the surrogate of the task's reward.
+    pub grpo: GrpoSettings,
+    /// Times the indexer's loss; `None` leaves the indexer alone.
+    pub indexer: Option<f64>,
+}
+
+/// What a distillation step reports.
+#[derive(Debug, Clone, Default)]
+pub struct DistillReport {
+    /// The divergence to the teachers.
+    pub divergence: DistillStats,
+    /// The rest, as in a GRPO step.
+    pub grpo: GrpoReport,
+}
+
+/// One step over samples of several teachers: `by_teacher` pairs each teacher with its domain's samples.
+///
+/// # Errors
+/// [`StepError`]; nothing was applied.
+pub fn distill_step(
+    student: &Model,
+    trainer: &mut Trainer,
+    by_teacher: &[(&Model, Vec<Sample<'_>>)],
+    settings: &DistillSettings,
+    learning_rate: f64,
+) -> Result<DistillReport, StepError> {
+    let mut units: Vec<(&Model, Unit, &[Sample<'_>])> = Vec::new();
+    for (teacher, samples) in by_teacher {
+        let lengths: Vec<usize> = samples.iter().map(|s| s.trajectory.tokens.len()).collect();
+        for range in cut(&lengths, settings.grpo.unit_tokens) {
+            let part = &samples[range];
+            let trajectories: Vec<_> = part.iter().map(|s| s.trajectory).collect();
+            units.push((teacher, Unit::of_trajectories(&trajectories, settings.grpo.inverse_temperature), part));
+        }
+    }
+    let counts = GlobalCounts::of(units.iter().map(|(_, unit, _)| &unit.layout));
+    let rows: usize = units.iter().map(|(_, unit, _)| unit.len()).sum();
+    let mut report = DistillReport::default();
+    report.grpo.rows = rows;
+    let (loss, groups) = trainer.step(units.len(), learning_rate, |i| {
+        let (teacher, unit, samples) = &units[i];
+        let weight_T = token_weights(settings.grpo.aggregation, counts, &unit.layout, student.device())?;
+        Ok(unit_loss(student, teacher, unit, samples, &weight_T, rows, settings, &mut report))
+    })?;
+    (report.grpo.loss, report.grpo.groups) = (loss, groups);
+    Ok(report)
+}
+
+fn unit_loss(
+    student: &Model,
+    teacher: &Model,
+    unit: &Unit,
+    samples: &[Sample<'_>],
+    weight_T: &Tensor,
+    all_rows: usize,
+    settings: &DistillSettings,
+    report: &mut DistillReport,
+) -> Tensor {
+    let device = student.device();
+    let picked = unit.picked_on(device);
+    let mut task = Task::plain(student);
+    task.indexer_weight = settings.indexer.map(|_| row_weights(unit.len(), all_rows, device));
+    let forward = student.forward(&unit.rows, Keys::Fresh, &task);
+    let logits_TV = student.logits(&forward.hidden.index_select(0, &picked));
+    let teacher_TV = tch::no_grad(|| {
+        let hidden = teacher.forward(&unit.rows, Keys::Fresh, &Task::plain(teacher)).hidden;
+        teacher.logits(&hidden.index_select(0, &picked))
+    });
+    let inverse_t = f64::from(settings.grpo.inverse_temperature);
+    let (mut loss, stats) =
+        distillation(&(&logits_TV * inverse_t), &(teacher_TV * inverse_t), weight_T, settings.divergence);
+    report.divergence.add(&stats);
+
+    let (logp_T, entropy_T) = log_prob(&logits_TV, &unit.targets);
+    let old = recorded(&samples.iter().map(|s| s.trajectory).collect::<Vec<_>>());
+    report.grpo.exactness.add(Exactness::compare(&to_host(&logp_T), &old));
+    report.grpo.entropy_sum += to_host(&entropy_T).iter().map(|&e| f64::from(e)).sum::<f64>();
+    if settings.reward_coefficient != 0.0 {
+        let old_logp_T = Tensor::from_slice(&old).to_device(device);
+        let reward = surrogate(&logp_T, &old_logp_T, unit, samples, weight_T, &settings.grpo, &mut report.grpo);
+        loss = loss + reward * settings.reward_coefficient;
+    }
+    if let (Some(indexer_loss), Some(coefficient)) = (forward.indexer_loss, settings.indexer) {
+        report.grpo.indexer_kl += indexer_loss.double_value(&[]) / student.config.num_hidden_layers as f64;
+        add_coverage(&mut report.grpo.coverage, &forward.coverage);
+        loss = loss + indexer_loss * coefficient;
+    }
+    loss
+}

@@ -1,0 +1,85 @@
+//! Replaying what the sampler did: the learner's log-probability of every sampled token, and how far it is from the recorded one.
+//!
+//! Where both ran the same weights the difference is exactly 0 (INV-1, INV-2, INV-5), and [`Exactness`] is the proof of each run.
+
+use data::{Author, Trajectory};
+use policy::kernels::log_prob::log_prob;
+use policy::{Keys, Model, Task};
+use tch::{Device, Tensor};
+
+use crate::unit::{Unit, cut};
+
+/// The largest difference seen, over how many tokens.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Exactness {
+    /// Largest |learner's − sampler's| log-probability.
+    pub max_abs_logprob_diff: f64,
+    /// Tokens compared.
+    pub tokens_compared: u64,
+}
+
+impl Exactness {
+    /// Compares two lists of log-probabilities of the same tokens. A NaN on either side counts as infinitely far.
+    pub fn compare(learner: &[f32], sampler: &[f32]) -> Self {
+        assert_eq!(learner.len(), sampler.len(), "one log-probability a token on both sides");
+        let difference = |(a, b): (&f32, &f32)| {
+            let d = f64::from(*a) - f64::from(*b);
+            if d.is_nan() { f64::INFINITY } else { d.abs() }
+        };
+        let max_abs_logprob_diff = learner.iter().zip(sampler).map(difference).fold(0.0, f64::max);
+        Self { max_abs_logprob_diff, tokens_compared: learner.len() as u64 }
+    }
+
+    /// Adds another comparison.
+    pub fn add(&mut self, other: Self) {
+        self.max_abs_logprob_diff = self.max_abs_logprob_diff.max(other.max_abs_logprob_diff);
+        self.tokens_compared += other.tokens_compared;
+    }
+}
+
+/// The sampler's log-probabilities of the trained tokens of `trajectories`, in the order of a unit's trained rows.
+pub fn recorded(trajectories: &[&Trajectory]) -> Vec<f32> {
+    let own = |t: &&Trajectory| -> Vec<f32> {
+        (0..t.completion_len()).filter(|i| t.authors[t.prompt_len + i] == Author::Policy).map(|i| t.logprobs[i]).collect()
+    };
+    trajectories.iter().flat_map(own).collect()
+}
+
+/// Log-probabilities `[trained rows]` of a unit, with history where the model's parameters ask for it.
+pub fn unit_log_probs(model: &Model, unit: &Unit, task: &Task) -> Tensor {
+    let forward = model.forward(&unit.rows, Keys::Fresh, task);
+    let logits = model.logits(&forward.hidden.index_select(0, &unit.picked_on(model.device())));
+    log_prob(&logits, &unit.targets).0
+}
+
+/// Recomputes every sampled token of `trajectories` under `model`, the weights that sampled them, and compares.
+pub fn check(model: &Model, trajectories: &[&Trajectory], inverse_temperature: f32, unit_tokens: usize) -> Exactness {
+    let mut exactness = Exactness::default();
+    let lengths: Vec<usize> = trajectories.iter().map(|t| t.tokens.len()).collect();
+    for range in cut(&lengths, unit_tokens) {
+        let part = &trajectories[range];
+        let unit = Unit::of_trajectories(part, inverse_temperature);
+        let learner = tch::no_grad(|| unit_log_probs(model, &unit, &Task::plain(model)));
+        exactness.add(Exactness::compare(&to_host(&learner), &recorded(part)));
+    }
+    exactness
+}
+
+/// A vector on the host.
+pub(crate) fn to_host(values: &Tensor) -> Vec<f32> {
+    Vec::<f32>::try_from(values.detach().to_device(Device::Cpu)).expect("a vector of f32")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_of_one_bit_and_a_nan_are_seen() {
+        let a = 0.1f32;
+        let next = f32::from_bits(a.to_bits() + 1);
+        assert_eq!(Exactness::compare(&[a], &[a]), Exactness { max_abs_logprob_diff: 0.0, tokens_compared: 1 });
+        assert!(Exactness::compare(&[a], &[next]).max_abs_logprob_diff > 0.0);
+        assert_eq!(Exactness::compare(&[f32::NAN], &[a]).max_abs_logprob_diff, f64::INFINITY);
+    }
+}

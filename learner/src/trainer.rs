@@ -1,0 +1,163 @@
+//! The loop of a step: a loss for each unit, gradients added in a fixed tree, one update.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use policy::Model;
+use policy::params::is_indexer;
+use tch::{Kind, Tensor};
+
+use crate::grad_tree::{GradTree, GradTreeError};
+use crate::losses::aggregate::AggregateError;
+use crate::optimizer::{AdamW, AdamWConfig, GroupStep, OptimizerError, ParameterGroup, StateError};
+
+/// Which parameters learn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Learning {
+    /// All but the indexer.
+    Backbone,
+    /// The indexer alone.
+    Indexer,
+    /// Both, each from its own loss.
+    Both,
+}
+
+/// How parameters learn.
+#[derive(Debug, Clone, Copy)]
+pub struct TrainerSettings {
+    /// Which.
+    pub learning: Learning,
+    /// The optimiser's numbers.
+    pub adamw: AdamWConfig,
+    /// Bound on the norm of the backbone's gradient.
+    pub clip_norm: Option<f64>,
+    /// Bound on the norm of the indexer's gradient. A shared bound would couple two losses that have nothing to do with each other.
+    pub indexer_clip_norm: Option<f64>,
+    /// The indexer's learning rate over the backbone's.
+    pub indexer_rate_scale: f64,
+}
+
+/// Why a step was not applied.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// A loss is NaN or infinite.
+    #[error("the loss of unit {unit} is {value}: the step was not applied")]
+    NonFiniteLoss {
+        /// Which unit of the batch, from 0.
+        unit: usize,
+        /// The loss.
+        value: f64,
+    },
+    /// Nothing is trained.
+    #[error(transparent)]
+    Aggregate(#[from] AggregateError),
+    /// The gradients do not fit together.
+    #[error(transparent)]
+    GradTree(#[from] GradTreeError),
+    /// The optimiser refused.
+    #[error(transparent)]
+    Optimizer(#[from] OptimizerError),
+}
+
+impl StepError {
+    /// True where a number was not finite, so that the batch is worth keeping.
+    pub fn is_numeric(&self) -> bool {
+        matches!(self, Self::NonFiniteLoss { .. } | Self::Optimizer(OptimizerError::NonFinite { .. }))
+    }
+}
+
+/// An optimiser over a model's parameters.
+pub struct Trainer {
+    optimizer: AdamW,
+    names: Vec<String>,
+    parameters: Vec<Tensor>,
+}
+
+impl Trainer {
+    /// Marks the parameters that learn and makes an optimiser for them.
+    ///
+    /// # Errors
+    /// [`OptimizerError`] for a number out of range.
+    pub fn new(model: &Model, settings: &TrainerSettings) -> Result<Self, OptimizerError> {
+        let group = |name: &str, owns: fn(&str) -> bool, clip: Option<f64>, scale: f64, learns: bool| ParameterGroup {
+            learning_rate_scale: scale,
+            max_norm: clip,
+            frozen: !learns,
+            ..ParameterGroup::new(name, owns)
+        };
+        let learning = settings.learning;
+        let groups = vec![
+            group(
+                "indexer",
+                is_indexer,
+                settings.indexer_clip_norm,
+                settings.indexer_rate_scale,
+                learning != Learning::Backbone,
+            ),
+            group("backbone", |_| true, settings.clip_norm, 1.0, learning != Learning::Indexer),
+        ];
+        let optimizer = AdamW::new(settings.adamw, groups, &model.params)?;
+        let names: Vec<String> = optimizer.trained_names().map(str::to_owned).collect();
+        for (name, parameter) in &model.params {
+            let _ = parameter.set_requires_grad(names.binary_search(name).is_ok());
+        }
+        let parameters = names.iter().map(|name| model.params[name].shallow_clone()).collect();
+        Ok(Self { optimizer, names, parameters })
+    }
+
+    /// One step: `unit_loss(i)` is the loss of unit `i` of `units`, whose sum over units is the batch's.
+    ///
+    /// Returns the batch's loss and what the optimiser did to each group.
+    ///
+    /// # Errors
+    /// [`StepError`]; nothing was applied.
+    pub fn step(
+        &mut self,
+        units: usize,
+        learning_rate: f64,
+        mut unit_loss: impl FnMut(usize) -> Result<Tensor, StepError>,
+    ) -> Result<(f64, Vec<GroupStep>), StepError> {
+        let mut tree = GradTree::new();
+        let mut total = 0.0;
+        for unit in 0..units {
+            let loss = unit_loss(unit)?;
+            let value = loss.double_value(&[]);
+            if !value.is_finite() {
+                return Err(StepError::NonFiniteLoss { unit, value });
+            }
+            total += value;
+            tree.push(self.gradients(&loss))?;
+        }
+        let gradients: BTreeMap<String, Tensor> = self.names.iter().cloned().zip(tree.finish()).collect();
+        Ok((total, self.optimizer.step(learning_rate, &gradients)?))
+    }
+
+    /// Gradients of one unit, zero for a parameter that the loss does not reach.
+    fn gradients(&self, loss: &Tensor) -> Vec<Tensor> {
+        if !loss.requires_grad() {
+            return self.parameters.iter().map(Tensor::zeros_like).collect();
+        }
+        let found = Tensor::run_backward(&[loss], &self.parameters, false, false);
+        let or_zero = |(gradient, parameter): (Tensor, &Tensor)| match gradient.defined() {
+            true => gradient.to_kind(Kind::Float),
+            false => parameter.zeros_like(),
+        };
+        found.into_iter().zip(&self.parameters).map(or_zero).collect()
+    }
+
+    /// Writes the optimiser's state.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn save(&self, path: &Path) -> Result<(), StateError> {
+        self.optimizer.save(path)
+    }
+
+    /// Reads the optimiser's state.
+    ///
+    /// # Errors
+    /// [`StateError`] where the file is damaged or another model's.
+    pub fn load(&mut self, path: &Path) -> Result<(), StateError> {
+        self.optimizer.load(path)
+    }
+}

@@ -1,0 +1,431 @@
+//! Continuous batching: each step runs one forward over the new prompts' rows and one row of every running sequence.
+//!
+//! ```text
+//! submit ──> waiting ──admit──> prompt prefilled once ──> its samples run ──> finished group
+//!             (bounded by        (pages shared by all      (own pages, freed      (in the order
+//!              the caller)        samples)                  when a sample ends)     groups complete)
+//! ```
+//!
+//! A group is admitted when its samples fit in the batch and its pages, at their longest, fit in the cache; so a running sequence never
+//! waits for memory. What a row computes does not depend on its neighbours (INV-2), so admission decides speed and nothing else.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use data::{Author, CounterRng, Finish, KeptSets, Selections, Trajectory};
+use policy::cache::Page;
+use policy::{KeyIndex, Keys, Model, PagedCache, Rows, Task};
+use tch::{Device, Kind, Tensor};
+
+use crate::sampler::Sampling;
+
+/// How the engine is sized.
+#[derive(Debug, Clone)]
+pub struct EngineSettings {
+    /// Most sequences decoded at once.
+    pub batch: usize,
+    /// Positions of a cache page.
+    pub page: usize,
+    /// Positions that the cache holds. A group that could not fit even alone is refused.
+    pub cache_positions: usize,
+    /// Record the indexer's selections.
+    pub record_selections: bool,
+    /// The run's seed, which keys sampling.
+    pub seed: u64,
+}
+
+/// Several samples of one prompt.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// What the caller knows the group by.
+    pub id: usize,
+    /// Keys the random numbers: the prompt's id with whatever tells two uses of it apart.
+    pub key: String,
+    /// The prompt's id, for the trajectory.
+    pub prompt_id: String,
+    /// The prompt.
+    pub tokens: Vec<u32>,
+    /// Samples wanted.
+    pub samples: usize,
+}
+
+/// A group whose samples all ended.
+#[derive(Debug)]
+pub struct FinishedGroup {
+    /// The [`Request::id`].
+    pub id: usize,
+    /// By sample number.
+    pub trajectories: Vec<Trajectory>,
+}
+
+/// Why a request was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The prompt leaves no room for an answer.
+    #[error("prompt {prompt_id}: {tokens} tokens leave no room in a context of {context}")]
+    PromptTooLong {
+        /// The prompt.
+        prompt_id: String,
+        /// Its length.
+        tokens: usize,
+        /// The model's context.
+        context: usize,
+    },
+    /// The prompt has no tokens.
+    #[error("prompt {prompt_id} is empty")]
+    EmptyPrompt {
+        /// The prompt.
+        prompt_id: String,
+    },
+    /// A token is not in the vocabulary.
+    #[error("prompt {prompt_id}: token {token} is not in the vocabulary of {vocabulary}; is this the model's tokenizer?")]
+    UnknownToken {
+        /// The prompt.
+        prompt_id: String,
+        /// The token.
+        token: u32,
+        /// Its size.
+        vocabulary: usize,
+    },
+    /// Even alone the group would not fit.
+    #[error("prompt {prompt_id}: the group needs {needed} cache pages and the cache has {pages}; raise sampling.batch or lower max_new_tokens")]
+    CacheTooSmall {
+        /// The prompt.
+        prompt_id: String,
+        /// Pages that it could need.
+        needed: usize,
+        /// Pages of the cache.
+        pages: usize,
+    },
+}
+
+/// The sampling engine.
+#[derive(Debug)]
+pub struct Engine {
+    settings: EngineSettings,
+    sampling: Sampling,
+    context: usize,
+    vocabulary: usize,
+    cache: PagedCache,
+    pages: usize,
+    /// Pages promised to admitted groups and not yet taken.
+    promised: usize,
+    waiting: VecDeque<Request>,
+    groups: Vec<Group>,
+    running: Vec<Sequence>,
+    /// Tokens that went through the forward, prompts included.
+    pub rows_computed: u64,
+    /// Tokens sampled.
+    pub tokens_sampled: u64,
+}
+
+#[derive(Debug)]
+struct Group {
+    request: Request,
+    pages: Vec<Page>,
+    slots: Vec<u32>,
+    selections: Vec<Vec<i32>>,
+    finished: Vec<Option<Trajectory>>,
+    left: usize,
+}
+
+#[derive(Debug)]
+struct Sequence {
+    /// The group's [`Request::id`].
+    group: usize,
+    rng: CounterRng,
+    slots: Vec<u32>,
+    pages: Vec<Page>,
+    /// Pages still promised to it.
+    promised: usize,
+    selections: Vec<Vec<i32>>,
+    trajectory: Trajectory,
+}
+
+/// The rows of one step, as they are gathered.
+#[derive(Default)]
+struct Step {
+    tokens: Vec<i64>,
+    index: KeyIndex,
+    /// Rows whose logits are wanted.
+    wanted: Vec<i64>,
+}
+
+impl Step {
+    fn push(&mut self, sequence: usize, position: usize, token: u32) -> usize {
+        self.tokens.push(i64::from(token));
+        self.index.sequence.push(sequence as u32);
+        self.index.position.push(position as u32);
+        self.tokens.len() - 1
+    }
+}
+
+impl Engine {
+    /// An engine for models of `model`'s shape.
+    pub fn new(model: &Model, settings: EngineSettings, sampling: Sampling) -> Self {
+        let pages = settings.cache_positions.div_ceil(settings.page).max(1);
+        Self {
+            context: model.config.max_position_embeddings as usize,
+            vocabulary: model.config.vocab_size as usize,
+            cache: PagedCache::new(&model.config, pages, settings.page, model.device()),
+            pages,
+            settings,
+            sampling,
+            promised: 0,
+            waiting: VecDeque::new(),
+            groups: Vec::new(),
+            running: Vec::new(),
+            rows_computed: 0,
+            tokens_sampled: 0,
+        }
+    }
+
+    /// Queues a group.
+    ///
+    /// # Errors
+    /// [`EngineError`] for a group that could never run.
+    pub fn submit(&mut self, request: Request) -> Result<(), EngineError> {
+        let prompt_id = request.prompt_id.clone();
+        if request.tokens.is_empty() {
+            return Err(EngineError::EmptyPrompt { prompt_id });
+        }
+        if request.tokens.len() >= self.context {
+            return Err(EngineError::PromptTooLong { prompt_id, tokens: request.tokens.len(), context: self.context });
+        }
+        if let Some(&token) = request.tokens.iter().find(|&&t| t as usize >= self.vocabulary) {
+            return Err(EngineError::UnknownToken { prompt_id, token, vocabulary: self.vocabulary });
+        }
+        let needed = self.pages_needed(&request);
+        if needed > self.pages {
+            return Err(EngineError::CacheTooSmall { prompt_id, needed, pages: self.pages });
+        }
+        self.waiting.push_back(request);
+        Ok(())
+    }
+
+    /// True when nothing waits or runs.
+    pub fn idle(&self) -> bool {
+        self.waiting.is_empty() && self.running.is_empty()
+    }
+
+    /// One forward: admits what fits, samples one token for every sequence, and returns the groups that ended with it.
+    ///
+    /// `version` is recorded as the weights version of the tokens sampled in this step.
+    pub fn step(&mut self, model: &Model, version: u64) -> Vec<FinishedGroup> {
+        tch::no_grad(|| {
+            let admitted = self.admit();
+            let step = self.gather(&admitted);
+            if step.tokens.is_empty() {
+                return Vec::new();
+            }
+            self.rows_computed += step.tokens.len() as u64;
+            let rows = Rows { tokens: step.tokens, index: Arc::new(step.index) };
+            let task = Task { record: self.settings.record_selections, ..Task::plain(model) };
+            let forward = model.forward(&rows, Keys::Cached(&mut self.cache), &task);
+            let wanted = Tensor::from_slice(&step.wanted).to_device(model.device());
+            let logits = model.logits(&forward.hidden.index_select(0, &wanted)).to_device(Device::Cpu).to_kind(Kind::Float);
+            let flat = Vec::<f32>::try_from(logits.flatten(0, 1)).expect("logits are f32");
+            let selections = Recorded::new(&forward.selections);
+            self.advance(&admitted, &flat, version, &selections);
+            self.collect()
+        })
+    }
+
+    /// Most new tokens that a prompt of this length can get.
+    fn most_new(&self, prompt: usize) -> usize {
+        self.sampling.max_new_tokens.min(self.context - prompt)
+    }
+
+    /// Pages of a group at its longest: the shared prompt's, and each sample's own. The last token is never fed.
+    fn pages_needed(&self, request: &Request) -> usize {
+        let own = self.most_new(request.tokens.len()).saturating_sub(1).div_ceil(self.settings.page);
+        request.tokens.len().div_ceil(self.settings.page) + request.samples * own
+    }
+
+    fn admit(&mut self) -> Vec<usize> {
+        let mut admitted = Vec::new();
+        let mut sequences = self.running.len();
+        while let Some(next) = self.waiting.front() {
+            let fits = sequences == 0 || sequences + next.samples <= self.settings.batch;
+            let needed = self.pages_needed(next);
+            if !fits || needed + self.promised > self.cache.free_pages() {
+                break;
+            }
+            sequences += next.samples;
+            let request = self.waiting.pop_front().expect("it is in front");
+            admitted.push(self.groups.len());
+            self.open(request, needed);
+        }
+        admitted
+    }
+
+    /// Takes the prompt's pages and promises the samples'.
+    fn open(&mut self, request: Request, needed: usize) {
+        let page = self.cache.page();
+        let pages: Vec<Page> =
+            (0..request.tokens.len().div_ceil(page)).map(|_| self.cache.take().expect("admission counted it")).collect();
+        let slots = (0..request.tokens.len()).map(|p| self.cache.slot(pages[p / page], p % page)).collect();
+        self.promised += needed - pages.len();
+        let (finished, left) = (vec![None; request.samples], request.samples);
+        self.groups.push(Group { request, pages, slots, selections: Vec::new(), finished, left });
+    }
+
+    fn gather(&mut self, admitted: &[usize]) -> Step {
+        let mut step = Step::default();
+        for &g in admitted {
+            let group = &self.groups[g];
+            let sequence = step.index.slots.len();
+            step.index.slots.push(group.slots.clone());
+            let last = group.request.tokens.iter().enumerate().map(|(p, &t)| step.push(sequence, p, t)).last();
+            step.wanted.push(last.expect("a prompt has tokens") as i64);
+        }
+        for sequence in &mut self.running {
+            let position = sequence.trajectory.tokens.len() - 1;
+            let offset = (position - sequence.trajectory.prompt_len) % self.settings.page;
+            if offset == 0 {
+                sequence.pages.push(self.cache.take().expect("admission promised it"));
+                sequence.promised -= 1;
+                self.promised -= 1;
+            }
+            let page = *sequence.pages.last().expect("its first position opened one");
+            sequence.slots.push(self.cache.slot(page, offset));
+            let number = step.index.slots.len();
+            step.index.slots.push(sequence.slots.clone());
+            let token = *sequence.trajectory.tokens.last().expect("it has a prompt");
+            let row = step.push(number, position, token);
+            step.wanted.push(row as i64);
+        }
+        step
+    }
+
+    /// Samples from the logits, rows of the admitted prompts first, then the running sequences'.
+    fn advance(&mut self, admitted: &[usize], logits: &[f32], version: u64, selections: &Recorded) {
+        let mut rows = logits.chunks_exact(self.vocabulary);
+        let mut fed = 0;
+        let mut started = Vec::new();
+        for &g in admitted {
+            let prompt = self.groups[g].request.tokens.len();
+            selections.append(fed..fed + prompt, &mut self.groups[g].selections);
+            fed += prompt;
+            let row = rows.next().expect("one row of logits a prompt");
+            for sample in 0..self.groups[g].request.samples {
+                let mut sequence = self.start(g, sample);
+                self.sample(&mut sequence, row, version);
+                started.push(sequence);
+            }
+        }
+        let mut running = std::mem::take(&mut self.running);
+        for sequence in &mut running {
+            selections.append(fed..fed + 1, &mut sequence.selections);
+            fed += 1;
+            self.sample(sequence, rows.next().expect("one row of logits a sequence"), version);
+        }
+        running.extend(started);
+        self.running = running;
+    }
+
+    fn start(&self, group: usize, sample: usize) -> Sequence {
+        let group = &self.groups[group];
+        let request = &group.request;
+        let prompt_len = request.tokens.len();
+        Sequence {
+            group: request.id,
+            rng: CounterRng::new(self.settings.seed, &format!("sample/{}/{sample}", request.key)),
+            slots: group.slots.clone(),
+            pages: Vec::new(),
+            promised: self.most_new(prompt_len).saturating_sub(1).div_ceil(self.settings.page),
+            selections: group.selections.clone(),
+            trajectory: Trajectory {
+                prompt_id: request.prompt_id.clone(),
+                sample: sample as u32,
+                tokens: request.tokens.clone(),
+                authors: vec![Author::Prompt; prompt_len],
+                prompt_len,
+                logprobs: Vec::new(),
+                versions: Vec::new(),
+                kept: KeptSets::default(),
+                selections: None,
+                finish: Finish::Length,
+            },
+        }
+    }
+
+    fn sample(&mut self, sequence: &mut Sequence, logits: &[f32], version: u64) {
+        let t = &mut sequence.trajectory;
+        let choice = self.sampling.choose(logits, sequence.rng.uniform_at(t.tokens.len() as u64));
+        t.tokens.push(choice.token);
+        t.authors.push(Author::Policy);
+        t.logprobs.push(choice.log_prob);
+        t.versions.push(version);
+        if let Some(kept) = choice.kept {
+            t.kept.push(&kept);
+        }
+        self.tokens_sampled += 1;
+    }
+
+    /// Takes out the sequences that ended, and the groups that ended with them.
+    fn collect(&mut self) -> Vec<FinishedGroup> {
+        let running = std::mem::take(&mut self.running);
+        for mut sequence in running {
+            let t = &mut sequence.trajectory;
+            let stopped = t.tokens.last().is_some_and(|last| self.sampling.stop_tokens.contains(last));
+            if !stopped && t.completion_len() < self.most_new(t.prompt_len) {
+                self.running.push(sequence);
+                continue;
+            }
+            t.finish = if stopped { Finish::Stop } else { Finish::Length };
+            self.close(sequence);
+        }
+        let mut done = Vec::new();
+        self.groups.retain_mut(|group| {
+            if group.left > 0 {
+                return true;
+            }
+            group.pages.drain(..).for_each(|page| self.cache.release(page));
+            let trajectories = group.finished.drain(..).map(|t| t.expect("none is left")).collect();
+            done.push(FinishedGroup { id: group.request.id, trajectories });
+            false
+        });
+        done
+    }
+
+    fn close(&mut self, sequence: Sequence) {
+        self.promised -= sequence.promised;
+        sequence.pages.iter().for_each(|&page| self.cache.release(page));
+        let group = self.groups.iter_mut().find(|g| g.request.id == sequence.group).expect("a sequence has a group");
+        let mut trajectory = sequence.trajectory;
+        if self.settings.record_selections && !sequence.selections.is_empty() {
+            let rows = trajectory.tokens.len() - 1;
+            let top_k = sequence.selections[0].len() / rows;
+            trajectory.selections = Some(Selections { top_k, layers: sequence.selections });
+        }
+        let sample = trajectory.sample as usize;
+        group.finished[sample] = Some(trajectory);
+        group.left -= 1;
+    }
+}
+
+/// A step's selections on the host.
+struct Recorded {
+    k: usize,
+    layers: Vec<Vec<i32>>,
+}
+
+impl Recorded {
+    fn new(selections: &[Tensor]) -> Self {
+        let k = selections.first().map_or(0, |s| s.size()[1] as usize);
+        let layers = selections
+            .iter()
+            .map(|s| Vec::<i32>::try_from(s.to_device(Device::Cpu).flatten(0, 1)).expect("a selection is i32"))
+            .collect();
+        Self { k, layers }
+    }
+
+    /// Appends the rows' selections to each layer of `to`.
+    fn append(&self, rows: std::ops::Range<usize>, to: &mut Vec<Vec<i32>>) {
+        to.resize(self.layers.len(), Vec::new());
+        for (layer, to) in self.layers.iter().zip(to) {
+            to.extend_from_slice(&layer[rows.start * self.k..rows.end * self.k]);
+        }
+    }
+}
