@@ -1,2 +1,27 @@
-//! Temper.
-fn main() {}
+//! The `temper` binary: reads the command line and hands over.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use temper::cli::{Cli, Command};
+use temper::exit::{Failure, run_main};
+use temper::{commands, verify};
+
+fn main() -> ExitCode {
+    commands::quiet_threads();
+    let cli = Cli::parse();
+    run_main(move || dispatch(cli.command))
+}
+
+fn dispatch(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Run(args) => commands::run(&args),
+        Command::Resume(args) => commands::resume(&args),
+        Command::Eval(args) => commands::eval(&args),
+        Command::Generate(args) => commands::generate(&args),
+        Command::Verify(args) => verify::verify(&args),
+        Command::Bench(args) => commands::bench(&args),
+        Command::Report(args) => commands::report(&args),
+        Command::Doctor(args) => commands::doctor(&args),
+    }
+}

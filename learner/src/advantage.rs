@@ -113,7 +113,9 @@ mod tests {
     proptest! {
         /// The mean of all pairwise differences is another way to subtract the mean.
         #[test]
-        fn equals_the_mean_pairwise_difference(rewards in prop::collection::vec(prop::option::of(-3.0f64..3.0), 0..12)) {
+        fn equals_the_mean_pairwise_difference(
+            rewards in prop::collection::vec(prop::option::of(-3.0f64..3.0), 0..12),
+        ) {
             let found = group_advantages(&rewards, Normalisation::None).expect("finite");
             let present: Vec<f64> = rewards.iter().flatten().copied().collect();
             for (advantage, reward) in found.iter().zip(&rewards) {

@@ -1,10 +1,10 @@
 //! The fixed tree that sums the gradients of a batch's units (INV-7).
 //!
-//! Leaf `i` is the gradient of unit `i`. Two neighbouring sums of `2^k` leaves, the first of which starts at a multiple of
-//! `2^(k+1)`, are added as soon as both are there: a binary counter, so `n` units keep at most `log2 n + 1` sums alive. What
-//! is left at the end is added from the smallest sum to the largest. The order of additions thus depends on the sequence of
-//! units alone, and not on how many workers or micro-batches it was cut into: a worker that holds an aligned run of units
-//! builds the very nodes of the whole tree, and [`GradTree::merge`] hangs them in.
+//! Leaf `i` is the gradient of unit `i`. Two neighbouring sums of `2^k` leaves, the first of which starts at a
+//! multiple of `2^(k+1)`, are added as soon as both are there: a binary counter, so `n` units keep at most `log2 n +
+//! 1` sums alive. What is left at the end is added from the smallest sum to the largest. The order of additions thus
+//! depends on the sequence of units alone, and not on how many workers or micro-batches it was cut into: a worker
+//! that holds an aligned run of units builds the very nodes of the whole tree, and [`GradTree::merge`] hangs them in.
 
 use tch::{Tensor, no_grad};
 
@@ -12,7 +12,9 @@ use tch::{Tensor, no_grad};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GradTreeError {
     /// A unit brought another number of gradients than the first.
-    #[error("unit {unit} brings {found} gradients where the first brought {expected}: give one for every trained parameter")]
+    #[error(
+        "unit {unit} brings {found} gradients where the first brought {expected}: give one for every trained parameter"
+    )]
     Count {
         /// Which unit, from 0.
         unit: u64,
@@ -75,8 +77,8 @@ impl GradTree {
 
     /// Adds the next unit's gradients, one tensor a parameter, in the same order every time.
     ///
-    /// The tree takes the tensors over and adds in place: the caller must not keep another handle to their storage (take the
-    /// gradients out of the parameters, do not copy the handles).
+    /// The tree takes the tensors over and adds in place: the caller must not keep another handle to their storage
+    /// (take the gradients out of the parameters, do not copy the handles).
     ///
     /// # Errors
     /// [`GradTreeError`] if count or shapes are not those of the first unit; the tree is unchanged.
@@ -90,8 +92,9 @@ impl GradTree {
     /// Hangs the tree of the units that follow this one's into it, as if they had been pushed here one by one.
     ///
     /// # Errors
-    /// [`GradTreeError::Misaligned`] unless the units so far are a multiple of the largest power of two that `shard` holds
-    /// (shards of one power-of-two size, the last one shorter, always fit); or its shapes differ. The tree is unchanged.
+    /// [`GradTreeError::Misaligned`] unless the units so far are a multiple of the largest power of two that `shard`
+    /// holds (shards of one power-of-two size, the last one shorter, always fit); or its shapes differ. The tree is
+    /// unchanged.
     pub fn merge(&mut self, shard: GradTree) -> Result<(), GradTreeError> {
         let Some(largest) = shard.nodes.first() else { return Ok(()) };
         let alignment = 1 << largest.rank;
@@ -174,10 +177,14 @@ mod tests {
     fn by_recursion(units: std::ops::Range<u64>) -> Vec<f32> {
         let n = units.end - units.start;
         if n == 1 {
-            return unit(units.start).iter().flat_map(|x| Vec::<f32>::try_from(x.reshape([-1])).expect("f32")).collect();
+            return unit(units.start)
+                .iter()
+                .flat_map(|x| Vec::<f32>::try_from(x.reshape([-1])).expect("f32"))
+                .collect();
         }
         let half = if n.is_power_of_two() { n / 2 } else { n.next_power_of_two() / 2 };
-        let (left, right) = (by_recursion(units.start..units.start + half), by_recursion(units.start + half..units.end));
+        let (left, right) =
+            (by_recursion(units.start..units.start + half), by_recursion(units.start + half..units.end));
         left.iter().zip(right).map(|(left, right)| left + right).collect()
     }
 
@@ -218,7 +225,8 @@ mod tests {
         let mut exact = vec![0f64; 45];
         let mut magnitude = vec![0f64; 45];
         for i in 0..100 {
-            let flat = unit(i).iter().flat_map(|x| Vec::<f32>::try_from(x.reshape([-1])).expect("f32")).collect::<Vec<_>>();
+            let flat =
+                unit(i).iter().flat_map(|x| Vec::<f32>::try_from(x.reshape([-1])).expect("f32")).collect::<Vec<_>>();
             for (j, value) in flat.into_iter().enumerate() {
                 exact[j] += f64::from(value);
                 magnitude[j] += f64::from(value).abs();

@@ -11,12 +11,12 @@
 //! p ← p − lr/(1 − β1ⁿ) · m / (√v / √(1 − β2ⁿ) + ε)
 //! ```
 //!
-//! `lr` is the step's rate times the group's scale. Backbone and indexer are separate groups: a global norm over both would
-//! couple gradients that V3.2 keeps disjoint. A frozen group has no state and does not decay either.
+//! `lr` is the step's rate times the group's scale. Backbone and indexer are separate groups: a global norm over both
+//! would couple gradients that V3.2 keeps disjoint. A frozen group has no state and does not decay either.
 //!
-//! Same bits everywhere: each tensor operation of the update rounds once (products, sums, root and quotient by themselves,
-//! no fused forms whose vector body and scalar tail differ), so neither threads nor vector width show. Norms are summed in
-//! f64 in the order of names.
+//! Same bits everywhere: each tensor operation of the update rounds once (products, sums, root and quotient by
+//! themselves, no fused forms whose vector body and scalar tail differ), so neither threads nor vector width show.
+//! Norms are summed in f64 in the order of names.
 
 use std::collections::BTreeMap;
 
@@ -134,7 +134,8 @@ pub enum OptimizerError {
         /// The step that was refused, from 1.
         step: u64,
     },
-    /// libtorch refused an operation (out of memory, say). Parameters may be half updated: go back to the last checkpoint.
+    /// libtorch refused an operation (out of memory, say). Parameters may be half updated: go back to the last
+    /// checkpoint.
     #[error("libtorch: {0}")]
     Torch(#[from] TchError),
 }
@@ -224,11 +225,12 @@ impl AdamW {
         self.step
     }
 
-    /// Applies one step. `gradients` holds one f32 tensor for each parameter that learns; those of frozen ones are ignored.
+    /// Applies one step. `gradients` holds one f32 tensor for each parameter that learns; those of frozen ones are
+    /// ignored.
     ///
     /// # Errors
-    /// [`OptimizerError`]: a gradient that is missing, unknown, misshapen or not finite, or a learning rate that is not a
-    /// finite number from 0 up. Neither parameters nor state have changed, unless libtorch itself failed.
+    /// [`OptimizerError`]: a gradient that is missing, unknown, misshapen or not finite, or a learning rate that is
+    /// not a finite number from 0 up. Neither parameters nor state have changed, unless libtorch itself failed.
     pub fn step(
         &mut self,
         learning_rate: f64,
@@ -275,7 +277,8 @@ impl AdamW {
     fn measure(&self, learning_rate: f64, gradients: &[Tensor]) -> Result<Vec<GroupStep>, OptimizerError> {
         let mut squares = vec![0.0; self.groups.len()];
         for (slot, square) in self.slots.iter().zip(norm::square_sums(gradients)?) {
-            // The square of the largest f32 is far below the largest f64, so the sum is finite if and only if the gradient is.
+            // The square of the largest f32 is far below the largest f64, so the sum is finite if and only if the
+            // gradient is.
             if !square.is_finite() {
                 return Err(OptimizerError::NonFinite { name: slot.name.clone(), step: self.step + 1 });
             }

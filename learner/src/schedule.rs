@@ -35,9 +35,9 @@ pub struct Schedule {
 impl Schedule {
     /// The rate of `step`, counted from 0.
     ///
-    /// Warm-up: `peak · (step + 1) / warmup_steps`, so that the first step already learns and the last of the warm-up is at
-    /// the peak. Then, with `p = (step − warmup_steps) / (total_steps − warmup_steps)` held to `[0, 1]` and `f` the final
-    /// fraction: linear `peak · (1 − (1 − f) p)`, cosine `peak · (f + (1 − f) (1 + cos πp) / 2)`.
+    /// Warm-up: `peak · (step + 1) / warmup_steps`, so that the first step already learns and the last of the warm-up
+    /// is at the peak. Then, with `p = (step − warmup_steps) / (total_steps − warmup_steps)` held to `[0, 1]` and `f`
+    /// the final fraction: linear `peak · (1 − (1 − f) p)`, cosine `peak · (f + (1 − f) (1 + cos πp) / 2)`.
     pub fn at(&self, step: u64) -> f64 {
         if step < self.warmup_steps {
             return self.peak * (step + 1) as f64 / self.warmup_steps as f64;

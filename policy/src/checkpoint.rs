@@ -98,21 +98,36 @@ pub fn load(folder: &Path, device: Device) -> Result<Model, CheckpointError> {
     Ok(Model::new(config, params, device)?)
 }
 
-/// Reads a checkpoint and gives it a fresh indexer if it has none; a model that has one keeps it.
+/// Reads a checkpoint without its indexer, if it has one: the dense model.
 ///
 /// # Errors
 /// As [`load`].
+pub fn load_dense(folder: &Path, device: Device) -> Result<Model, CheckpointError> {
+    let mut config = ModelConfig::read(folder)?;
+    config.indexer = None;
+    let params = load_params(folder, &config)?;
+    Ok(Model::new(config, params, device)?)
+}
+
+/// Reads a checkpoint that shall have this indexer: a fresh one where it has none, its own weights otherwise.
+///
+/// # Errors
+/// As [`load`]; an indexer of another shape than the checkpoint's is a [`CheckpointError::Shape`].
 pub fn load_with_indexer(
     folder: &Path,
-    indexer: &IndexerConfig,
+    indexer: Option<&IndexerConfig>,
     std: f64,
     seed: u64,
     device: Device,
 ) -> Result<Model, CheckpointError> {
     let mut config = ModelConfig::read(folder)?;
+    let fresh = config.indexer.is_none() && indexer.is_some();
+    if !fresh {
+        config.indexer = indexer.cloned().or(config.indexer);
+    }
     let mut params = load_params(folder, &config)?;
-    if config.indexer.is_none() {
-        config.indexer = Some(indexer.clone());
+    if fresh {
+        config.indexer = indexer.cloned();
         for (name, shape) in shapes(&config).into_iter().filter(|(name, _)| is_indexer(name)) {
             let value = initial(&name, &shape, std, seed);
             params.insert(name, value);

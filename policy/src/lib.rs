@@ -8,6 +8,7 @@ pub mod cache;
 pub mod checkpoint;
 pub mod config;
 pub mod doctor;
+pub mod flops;
 pub mod kernels;
 pub mod model;
 pub mod params;

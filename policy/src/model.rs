@@ -139,6 +139,15 @@ impl Model {
         Ok(Self { config, params, products, layers, rope, device })
     }
 
+    /// A copy of the weights as they are now, which does not learn.
+    ///
+    /// # Errors
+    /// As [`Model::new`].
+    pub fn frozen_copy(&self) -> Result<Self, NoSafeRows> {
+        let params = tch::no_grad(|| self.params.iter().map(|(name, p)| (name.clone(), p.detach().copy())).collect());
+        Self::new(self.config.clone(), params, self.device)
+    }
+
     /// Where the model lives.
     pub fn device(&self) -> Device {
         self.device

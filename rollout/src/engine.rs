@@ -113,10 +113,19 @@ pub struct Engine {
     waiting: VecDeque<Request>,
     groups: Vec<Group>,
     running: Vec<Sequence>,
+    stop_check: Option<StopCheck>,
     /// Tokens that went through the forward, prompts included.
     pub rows_computed: u64,
     /// Tokens sampled.
     pub tokens_sampled: u64,
+}
+
+struct StopCheck(Box<dyn Fn(&[u32]) -> bool>);
+
+impl std::fmt::Debug for StopCheck {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("StopCheck")
+    }
 }
 
 #[derive(Debug)]
@@ -175,6 +184,7 @@ impl Engine {
             waiting: VecDeque::new(),
             groups: Vec::new(),
             running: Vec::new(),
+            stop_check: None,
             rows_computed: 0,
             tokens_sampled: 0,
         }
@@ -201,6 +211,11 @@ impl Engine {
         }
         self.waiting.push_back(request);
         Ok(())
+    }
+
+    /// Ends a completion also where `check` says so of its tokens: for stop strings, which need a tokenizer.
+    pub fn stop_when(&mut self, check: impl Fn(&[u32]) -> bool + 'static) {
+        self.stop_check = Some(StopCheck(Box::new(check)));
     }
 
     /// True when nothing waits or runs.
@@ -368,7 +383,8 @@ impl Engine {
         let running = std::mem::take(&mut self.running);
         for mut sequence in running {
             let t = &mut sequence.trajectory;
-            let stopped = t.tokens.last().is_some_and(|last| self.sampling.stop_tokens.contains(last));
+            let stopped = t.tokens.last().is_some_and(|last| self.sampling.stop_tokens.contains(last))
+                || self.stop_check.as_ref().is_some_and(|check| check.0(t.completion()));
             if !stopped && t.completion_len() < self.most_new(t.prompt_len) {
                 self.running.push(sequence);
                 continue;

@@ -4,12 +4,12 @@
 //!
 //! | rule | weight of a trained token of sequence `i` | source |
 //! | --- | --- | --- |
-//! | sequence mean | `1 / (S · |o_i|)` | GRPO; DeepSeek-V3.2, arXiv 2512.02556 §3.1 (groups of one size: its mean over `G`) |
+//! | sequence mean | `1 / (S · |o_i|)` | DeepSeek-V3.2, arXiv 2512.02556 §3.1 (groups of one size) |
 //! | token mean | `1 / Σ_i |o_i|` | DAPO, arXiv 2503.14476 |
 //! | constant | `1 / (S · L)` | Dr. GRPO, arXiv 2503.20783 |
 //!
-//! `S` counts the sequences with at least one trained token and `|o_i|` the trained tokens of sequence `i`: a masked sample
-//! is in neither the sum nor the denominator (INV-9).
+//! `S` counts the sequences with at least one trained token and `|o_i|` the trained tokens of sequence `i`: a masked
+//! sample is in neither the sum nor the denominator (INV-9).
 
 use tch::{Device, Tensor};
 
@@ -22,7 +22,8 @@ pub enum Aggregation {
     SequenceMean,
     /// The mean over all trained tokens of the batch.
     TokenMean,
-    /// The sum over tokens, divided by the number of sequences times this length, whatever the sequences' own lengths are.
+    /// The sum over tokens, divided by the number of sequences times this length, whatever the sequences' own lengths
+    /// are.
     Constant {
         /// The length that stands for every sequence's, in tokens; positive.
         length: f64,
@@ -59,7 +60,9 @@ impl GlobalCounts {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum AggregateError {
     /// Nothing in the whole batch is trained.
-    #[error("no token of the batch is trained: every sample is masked or empty; skip the batch instead of stepping on it")]
+    #[error(
+        "no token of the batch is trained: every sample is masked or empty; skip the batch instead of stepping on it"
+    )]
     NoTrainedTokens,
     /// A constant length that cannot divide.
     #[error("the constant aggregation needs a positive length, not {0}")]

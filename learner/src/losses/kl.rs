@@ -9,8 +9,9 @@ use super::{assert_rows, to_host, weighted_sum};
 /// k1–k3 are those of J. Schulman, "Approximating KL divergence" (2020).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KlEstimator {
-    /// `r (x − log x − 1)`: k3 under the importance weight, so value and gradient are unbiased off-policy. DeepSeek-V3.2,
-    /// arXiv 2512.02556, Eq 7. Its gradient is exactly `r · log(π_θ/π_ref) · ∇log π_θ`, through `r` **and** `x`.
+    /// `r (x − log x − 1)`: k3 under the importance weight, so value and gradient are unbiased off-policy.
+    /// DeepSeek-V3.2, arXiv 2512.02556, Eq 7. Its gradient is exactly `r · log(π_θ/π_ref) · ∇log π_θ`, through `r`
+    /// **and** `x`.
     Unbiased,
     /// `−log x`. Unbiased as a number, but as a loss its gradient `∇log π_θ` knows nothing of the reference.
     K1,
@@ -73,8 +74,8 @@ pub fn kl_penalty(terms: &KlTerms<'_>, estimator: KlEstimator) -> (Tensor, KlSta
         ("weight_T", terms.weight_T),
     ]);
     let trained_T = terms.weight_T.ne(0.0);
-    // β is 0 where a domain has no penalty. The reference may be far off there and the estimate infinite: 0 · ∞ must arise
-    // neither in the loss nor in its gradient, so such rows are set aside before the exponential.
+    // β is 0 where a domain has no penalty. The reference may be far off there and the estimate infinite: 0 · ∞ must
+    // arise neither in the loss nor in its gradient, so such rows are set aside before the exponential.
     let penalised_T = trained_T.logical_and(&terms.beta_T.ne(0.0));
     let loss = weighted_sum(&estimate(estimator, terms, &penalised_T), &(terms.weight_T * terms.beta_T), &penalised_T);
     let sums = no_grad(|| {
@@ -84,8 +85,8 @@ pub fn kl_penalty(terms: &KlTerms<'_>, estimator: KlEstimator) -> (Tensor, KlSta
     (loss, KlStats { tokens: sums[0], kl_sum: sums[1] })
 }
 
-/// The estimate of each active token, 0 for the others. `x − log x − 1` is taken as `expm1(log x) − log x`, which keeps its
-/// digits where `x` is near 1.
+/// The estimate of each active token, 0 for the others. `x − log x − 1` is taken as `expm1(log x) − log x`, which
+/// keeps its digits where `x` is near 1.
 fn estimate(estimator: KlEstimator, terms: &KlTerms<'_>, active_T: &Tensor) -> Tensor {
     let log_x_T = (terms.ref_logp_T.detach() - terms.logp_T).where_scalarother(active_T, 0.0);
     match estimator {

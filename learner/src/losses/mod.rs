@@ -1,11 +1,11 @@
-//! Losses, one formula a file. Each takes per-token log-probabilities (or logits) of a unit and returns a scalar to call
-//! `backward` on, with the numbers worth a curve beside it.
+//! Losses, one formula a file. Each takes per-token log-probabilities (or logits) of a unit and returns a scalar to
+//! call `backward` on, with the numbers worth a curve beside it.
 //!
 //! Legend: `T` rows (tokens) of a unit, its sequences one after the other; `S` sequences; `V` vocabulary.
 //!
-//! Every loss is `Σ_t w_t ℓ_t` with the weights of [`aggregate`], hence the losses of a batch's units sum to the loss of the
-//! batch. A row of weight 0 takes no part: it has neither loss nor gradient, whatever its numbers are, so what stands in
-//! the rows of a prompt or of a tool cannot leak into a gradient, not even an infinity.
+//! Every loss is `Σ_t w_t ℓ_t` with the weights of [`aggregate`], hence the losses of a batch's units sum to the loss
+//! of the batch. A row of weight 0 takes no part: it has neither loss nor gradient, whatever its numbers are, so what
+//! stands in the rows of a prompt or of a tool cannot leak into a gradient, not even an infinity.
 
 use tch::{Device, Kind, Tensor};
 
@@ -24,13 +24,17 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// Sequences of `lengths` rows, one after the other; `trained[t]` says whether row `t` is one the loss runs over (in a
-    /// policy gradient: the policy's own tokens of a sample that is not masked).
+    /// Sequences of `lengths` rows, one after the other; `trained[t]` says whether row `t` is one the loss runs over
+    /// (in a policy gradient: the policy's own tokens of a sample that is not masked).
     ///
     /// # Panics
     /// If the lengths do not add up to the rows (a caller's bug).
     pub fn new(lengths: Vec<usize>, trained: Vec<bool>) -> Self {
-        assert_eq!(lengths.iter().sum::<usize>(), trained.len(), "sequence lengths {lengths:?} must add up to the rows");
+        assert_eq!(
+            lengths.iter().sum::<usize>(),
+            trained.len(),
+            "sequence lengths {lengths:?} must add up to the rows"
+        );
         Self { lengths, trained }
     }
 
@@ -91,7 +95,8 @@ fn to_host(scalars: &[Tensor]) -> Vec<f64> {
     host
 }
 
-/// `Σ_t w_t x_t` over the rows of `active_T`; the others are set aside before the product, so that `0 · ∞` cannot arise.
+/// `Σ_t w_t x_t` over the rows of `active_T`; the others are set aside before the product, so that `0 · ∞` cannot
+/// arise.
 fn weighted_sum(value_T: &Tensor, weight_T: &Tensor, active_T: &Tensor) -> Tensor {
     (value_T.where_scalarother(active_T, 0.0) * weight_T.detach()).sum(value_T.kind())
 }

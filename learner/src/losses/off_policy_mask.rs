@@ -18,9 +18,9 @@ pub struct OffPolicyMask {
 
 /// `M = 0` iff `A < 0` and `(1/|o|) Σ_t (log π_old − log π_θ) > δ`, else 1; no gradient passes.
 ///
-/// `log π_old` must be what the sampler recorded, so that the mean sees staleness and engine mismatch alike. The sum runs
-/// over the trained rows (the policy's own tokens; the paper does not say whether a tool's count, TRL and slime leave them
-/// out too), on the host in f64 and in row order.
+/// `log π_old` must be what the sampler recorded, so that the mean sees staleness and engine mismatch alike. The sum
+/// runs over the trained rows (the policy's own tokens; the paper does not say whether a tool's count, TRL and slime
+/// leave them out too), on the host in f64 and in row order.
 ///
 /// # Shapes
 /// `logp_T`, `old_logp_T`: `[T]` f32; `advantage_S`: one a sequence of `rows`.
@@ -116,7 +116,10 @@ mod tests {
     proptest! {
         #[test]
         fn masks_only_negatives(
-            sequences in prop::collection::vec((-2.0f64..2.0, prop::collection::vec((-5.0f64..0.0, -5.0f64..0.0), 1..5)), 1..6),
+            sequences in prop::collection::vec(
+                (-2.0f64..2.0, prop::collection::vec((-5.0f64..0.0, -5.0f64..0.0), 1..5)),
+                1..6,
+            ),
             delta in 0.0f64..1.0,
         ) {
             let lengths: Vec<usize> = sequences.iter().map(|(_, tokens)| tokens.len()).collect();
@@ -124,7 +127,8 @@ mod tests {
             let advantage_S: Vec<f64> = sequences.iter().map(|(advantage, _)| *advantage).collect();
             let rows = Rows::new(lengths, vec![true; tokens.len()]);
             let (new, old): (Vec<f64>, Vec<f64>) = tokens.into_iter().unzip();
-            let mask = off_policy_mask(&Tensor::from_slice(&new), &Tensor::from_slice(&old), &advantage_S, &rows, delta);
+            let (new_T, old_T) = (Tensor::from_slice(&new), Tensor::from_slice(&old));
+            let mask = off_policy_mask(&new_T, &old_T, &advantage_S, &rows, delta);
             for (s, range) in rows.ranges().enumerate() {
                 let length = range.len() as f64;
                 // The paper's form: the geometric mean of π_old/π_θ.

@@ -9,7 +9,8 @@ use super::{assert_rows, to_host, weighted_sum};
 pub struct Clip {
     /// `ε_low`: the ratio is bounded below by `1 − low`.
     pub low: f64,
-    /// `ε_high`: the ratio is bounded above by `1 + high` ("clip-higher" where it exceeds `low`; DAPO, arXiv 2503.14476).
+    /// `ε_high`: the ratio is bounded above by `1 + high` ("clip-higher" where it exceeds `low`; DAPO, arXiv
+    /// 2503.14476).
     pub high: f64,
     /// `c > 1` of the dual clip: for a negative advantage the objective is bounded below by `c·A` (arXiv 1912.09729).
     pub dual: Option<f64>,
@@ -30,7 +31,8 @@ pub struct PolicyTerms<'a> {
     pub sequence_mask_T: &'a Tensor,
 }
 
-/// What happened in the surrogate, as sums that add over units. Over trained tokens (weight not 0), masked ones included.
+/// What happened in the surrogate, as sums that add over units. Over trained tokens (weight not 0), masked ones
+/// included.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct PolicyStats {
     /// Trained tokens.
@@ -101,8 +103,8 @@ impl PolicyStats {
 
 /// `L = −Σ_t w_t M_t min( r_t A_t, clip(r_t, 1 − low, 1 + high) A_t )`, `r_t = exp(log π_θ − log π_old)`.
 ///
-/// With a dual clip `c`, tokens of `A_t < 0` take `max(that, c·A_t)`. Source: DeepSeek-V3.2, arXiv 2512.02556, §3.1 (there
-/// one `ε`, no dual clip). Tokens with `w_t = 0` or `M_t = 0` are set aside before the exponential.
+/// With a dual clip `c`, tokens of `A_t < 0` take `max(that, c·A_t)`. Source: DeepSeek-V3.2, arXiv 2512.02556, §3.1
+/// (there one `ε`, no dual clip). Tokens with `w_t = 0` or `M_t = 0` are set aside before the exponential.
 ///
 /// # Shapes
 /// All terms `[T]`; returns a scalar of `logp_T`'s kind.
@@ -135,7 +137,13 @@ pub fn clipped_surrogate(terms: &PolicyTerms<'_>, clip: &Clip) -> (Tensor, Polic
     (loss, stats)
 }
 
-fn statistics(log_ratio_T: &Tensor, advantage_T: &Tensor, trained_T: &Tensor, active_T: &Tensor, clip: &Clip) -> PolicyStats {
+fn statistics(
+    log_ratio_T: &Tensor,
+    advantage_T: &Tensor,
+    trained_T: &Tensor,
+    active_T: &Tensor,
+    clip: &Clip,
+) -> PolicyStats {
     if trained_T.numel() == 0 {
         return PolicyStats::default();
     }

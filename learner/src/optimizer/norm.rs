@@ -7,9 +7,9 @@ const ROW: i64 = 1024;
 
 /// `Σ g²` of each tensor.
 ///
-/// libtorch cuts the reduction of a whole tensor to one number by threads, which shows in the last bits; it never cuts a row
-/// of a reduction over the last dimension. So each tensor is summed by rows of fixed length (the tail by itself, shorter than
-/// what libtorch cuts), and one copy brings the partial sums of all tensors to the host.
+/// libtorch cuts the reduction of a whole tensor to one number by threads, which shows in the last bits; it never
+/// cuts a row of a reduction over the last dimension. So each tensor is summed by rows of fixed length (the tail by
+/// itself, shorter than what libtorch cuts), and one copy brings the partial sums of all tensors to the host.
 pub(super) fn square_sums(gradients: &[Tensor]) -> Result<Vec<f64>, TchError> {
     let (mut partials, mut counts) = (Vec::new(), Vec::new());
     no_grad(|| {

@@ -1,5 +1,6 @@
-//! The optimiser's state as a safetensors file: `exp_avg.NAME` and `exp_avg_sq.NAME` (f32, the parameter's shape) for every
-//! parameter that learns, and `step` (i64, no dimension). Bits go through unchanged, and equal states give equal bytes.
+//! The optimiser's state as a safetensors file: `exp_avg.NAME` and `exp_avg_sq.NAME` (f32, the parameter's shape) for
+//! every parameter that learns, and `step` (i64, no dimension). Bits go through unchanged, and equal states give
+//! equal bytes.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -11,8 +12,8 @@ use tch::{Device, Kind, Tensor, no_grad};
 
 use super::AdamW;
 
-/// A state that cannot be written or does not fit this optimiser. A failed load has changed nothing, and a failed save has
-/// left the file that was there.
+/// A state that cannot be written or does not fit this optimiser. A failed load has changed nothing, and a failed
+/// save has left the file that was there.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// The file system refused.
@@ -32,7 +33,10 @@ pub enum StateError {
         source: SafeTensorError,
     },
     /// The file lacks a tensor.
-    #[error("optimiser state {path} lacks `{name}`: it was saved with other parameters or other frozen groups", path = path.display())]
+    #[error(
+        "optimiser state {path} lacks `{name}`: it was saved with other parameters or other frozen groups",
+        path = path.display()
+    )]
     Missing {
         /// The file.
         path: PathBuf,
@@ -48,7 +52,10 @@ pub enum StateError {
         name: String,
     },
     /// A tensor has not the parameter's shape, or is of another kind.
-    #[error("optimiser state {path}: `{name}` is {found_kind:?} {found:?}, expected {expected_kind:?} {expected:?}", path = path.display())]
+    #[error(
+        "optimiser state {path}: `{name}` is {found_kind:?} {found:?}, expected {expected_kind:?} {expected:?}",
+        path = path.display()
+    )]
     Shape {
         /// The file.
         path: PathBuf,
@@ -64,7 +71,7 @@ pub enum StateError {
         found: Vec<usize>,
     },
     /// The step is no count.
-    #[error("optimiser state {path}: the step {step} is negative or beyond what the optimiser counts", path = path.display())]
+    #[error("optimiser state {path}: {step} is no count of steps; the file is damaged", path = path.display())]
     Step {
         /// The file.
         path: PathBuf,
@@ -134,8 +141,8 @@ impl AdamW {
     /// [`StateError`] if the file cannot be read or is not the state of exactly these parameters.
     pub fn load(&mut self, path: &Path) -> Result<(), StateError> {
         let bytes = std::fs::read(path).map_err(|source| StateError::Io { path: path.to_owned(), source })?;
-        let file = SafeTensors::deserialize(&bytes)
-            .map_err(|source| StateError::Format { path: path.to_owned(), source })?;
+        let file =
+            SafeTensors::deserialize(&bytes).map_err(|source| StateError::Format { path: path.to_owned(), source })?;
         self.refuse_unexpected(path, &file)?;
         let step = read(path, &file, "step", Dtype::I64, &[])?.int64_value(&[]);
         if !(0..i64::from(i32::MAX)).contains(&step) {
@@ -163,7 +170,8 @@ impl AdamW {
         names.sort_unstable();
         for name in names {
             let parameter = name.strip_prefix("exp_avg.").or_else(|| name.strip_prefix("exp_avg_sq."));
-            let known = parameter.is_some_and(|own| self.slots.binary_search_by(|slot| slot.name.as_str().cmp(own)).is_ok());
+            let known =
+                parameter.is_some_and(|own| self.slots.binary_search_by(|slot| slot.name.as_str().cmp(own)).is_ok());
             if !known && name != "step" {
                 return Err(StateError::Unexpected { path: path.to_owned(), name: name.to_owned() });
             }

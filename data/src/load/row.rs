@@ -1,0 +1,218 @@
+//! One row, as a JSON object, to a prompt.
+
+use serde_json::{Map, Value};
+
+use super::{Columns, Format};
+use crate::{Message, Prompt};
+
+/// Columns that have one name in both formats.
+const ID: &str = "id";
+const DATA_SOURCE: &str = "data_source";
+const EXTRA_INFO: &str = "extra_info";
+
+/// pandas writes its row index as a column of this name; it is no part of the data.
+const PANDAS_INDEX: &str = "__index_level_";
+
+const ROLES: [&str; 4] = ["system", "user", "assistant", "tool"];
+
+/// Why a row is no prompt.
+#[derive(Debug)]
+pub(super) struct Problem {
+    pub(super) field: String,
+    pub(super) problem: String,
+}
+
+impl Problem {
+    pub(super) fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self { field: field.into(), problem: problem.into() }
+    }
+}
+
+/// What to call a value in a message.
+pub(super) fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+/// How a row is read.
+pub(super) struct Reader<'a> {
+    /// It names the columns that `columns` does not.
+    pub(super) format: Format,
+    /// The columns that the user named.
+    pub(super) columns: &'a Columns,
+    /// The domain of all rows, if the user gave one.
+    pub(super) domain: Option<&'a str>,
+}
+
+impl Reader<'_> {
+    pub(super) fn prompt(
+        &self,
+        mut row: Map<String, Value>,
+        default_id: impl FnOnce() -> String,
+    ) -> Result<Prompt, Problem> {
+        let columns = self.columns;
+        let (of_truth, of_domain) = match self.format {
+            Format::Verl => ("reward_model.ground_truth", "ability"),
+            Format::Jsonl => ("ground_truth", "domain"),
+        };
+        let present = row.keys().map(String::as_str).collect::<Vec<_>>().join("`, `");
+        let missing = |name: &str| Problem::new(name, format!("missing or null; the columns are `{present}`"));
+        let (prompt_name, prompt) = field(&mut row, &columns.prompt, "prompt", &missing)?;
+        let messages = messages(prompt_name, prompt.ok_or_else(|| missing(prompt_name))?)?;
+        let (_, ground_truth) = field(&mut row, &columns.ground_truth, of_truth, &missing)?;
+        let (answer_name, answer) = field(&mut row, &columns.answer, "answer", &missing)?;
+        let (id_name, id) = field(&mut row, &columns.id, ID, &missing)?;
+        let domain = match self.domain {
+            Some(domain) => domain.to_owned(),
+            None => {
+                let (name, value) = field(&mut row, &columns.domain, of_domain, &missing)?;
+                text(name, value)?.ok_or_else(|| missing(name))?
+            }
+        };
+        let data_source = text(DATA_SOURCE, take(&mut row, DATA_SOURCE))?.unwrap_or_else(|| domain.clone());
+        Ok(Prompt {
+            id: text(id_name, id)?.unwrap_or_else(default_id),
+            domain,
+            data_source,
+            messages,
+            ground_truth: ground_truth.unwrap_or_default(),
+            answer: text(answer_name, answer)?,
+            extra_info: extra_info(row)?,
+        })
+    }
+
+    pub(super) fn id_column(&self) -> &str {
+        self.columns.id.as_deref().unwrap_or(ID)
+    }
+}
+
+/// Takes a field out of `row`: its column and its value. A column that the user named must be there.
+fn field<'a>(
+    row: &mut Map<String, Value>,
+    named: &'a Option<String>,
+    default: &'a str,
+    missing: &dyn Fn(&str) -> Problem,
+) -> Result<(&'a str, Option<Value>), Problem> {
+    let name = named.as_deref().unwrap_or(default);
+    match take(row, name) {
+        None if named.is_some() => Err(missing(name)),
+        value => Ok((name, value)),
+    }
+}
+
+/// Takes the value at a dotted path out of `row`; `None` if it is missing or null. A column whose own name has the dots
+/// goes first.
+fn take(row: &mut Map<String, Value>, path: &str) -> Option<Value> {
+    if row.contains_key(path) {
+        return row.shift_remove(path).filter(|v| !v.is_null());
+    }
+    let (head, rest) = path.split_once('.')?;
+    let inside = row.get_mut(head)?;
+    // Some exporters write structs as JSON strings.
+    if let Some(object) = inside.as_str().and_then(|s| serde_json::from_str::<Map<String, Value>>(s).ok()) {
+        *inside = Value::Object(object);
+    }
+    let object = inside.as_object_mut()?;
+    let value = take(object, rest);
+    if object.is_empty() {
+        row.shift_remove(head);
+    }
+    value
+}
+
+/// A field that is text; numbers and booleans are taken as they are written.
+fn text(field: &str, value: Option<Value>) -> Result<Option<String>, Problem> {
+    match value {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(s)) => Ok(Some(s)),
+        Some(v @ (Value::Number(_) | Value::Bool(_))) => Ok(Some(v.to_string())),
+        Some(other) => Err(Problem::new(field, format!("{} where a string is expected", kind(&other)))),
+    }
+}
+
+fn messages(field: &str, value: Value) -> Result<Vec<Message>, Problem> {
+    let turns = match value {
+        Value::Array(turns) => turns,
+        Value::String(text) => match message_list(&text) {
+            Some(turns) => turns,
+            None if text.trim().is_empty() => return Err(Problem::new(field, "the prompt is blank")),
+            None => return Ok(vec![Message::user(text)]),
+        },
+        other => {
+            let problem = format!("{} where a string or a list of messages is expected", kind(&other));
+            return Err(Problem::new(field, problem));
+        }
+    };
+    let messages = turns.into_iter().enumerate().map(|(i, turn)| message(&format!("{field}[{i}]"), turn));
+    let messages = messages.collect::<Result<Vec<_>, _>>()?;
+    match messages.last() {
+        None => Err(Problem::new(field, "the list of messages is empty")),
+        Some(last) if last.role == "user" => Ok(messages),
+        Some(last) => Err(Problem::new(
+            field,
+            format!(
+                "the last turn is the {}'s; it must be the user's (put what is to be imitated into the answer)",
+                last.role
+            ),
+        )),
+    }
+}
+
+/// A string that is itself a JSON list of messages. Any other string, even other JSON, is the user's text.
+fn message_list(text: &str) -> Option<Vec<Value>> {
+    let turns: Vec<Value> = text.trim_start().starts_with('[').then(|| serde_json::from_str(text).ok())??;
+    let all = turns.iter().all(|t| t.get("role").is_some());
+    (all && !turns.is_empty()).then_some(turns)
+}
+
+/// A turn. Keys beside `role` and `content` are passed over.
+fn message(field: &str, turn: Value) -> Result<Message, Problem> {
+    let Value::Object(mut turn) = turn else {
+        return Err(Problem::new(
+            field,
+            format!("{} where a message with `role` and `content` is expected", kind(&turn)),
+        ));
+    };
+    let mut part = |name: &str| match turn.remove(name) {
+        Some(Value::String(s)) => Ok(s),
+        Some(other) => {
+            Err(Problem::new(format!("{field}.{name}"), format!("{} where a string is expected", kind(&other))))
+        }
+        None => Err(Problem::new(format!("{field}.{name}"), "missing; a message has `role` and `content`")),
+    };
+    let (role, content) = (part("role")?, part("content")?);
+    if !ROLES.contains(&role.as_str()) {
+        return Err(Problem::new(
+            format!("{field}.role"),
+            format!("unknown role `{role}`; expected one of {}", ROLES.join(", ")),
+        ));
+    }
+    Ok(Message { role, content })
+}
+
+/// What is left of the row: the fields of `extra_info`, then the other columns. `Null` when there is nothing.
+fn extra_info(mut row: Map<String, Value>) -> Result<Value, Problem> {
+    row.retain(|name, _| !name.starts_with(PANDAS_INDEX));
+    let mut extra = match row.shift_remove(EXTRA_INFO) {
+        None | Some(Value::Null) => Map::new(),
+        Some(Value::Object(object)) => object,
+        Some(other) => Map::from_iter([(EXTRA_INFO.to_owned(), other)]),
+    };
+    for (name, value) in row {
+        match extra.get(&name) {
+            Some(inside) if *inside != value => {
+                let problem =
+                    format!("is both a column and a key of `{EXTRA_INFO}`, with different values; rename one");
+                return Err(Problem::new(name, problem));
+            }
+            _ => extra.insert(name, value),
+        };
+    }
+    Ok(if extra.is_empty() { Value::Null } else { Value::Object(extra) })
+}

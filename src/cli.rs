@@ -1,0 +1,235 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::recipe::{Device, VerifierName};
+
+/// From a base checkpoint to a sparse-attention reasoning model.
+#[derive(Debug, Parser)]
+#[command(name = "temper", version, after_help = "Exit codes: docs/exit-codes.md. Recipes: docs/recipes.md.")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a recipe, all of its stages
+    Run(RunArgs),
+    /// Go on with a run that was stopped
+    Resume(ResumeArgs),
+    /// Evaluate a checkpoint on a recipe's held-out prompts
+    Eval(EvalArgs),
+    /// Complete a prompt, or chat, with a checkpoint
+    Generate(GenerateArgs),
+    /// Judge completions: JSON lines on stdin, verdicts on stdout in the same order
+    Verify(VerifyArgs),
+    /// Measure the speed of sampling, training and verifying on this machine
+    Bench(BenchArgs),
+    /// Write report.html and print the table of a run
+    Report(ReportArgs),
+    /// Say what this machine can do: devices, exactness, sandbox
+    Doctor(DoctorArgs),
+}
+
+/// `temper run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The recipe, a TOML file
+    pub recipe: PathBuf,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a comment here would replace the help of the flattened arguments")]
+    pub overrides: Overrides,
+    /// Name of the run and of its folder [default: run.name of the recipe]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Check the recipe, print it with every default filled in, and stop
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+impl RunArgs {
+    /// All overrides of the recipe, in the order in which they are applied.
+    pub fn sets(&self) -> Vec<String> {
+        let mut sets = self.overrides.sets();
+        sets.extend(self.name.iter().map(|name| format!("run.name={}", toml::Value::from(name.as_str()))));
+        sets
+    }
+}
+
+/// Overrides that every command with a recipe takes.
+#[derive(Debug, Args)]
+pub struct Overrides {
+    /// Override a setting: `--set stages.math-rl.rl.group=16`. May be repeated; the last wins
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// auto, cpu, cuda or cuda:N [default: run.device of the recipe]
+    #[arg(long)]
+    pub device: Option<Device>,
+    /// CPU threads; 0: one a core [default: run.threads of the recipe]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+}
+
+impl Overrides {
+    /// As `--set` arguments; `--device` and `--threads` come last and win.
+    pub fn sets(&self) -> Vec<String> {
+        let mut sets = self.set.clone();
+        sets.extend(self.device.map(|device| format!("run.device=\"{device}\"")));
+        sets.extend(self.threads.map(|threads| format!("run.threads={threads}")));
+        sets
+    }
+}
+
+/// `temper resume`.
+#[derive(Debug, Args)]
+pub struct ResumeArgs {
+    /// The run's folder, or its name under runs/
+    pub run: PathBuf,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a comment here would replace the help of the flattened arguments")]
+    pub machine: Machine,
+}
+
+/// Where a command without a recipe runs.
+#[derive(Debug, Args)]
+pub struct Machine {
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long)]
+    pub device: Option<Device>,
+    /// CPU threads; 0: one a core
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+}
+
+/// `temper eval`.
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    /// Checkpoint folder in HF layout
+    pub checkpoint: PathBuf,
+    /// The recipe that names domains, verifiers and sampling
+    pub recipe: PathBuf,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a comment here would replace the help of the flattened arguments")]
+    pub overrides: Overrides,
+}
+
+/// `temper generate`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("input").required(true).args(["prompt", "chat"]))]
+pub struct GenerateArgs {
+    /// Checkpoint folder in HF layout
+    #[arg(long, value_name = "DIR")]
+    pub checkpoint: PathBuf,
+    /// Complete this text as it stands, without the chat template
+    #[arg(long, value_name = "TEXT")]
+    pub prompt: Option<String>,
+    /// Converse: one turn a line on stdin
+    #[arg(long)]
+    pub chat: bool,
+    /// Divides the logits; 0: always the most likely token
+    #[arg(long, default_value_t = 1.0)]
+    pub temperature: f64,
+    /// Keep the smallest set of tokens whose probability reaches this
+    #[arg(long, default_value_t = 1.0)]
+    pub top_p: f64,
+    /// Keep this many of the most likely tokens; 0: all
+    #[arg(long, default_value_t = 0)]
+    pub top_k: usize,
+    /// Tokens to sample at most
+    #[arg(long, default_value_t = 256)]
+    pub max_new_tokens: usize,
+    /// Seed of the sampler
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Completions of the prompt
+    #[arg(long, default_value_t = 1)]
+    pub n: usize,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a comment here would replace the help of the flattened arguments")]
+    pub machine: Machine,
+}
+
+/// `temper verify`.
+#[derive(Debug, Args)]
+#[command(after_help = "A line in: {\"id\", \"completion\", \"ground_truth\", ...}. \
+    A line out: {\"id\", \"status\", \"reward\", \"reason\", ...}; status is pass, fail, undecided or error.")]
+pub struct VerifyArgs {
+    /// Which verifier
+    #[arg(long, value_name = "NAME")]
+    pub verifier: VerifierName,
+    /// One of the verifier's settings. May be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+/// `temper bench`.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// Checkpoint folder to measure with [default: a small model with fresh weights]
+    #[arg(long, value_name = "DIR")]
+    pub checkpoint: Option<PathBuf>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a comment here would replace the help of the flattened arguments")]
+    pub machine: Machine,
+}
+
+/// `temper report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// The run's folder, or its name under runs/
+    pub run: PathBuf,
+}
+
+/// `temper doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Checkpoint folder whose shapes are measured too
+    #[arg(long, value_name = "DIR")]
+    pub checkpoint: Option<PathBuf>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a comment here would replace the help of the flattened arguments")]
+    pub machine: Machine,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_become_overrides_that_win() {
+        let cli = Cli::try_parse_from([
+            "temper", "run", "a.toml", "--set", "run.device=cpu", "--device", "cuda:1", "--threads", "2", "--name", "true",
+        ])
+        .expect("valid");
+        let Command::Run(run) = cli.command else { panic!("not run: {cli:?}") };
+        assert_eq!(run.sets(), ["run.device=cpu", "run.device=\"cuda:1\"", "run.threads=2", "run.name=\"true\""]);
+    }
+
+    #[test]
+    fn generate_needs_exactly_one_input() {
+        let parse = |more: &[&str]| {
+            let args = ["temper", "generate", "--checkpoint", "d"].iter().chain(more);
+            Cli::try_parse_from(args).is_ok()
+        };
+        assert!(parse(&["--prompt", "1+1="]) && parse(&["--chat"]));
+        assert!(!parse(&[]) && !parse(&["--prompt", "x", "--chat"]));
+    }
+
+    #[test]
+    fn a_wrong_device_or_verifier_is_refused() {
+        for args in [["run", "a.toml", "--device", "gpu"], ["verify", "--verifier", "maths", "--set=a=1"]] {
+            assert!(Cli::try_parse_from(["temper"].iter().chain(&args)).is_err(), "{args:?}");
+        }
+    }
+}

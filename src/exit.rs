@@ -1,0 +1,228 @@
+//! Exit codes, and the failures that end the program. `docs/exit-codes.md` lists the codes for users.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::process::ExitCode;
+
+use crate::recipe::RecipeError;
+
+/// What the process answers its caller with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Code {
+    /// All was done.
+    Ok = 0,
+    /// The command line or the recipe is wrong. Nothing was started.
+    Usage = 2,
+    /// Data cannot be read or is malformed: a file, a row, a field, a prompt longer than the context.
+    Data = 3,
+    /// A checkpoint is missing, cut, or does not fit its config.
+    Checkpoint = 4,
+    /// A verifier cannot be set up, or too many of its verdicts are errors.
+    Verifier = 5,
+    /// A loss or a gradient is not finite. The step was not applied.
+    Numeric = 6,
+    /// The run's folder exists already, is in use by another process, or holds no run.
+    RunFolder = 7,
+    /// The disk is full or refuses to be written.
+    Disk = 8,
+    /// The device is missing or cannot do what the run needs, bit-for-bit exactness included.
+    Device = 9,
+    /// A fault of Temper's own.
+    Internal = 70,
+    /// Stopped by Ctrl-C or SIGTERM. All is saved, and `temper resume` goes on.
+    Interrupted = 75,
+}
+
+impl Code {
+    /// Every code.
+    pub const ALL: [Self; 11] = [
+        Self::Ok,
+        Self::Usage,
+        Self::Data,
+        Self::Checkpoint,
+        Self::Verifier,
+        Self::Numeric,
+        Self::RunFolder,
+        Self::Disk,
+        Self::Device,
+        Self::Internal,
+        Self::Interrupted,
+    ];
+}
+
+impl From<Code> for ExitCode {
+    fn from(code: Code) -> Self {
+        Self::from(code as u8)
+    }
+}
+
+/// Why the program ends without having done what it was asked.
+#[derive(Debug)]
+pub struct Failure {
+    /// The exit code.
+    pub code: Code,
+    /// What went wrong, where, with its causes.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl Failure {
+    /// A failure in words.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), hint: None }
+    }
+
+    /// A failure from an error and its chain of causes. A full or read-only disk anywhere in the chain decides the code.
+    pub fn from_error(code: Code, error: &(dyn Error + 'static)) -> Self {
+        let disk = causes(error).find_map(|cause| cause.downcast_ref::<io::Error>()).filter(|io| is_disk(io));
+        let failure = Self::new(if disk.is_some() { Code::Disk } else { code }, chain(error));
+        match disk {
+            Some(_) => failure.hint("make room or choose another folder with `--set run.out=DIR`; what was saved is intact"),
+            None => failure,
+        }
+    }
+
+    /// Adds what to do.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Says what was being done when it went wrong.
+    pub fn context(mut self, doing: impl fmt::Display) -> Self {
+        self.message = format!("{doing}: {}", self.message);
+        self
+    }
+
+    /// Prints it for the user.
+    pub fn print(&self) {
+        eprintln!("{self}");
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error: {}", self.message)?;
+        match &self.hint {
+            Some(hint) => write!(f, "\nhint: {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Error for Failure {}
+
+impl From<RecipeError> for Failure {
+    fn from(error: RecipeError) -> Self {
+        Self::new(Code::Usage, error.to_string()).hint("docs/recipes.md lists every setting; --dry-run shows the resolved recipe")
+    }
+}
+
+/// An error that nobody gave a code is our own fault, unless one in its chain has a code.
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        let error = match error.downcast::<Self>() {
+            Ok(failure) => return failure,
+            Err(error) => error,
+        };
+        let error = match error.downcast::<RecipeError>() {
+            Ok(recipe) => return recipe.into(),
+            Err(error) => error,
+        };
+        Self::from_error(Code::Internal, error.as_ref())
+    }
+}
+
+/// Gives the error of a result its exit code.
+pub trait OrFail<T> {
+    /// The failure has this code, and the error's chain as its message.
+    ///
+    /// # Errors
+    /// The failure.
+    fn or_fail(self, code: Code) -> Result<T, Failure>;
+}
+
+impl<T, E: Error + 'static> OrFail<T> for Result<T, E> {
+    fn or_fail(self, code: Code) -> Result<T, Failure> {
+        self.map_err(|error| Failure::from_error(code, &error))
+    }
+}
+
+/// Runs the program and turns its outcome, a panic included, into an exit code.
+pub fn run_main(program: impl FnOnce() -> Result<(), Failure> + std::panic::UnwindSafe) -> ExitCode {
+    match std::panic::catch_unwind(program) {
+        Ok(Ok(())) => Code::Ok.into(),
+        Ok(Err(failure)) => {
+            failure.print();
+            failure.code.into()
+        }
+        // The panic's own message is on stderr already.
+        Err(_) => {
+            let failure = Failure::new(Code::Internal, "Temper broke one of its own rules (above)");
+            failure.hint("please report it with the command and the recipe").print();
+            Code::Internal.into()
+        }
+    }
+}
+
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}
+
+/// `a: b: c`, leaving out a cause that the error before it has in its own message.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = String::new();
+    for cause in causes(error).map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.ends_with(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+fn is_disk(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem | FileTooLarge)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot write `a.bin`")]
+    struct Outer(#[source] io::Error);
+
+    #[test]
+    fn a_full_disk_in_the_chain_decides_the_code() {
+        let full = Outer(io::Error::from_raw_os_error(libc::ENOSPC));
+        let failure = Failure::from_error(Code::Checkpoint, &full);
+        assert_eq!(failure.code, Code::Disk);
+        assert!(failure.message.starts_with("cannot write `a.bin`: No space left"), "{failure}");
+        let absent = Outer(io::Error::from_raw_os_error(libc::ENOENT));
+        assert_eq!(Failure::from_error(Code::Checkpoint, &absent).code, Code::Checkpoint);
+    }
+
+    #[test]
+    fn a_failure_keeps_its_code_through_anyhow() {
+        let inner = Failure::new(Code::Numeric, "loss is NaN").hint("lower the learning rate");
+        let outer: Failure = anyhow::Error::new(inner).context("step 7").into();
+        assert_eq!((outer.code, outer.to_string().as_str()), (Code::Numeric, "error: loss is NaN\nhint: lower the learning rate"));
+        let stray: Failure = anyhow::anyhow!("odd").into();
+        assert_eq!(stray.code, Code::Internal);
+    }
+
+    #[test]
+    fn every_code_is_documented() {
+        let docs = include_str!("../docs/exit-codes.md");
+        for code in Code::ALL {
+            let row = format!("| {} | `{code:?}` |", code as u8);
+            assert!(docs.contains(&row), "docs/exit-codes.md lacks {row}");
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! Temper: from a base checkpoint to a sparse-attention reasoning model, in one binary. This crate is the only place that wires
+//! the others together.
+
+pub mod cli;
+pub mod exit;
+pub mod progress;
+pub mod recipe;
+pub mod report;
+pub mod run;
+pub mod summary;
+pub mod verifiers_by_name;
+pub mod verify;

@@ -1,0 +1,83 @@
+//! `[run]`: what belongs to the run as a whole, and the device it runs on.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// `[run]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RunSettings {
+    /// The run's folder under `out`. Empty: the recipe file's name without its extension.
+    pub name: String,
+    /// Keys every random number of the run (INV-4).
+    pub seed: u64,
+    /// CPU threads; 0: one a core. Does not change a bit of the result (INV-2, INV-7).
+    pub threads: usize,
+    /// Where the model runs.
+    pub device: Device,
+    /// The folder that holds runs.
+    pub out: String,
+    /// Refuse to start where the sampler's and the learner's log-probabilities cannot be made bit for bit equal (INV-1, INV-2).
+    pub exact: bool,
+}
+
+impl Default for RunSettings {
+    fn default() -> Self {
+        Self { name: String::new(), seed: 1, threads: 0, device: Device::Auto, out: "runs".into(), exact: true }
+    }
+}
+
+/// A compute device, written `auto`, `cpu`, `cuda` or `cuda:N`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Device {
+    /// The first GPU where one can be used, otherwise the CPU.
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// The GPU with this index.
+    Cuda(usize),
+}
+
+impl FromStr for Device {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "cuda" => Ok(Self::Cuda(0)),
+            _ => text
+                .strip_prefix("cuda:")
+                .and_then(|index| index.parse().ok())
+                .map(Self::Cuda)
+                .ok_or_else(|| format!("no device is called `{text}`; say `auto`, `cpu`, `cuda` or `cuda:N`")),
+        }
+    }
+}
+
+impl TryFrom<String> for Device {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Device> for String {
+    fn from(device: Device) -> Self {
+        device.to_string()
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(index) => write!(f, "cuda:{index}"),
+        }
+    }
+}

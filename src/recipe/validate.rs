@@ -1,0 +1,105 @@
+//! What makes a recipe impossible, before anything is loaded.
+
+use std::collections::BTreeSet;
+
+use super::findings::{Finding, Findings, at};
+use super::{Domain, Recipe, Source, validate_stage};
+use crate::verifiers_by_name::{BuildError, check_settings};
+
+impl Recipe {
+    /// Everything that is impossible in a completed recipe, in the order of its settings.
+    pub(super) fn findings(&self) -> Vec<Finding> {
+        let mut findings = Findings::new(self);
+        self.check_run(&mut findings);
+        self.check_sampling(&mut findings);
+        self.check_eval(&mut findings);
+        for (name, domain) in &self.domains {
+            check_domain(name, domain, &mut findings);
+        }
+        findings.require(!self.stages.is_empty(), at(&[&"stages"]), "is empty: a recipe has at least one stage");
+        for (i, stage) in self.stages.iter().enumerate() {
+            validate_stage::check(self, i, stage, &mut findings);
+        }
+        findings.found
+    }
+
+    fn check_run(&self, f: &mut Findings<'_>) {
+        f.require(is_name(&self.run.name), at(&[&"run", &"name"]), NAME_RULE);
+        f.require(!self.run.out.is_empty(), at(&[&"run", &"out"]), "must name a folder");
+    }
+
+    fn check_sampling(&self, f: &mut Findings<'_>) {
+        let s = &self.sampling;
+        f.number(at(&[&"sampling", &"temperature"]), s.temperature, "above 0", |t| t > 0.0);
+        f.number(at(&[&"sampling", &"top_p"]), s.top_p, "above 0 and at most 1", |p| p > 0.0 && p <= 1.0);
+        f.positive(at(&[&"sampling", &"max_new_tokens"]), s.max_new_tokens);
+        f.positive(at(&[&"sampling", &"batch"]), s.batch);
+        f.positive(at(&[&"sampling", &"page"]), s.page);
+        for (i, stop) in s.stop.iter().enumerate() {
+            f.require(!stop.is_empty(), at(&[&"sampling", &"stop", &i]), "is empty and would end every completion at once");
+        }
+    }
+
+    fn check_eval(&self, f: &mut Findings<'_>) {
+        let e = &self.eval;
+        f.positive(at(&[&"eval", &"n"]), e.n);
+        f.positive(at(&[&"eval", &"samples"]), e.samples);
+        f.number(at(&[&"eval", &"temperature"]), e.temperature, "0 or above", |t| t >= 0.0);
+        for (i, name) in e.domains.iter().enumerate() {
+            let path = at(&[&"eval", &"domains", &i]);
+            f.domain(path.clone(), name);
+            if let Some(domain) = self.domains.get(name) {
+                check_judgeable(path, name, domain, f);
+            }
+        }
+    }
+}
+
+/// A domain that is evaluated needs held-out prompts and something that judges them.
+pub(super) fn check_judgeable(path: Vec<String>, name: &str, domain: &Domain, f: &mut Findings<'_>) {
+    let what = if domain.eval.is_empty() {
+        "`eval` prompts"
+    } else if domain.verifiers.is_empty() {
+        "verifier"
+    } else {
+        return;
+    };
+    f.add(path, format_args!("names the domain `{name}`, which has no {what} and so cannot be evaluated"));
+}
+
+/// What [`is_name`] demands, as the end of a sentence.
+pub(super) const NAME_RULE: &str = "must be made of letters, digits, `-`, `_` and `.`, and must not start with `.`";
+
+/// Names become folders and keys of `--set`.
+pub(super) fn is_name(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    !name.is_empty() && !name.starts_with('.') && name.chars().all(allowed)
+}
+
+fn check_domain(name: &str, domain: &Domain, f: &mut Findings<'_>) {
+    let path = |key: &str| at(&[&"domains", &name, &key]);
+    f.require(is_name(name), at(&[&"domains", &name]), NAME_RULE);
+    f.number(path("kl_beta"), domain.kl_beta, "0 or above", |beta| beta >= 0.0);
+    for (key, sources) in [("train", &domain.train), ("eval", &domain.eval)] {
+        for (i, source) in sources.iter().enumerate() {
+            match source {
+                Source::Generated { n, .. } => f.positive(at(&[&"domains", &name, &key, &i, &"n"]), *n),
+                Source::File { path, .. } => {
+                    f.require(!path.is_empty(), at(&[&"domains", &name, &key, &i, &"path"]), "must name a file");
+                }
+            }
+        }
+    }
+    let mut seen = BTreeSet::new();
+    for (i, verifier) in domain.verifiers.iter().enumerate() {
+        let path = |key: &str| at(&[&"domains", &name, &"verifiers", &i, &key]);
+        f.number(path("weight"), verifier.weight, "a finite number", |_| true);
+        let kind = verifier.name.as_str();
+        f.require(seen.insert(verifier.name), path("name"), format_args!("names `{kind}` a second time"));
+        if let Err(BuildError::Settings { message, help, .. }) = check_settings(verifier.name, &verifier.settings) {
+            f.add_with_help(path("settings"), format_args!("do not suit `{kind}`: {message}"), help);
+        }
+    }
+    let rewards = domain.verifiers.iter().any(|v| v.weight != 0.0);
+    f.require(domain.verifiers.is_empty() || rewards, path("verifiers"), "have no weight but 0: every reward would be 0");
+}

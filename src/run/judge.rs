@@ -1,0 +1,109 @@
+//! Judging completions beside sampling: each finished group goes to the verifiers of its domain on other threads.
+//!
+//! At most as many groups as cores are judged at once; a group that has no verdict by the deadline gets errors instead, so nothing waits
+//! for a verifier forever and a stuck verifier never becomes a reward (INV-9).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use data::{Item, Verdict};
+use tokio::runtime::Runtime;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use verifiers::Verifier;
+
+use crate::exit::{Code, Failure, OrFail};
+use crate::recipe::{Recipe, VerifierEntry};
+use crate::verifiers_by_name::build_verifier;
+
+/// Judging one group may take this long, queueing included. The verifiers' own limits are far below it.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+/// The verifiers of every domain, and the threads that run them.
+pub struct Judge {
+    runtime: Runtime,
+    permits: Arc<Semaphore>,
+    domains: BTreeMap<String, Arc<Vec<Named>>>,
+}
+
+struct Named {
+    name: &'static str,
+    verifier: Box<dyn Verifier>,
+}
+
+/// What the verifiers of a domain said of each item: by item, then by verifier in the recipe's order.
+pub type Verdicts = Vec<Vec<(String, Verdict)>>;
+
+/// Verdicts on their way.
+pub struct Pending {
+    handle: JoinHandle<Verdicts>,
+}
+
+impl Judge {
+    /// Builds the verifiers of the recipe's domains.
+    ///
+    /// # Errors
+    /// [`Code::Verifier`] or [`Code::Usage`] where one cannot be built.
+    pub fn new(recipe: &Recipe) -> Result<Self, Failure> {
+        let threads = std::thread::available_parallelism().map_or(2, usize::from);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .max_blocking_threads(threads)
+            .enable_time()
+            .build()
+            .or_fail(Code::Internal)?;
+        let build = |entry: &VerifierEntry| -> Result<Named, Failure> {
+            Ok(Named { name: entry.name.as_str(), verifier: build_verifier(entry.name, &entry.settings)? })
+        };
+        let mut domains = BTreeMap::new();
+        for (name, domain) in &recipe.domains {
+            let verifiers: Vec<Named> = domain.verifiers.iter().map(build).collect::<Result<_, _>>()?;
+            domains.insert(name.clone(), Arc::new(verifiers));
+        }
+        Ok(Self { runtime, permits: Arc::new(Semaphore::new(threads)), domains })
+    }
+
+    /// Sends items of one domain to its verifiers.
+    pub fn send(&self, domain: &str, items: Vec<Item>) -> Pending {
+        let verifiers = Arc::clone(&self.domains[domain]);
+        let permits = Arc::clone(&self.permits);
+        let handle = self.runtime.spawn(async move {
+            let names: Vec<&'static str> = verifiers.iter().map(|v| v.name).collect();
+            let ids: Vec<String> = items.iter().map(|i| i.id.clone()).collect();
+            let judged = tokio::time::timeout(DEADLINE, async {
+                let _permit = permits.acquire_owned().await.ok()?;
+                tokio::task::spawn_blocking(move || judge(&verifiers, &items)).await.ok()
+            });
+            match judged.await {
+                Ok(Some(verdicts)) => verdicts,
+                Ok(None) => errors(&ids, &names, "the verifier broke"),
+                Err(_) => errors(&ids, &names, &format!("no verdict within {} s", DEADLINE.as_secs())),
+            }
+        });
+        Pending { handle }
+    }
+
+    /// Waits for verdicts; bounded, because [`Judge::send`] gives every task a deadline.
+    ///
+    /// # Errors
+    /// [`Code::Internal`] if the task itself broke.
+    pub fn wait(&self, pending: Pending) -> Result<Verdicts, Failure> {
+        self.runtime.block_on(pending.handle).or_fail(Code::Internal)
+    }
+}
+
+fn judge(verifiers: &[Named], items: &[Item]) -> Verdicts {
+    let mut by_item: Verdicts = vec![Vec::with_capacity(verifiers.len()); items.len()];
+    for named in verifiers {
+        for (verdicts, verdict) in by_item.iter_mut().zip(named.verifier.verify(items)) {
+            verdicts.push((named.name.to_owned(), verdict));
+        }
+    }
+    by_item
+}
+
+fn errors(ids: &[String], names: &[&str], reason: &str) -> Verdicts {
+    let of_item = |id: &String| names.iter().map(|name| ((*name).to_owned(), Verdict::error(id, reason))).collect();
+    ids.iter().map(of_item).collect()
+}

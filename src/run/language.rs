@@ -1,0 +1,139 @@
+//! The stages that read text: `pretrain`, `sft`, `indexer-warmup`, `sparse`, and the second half of `distill-sft`.
+
+use learner::language::{LanguageReport, LanguageTask, language_step};
+use learner::unit::Sequence;
+
+use super::models::{indexer_coefficient, indexer_mode};
+use super::prompts::Stream;
+use super::stage::{Active, Body, Stepped, step_failure};
+use super::state::learning_work;
+use super::{Run, keep_batch};
+use crate::exit::{Code, Failure, OrFail};
+use crate::recipe::{IndexerMode, Kind};
+
+/// Reads prompts with their reference answers.
+pub struct Language {
+    stream: Stream,
+}
+
+impl Language {
+    /// The body of a stage that reads its domains' prompts.
+    ///
+    /// # Errors
+    /// [`Code::Data`].
+    pub fn new(active: &Active<'_>) -> Result<Self, Failure> {
+        let (run, stage) = (active.run, active.stage);
+        Ok(Self { stream: Stream::open(&run.recipe, &stage.name, &stage.mix, active.state.cursor.clone())? })
+    }
+
+    /// Sequences until the step's tokens are reached.
+    fn batch(&mut self, active: &Active<'_>) -> Result<Vec<Sequence>, Failure> {
+        let batch = active.stage.batch();
+        let (mut sequences, mut tokens) = (Vec::new(), 0);
+        while tokens < batch.tokens {
+            let (prompt, _) = self.stream.next()?;
+            for sequence in encode(active.run, active.stage.kind, &prompt, batch.sequence)? {
+                check_length(active, &prompt.id, &sequence)?;
+                tokens += sequence.tokens.len();
+                sequences.push(sequence);
+            }
+        }
+        Ok(sequences)
+    }
+}
+
+impl Body for Language {
+    fn step(&mut self, active: &mut Active<'_>) -> Result<Stepped, Failure> {
+        let sequences = self.batch(active)?;
+        let stepped = step(active, &sequences)?;
+        active.state.cursor = self.stream.cursor.clone();
+        Ok(stepped)
+    }
+}
+
+/// One language-model step over `sequences`, as the stage's kind wants it.
+pub fn step(active: &mut Active<'_>, sequences: &[Sequence]) -> Result<Stepped, Failure> {
+    let warmup = active.stage.kind == Kind::IndexerWarmup;
+    let dense = warmup || indexer_mode(active.stage, &active.model) == IndexerMode::None;
+    let task = LanguageTask {
+        sparse: !dense,
+        language: !warmup,
+        indexer: indexer_coefficient(active.stage, &active.model),
+        unit_tokens: active.stage.batch().unit_tokens,
+    };
+    let began = std::time::Instant::now();
+    let rate = active.learning_rate();
+    let report = language_step(&active.model, &mut active.trainer, sequences, &task, rate);
+    let report = report.map_err(|error| {
+        let kept = keep_batch(active, &sequences.iter().map(|s| s.tokens.as_slice()).collect::<Vec<_>>());
+        step_failure(active, &error, &kept)
+    })?;
+    let lengths = sequences.iter().map(|s| s.tokens.len());
+    active.state.ledger.add(&active.model.config, learning_work(&active.model.config, dense, lengths), 3.0);
+    Ok(stepped(&report, rate, began.elapsed().as_secs_f64(), warmup))
+}
+
+fn stepped(report: &LanguageReport, rate: f64, seconds: f64, warmup: bool) -> Stepped {
+    let mut metrics = vec![("actor/lr".to_owned(), rate), ("perf/throughput".to_owned(), report.rows as f64 / seconds)];
+    if !warmup {
+        metrics.push(("train/loss".into(), report.loss));
+    }
+    metrics.extend(group_metrics(&report.groups));
+    metrics.extend(indexer_metrics(report.indexer_kl, &report.coverage));
+    let message = match warmup {
+        true => format!("indexer KL {:.4}", report.indexer_kl),
+        false => format!("loss {:.4}", report.loss),
+    };
+    Stepped { metrics, message }
+}
+
+/// Gradient norms by group.
+pub fn group_metrics(groups: &[learner::optimizer::GroupStep]) -> Vec<(String, f64)> {
+    let name = |group: &str| if group == "backbone" { "actor/grad_norm".to_owned() } else { format!("{group}/grad_norm") };
+    groups.iter().map(|g| (name(&g.name), g.gradient_norm)).collect()
+}
+
+/// The indexer's loss and coverage, over layers and layer by layer. Nothing where it did not learn.
+pub fn indexer_metrics(kl: f64, coverage: &[policy::kernels::indexer_loss::Coverage]) -> Vec<(String, f64)> {
+    if coverage.is_empty() {
+        return Vec::new();
+    }
+    let mut metrics = vec![("indexer/kl".to_owned(), kl)];
+    let rows: u64 = coverage.iter().map(|c| c.rows).sum();
+    if rows > 0 {
+        metrics.push(("indexer/recall".into(), coverage.iter().map(|c| c.recall).sum::<f64>() / rows as f64));
+        metrics.push(("indexer/mass".into(), coverage.iter().map(|c| c.mass).sum::<f64>() / rows as f64));
+    }
+    for (layer, c) in coverage.iter().enumerate().filter(|(_, c)| c.rows > 0) {
+        metrics.push((format!("indexer/recall/layer_{layer}"), c.recall / c.rows as f64));
+    }
+    metrics
+}
+
+/// A prompt with its answer as sequences: whole for fine-tuning, cut to `longest` for pre-training.
+fn encode(run: &Run, kind: Kind, prompt: &data::Prompt, longest: usize) -> Result<Vec<Sequence>, Failure> {
+    let text = |result: Result<Vec<u32>, data::TokenizerError>| result.or_fail(Code::Data).map_err(|f| f.context(&prompt.id));
+    let answer = prompt.answer.as_ref().ok_or_else(|| {
+        Failure::new(Code::Data, format!("prompt {} has no answer to learn from", prompt.id))
+            .hint("name the column that holds it in `columns.answer`")
+    })?;
+    let question = text(run.tokenizer.encode_prompt(&prompt.messages))?;
+    let mut answer = text(run.tokenizer.encode(answer, false))?;
+    answer.extend(run.tokenizer.eos_ids().first());
+    if kind == Kind::Sft {
+        return Ok(vec![Sequence::answered(&question, &answer)]);
+    }
+    let tokens: Vec<u32> = question.into_iter().chain(answer).collect();
+    Ok(tokens.chunks(longest).map(|part| Sequence::text(part.to_vec())).collect())
+}
+
+/// Refuses a sequence that the model's context cannot hold.
+pub fn check_length(active: &Active<'_>, prompt: &str, sequence: &Sequence) -> Result<(), Failure> {
+    let context = active.model.config.max_position_embeddings as usize;
+    if sequence.tokens.len() > context + 1 {
+        let tokens = sequence.tokens.len();
+        return Err(Failure::new(Code::Data, format!("prompt {prompt} with its answer is {tokens} tokens; the model's context is {context}"))
+            .hint("drop such prompts, or use a model with a longer context"));
+    }
+    Ok(())
+}

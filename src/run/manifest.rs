@@ -1,0 +1,49 @@
+//! `manifest.json`: what made a run what it is. And what a base checkpoint says it cost.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::json;
+use tch::Device;
+
+use super::state::Ledger;
+use crate::exit::{Code, Failure, OrFail};
+use crate::recipe::Recipe;
+
+/// Writes versions, seed and hardware.
+///
+/// # Errors
+/// [`Code::Disk`].
+pub fn write(root: &Path, recipe: &Recipe, device: Device) -> Result<(), Failure> {
+    let manifest = json!({
+        "temper": env!("CARGO_PKG_VERSION"),
+        "git": git_revision(),
+        "libtorch": "2.11.0",
+        "seed": recipe.run.seed,
+        "device": format!("{device:?}"),
+        "threads": tch::get_num_threads(),
+        "cpu": cpu_name(),
+        "cores": std::thread::available_parallelism().map_or(0, usize::from),
+    });
+    let text = serde_json::to_string_pretty(&manifest).expect("a manifest is plain JSON") + "\n";
+    data::atomic::write_atomic(&root.join("manifest.json"), |file| file.write_all(text.as_bytes())).or_fail(Code::Disk)
+}
+
+/// The revision of the checkout that the command runs in, if it is one.
+fn git_revision() -> Option<String> {
+    let output = Command::new("git").args(["rev-parse", "HEAD"]).output().ok().filter(|o| o.status.success())?;
+    Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+fn cpu_name() -> Option<String> {
+    let info = std::fs::read_to_string("/proc/cpuinfo").ok()?;
+    let line = info.lines().find(|line| line.starts_with("model name"))?;
+    line.split_once(':').map(|(_, name)| name.trim().to_owned())
+}
+
+/// What a checkpoint's own training cost, from the `ledger.json` that `export` leaves beside it; nothing where there is none.
+pub fn base_cost(folder: &Path) -> Ledger {
+    let text = std::fs::read_to_string(folder.join("ledger.json")).unwrap_or_default();
+    serde_json::from_str(&text).unwrap_or_default()
+}

@@ -1,0 +1,301 @@
+//! A run: the recipe's stages, one after the other, in a folder that can always be gone on with.
+//!
+//! ```text
+//! temper run ──> folder, resolved.toml, manifest.json
+//!                   │
+//!                   v           stage.json there? then it is done
+//!              for each stage ────────────────────────────────────> next
+//!                   │ no
+//!                   v
+//!              stage::train with the Body of its kind ──> checkpoint, stage.json ──> summary.json, report.html
+//! temper resume ────^
+//! ```
+
+pub mod device;
+mod distill;
+pub mod evaluate;
+mod export;
+mod folder;
+mod interrupt;
+mod judge;
+mod language;
+mod manifest;
+mod metrics;
+mod models;
+mod prompts;
+mod rl;
+pub mod sample;
+mod score;
+mod stage;
+mod state;
+
+use std::cell::RefCell;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use data::{RunLog, ScoredGroup, Tokenizer};
+use tch::Device;
+
+use crate::exit::{Code, Failure, OrFail};
+use crate::recipe::{Kind, ModelSource, Recipe, Stage};
+use crate::report;
+use crate::summary::{StageSummary, Summary};
+use folder::RunFolder;
+use judge::Judge;
+use metrics::Metrics;
+use stage::{Active, Body};
+use state::{Ledger, StageState};
+
+/// An open run.
+pub struct Run {
+    /// What to do.
+    pub recipe: Recipe,
+    /// Where it is kept.
+    pub folder: RunFolder,
+    /// Where it computes.
+    pub device: Device,
+    /// How text becomes tokens.
+    pub tokenizer: Arc<Tokenizer>,
+    /// Every group that was sampled.
+    pub log: RunLog,
+    /// The verifiers.
+    pub judge: Judge,
+    metrics: RefCell<Metrics>,
+    began: Instant,
+    /// What the base checkpoint cost, where it says so.
+    base: Ledger,
+}
+
+/// Starts a run and carries it to its end.
+///
+/// # Errors
+/// The first failure; what was done stays, and `temper resume` goes on.
+pub fn start(recipe: Recipe) -> Result<Summary, Failure> {
+    interrupt::listen()?;
+    let root = Path::new(&recipe.run.out).join(&recipe.run.name);
+    let device = device::open(recipe.run.device, recipe.run.threads)?;
+    // All that can refuse a run is asked before its folder is made.
+    let (tokenizer, judge) = (open_tokenizer(&recipe)?, Judge::new(&recipe)?);
+    let folder = RunFolder::create(&root)?;
+    let resolved = recipe.to_toml();
+    manifest::write(&root, &recipe, device)?;
+    // Written last: a folder with it holds a run.
+    data::atomic::write_atomic(&root.join("resolved.toml"), |f| f.write_all(resolved.as_bytes())).or_fail(Code::Disk)?;
+    Run::open(recipe, folder, device, tokenizer, judge)?.carry_on()
+}
+
+/// Goes on with a run that was stopped.
+///
+/// # Errors
+/// As [`start`].
+pub fn resume(root: &Path, device: Option<crate::recipe::Device>, threads: Option<usize>) -> Result<Summary, Failure> {
+    interrupt::listen()?;
+    let folder = RunFolder::open(root)?;
+    let mut recipe = Recipe::load(&root.join("resolved.toml"), &[])?;
+    recipe.run.device = device.unwrap_or(recipe.run.device);
+    recipe.run.threads = threads.unwrap_or(recipe.run.threads);
+    let device = device::open(recipe.run.device, recipe.run.threads)?;
+    let (tokenizer, judge) = (open_tokenizer(&recipe)?, Judge::new(&recipe)?);
+    Run::open(recipe, folder, device, tokenizer, judge)?.carry_on()
+}
+
+fn open_tokenizer(recipe: &Recipe) -> Result<Tokenizer, Failure> {
+    let folder = match &recipe.model {
+        ModelSource::Checkpoint { path } => Path::new(path),
+        ModelSource::Fresh { tokenizer, .. } => {
+            let path = Path::new(tokenizer);
+            if path.is_file() { path.parent().unwrap_or(Path::new(".")) } else { path }
+        }
+    };
+    Tokenizer::load(folder).or_fail(Code::Checkpoint)
+}
+
+impl Run {
+    fn open(
+        recipe: Recipe,
+        folder: RunFolder,
+        device: Device,
+        tokenizer: Tokenizer,
+        judge: Judge,
+    ) -> Result<Self, Failure> {
+        let log = RunLog::open(folder.root().join("log")).or_fail(Code::Disk)?;
+        let metrics = RefCell::new(Metrics::open(folder.root(), |_, _| true)?);
+        let base = match &recipe.model {
+            ModelSource::Checkpoint { path } => manifest::base_cost(Path::new(path)),
+            ModelSource::Fresh { .. } => Ledger::default(),
+        };
+        let tokenizer = Arc::new(tokenizer);
+        Ok(Self { recipe, folder, device, tokenizer, log, judge, metrics, began: Instant::now(), base })
+    }
+
+    fn carry_on(self) -> Result<Summary, Failure> {
+        for number in 0..self.recipe.stages.len() {
+            let done = self.folder.stage(number, &self.recipe.stages[number].name).join("stage.json");
+            if !done.exists() {
+                self.run_stage(number)?;
+                self.summarise()?;
+            }
+        }
+        let summary = self.summarise()?;
+        report::write_report(self.folder.root()).or_fail(Code::Disk)?;
+        Ok(summary)
+    }
+
+    fn run_stage(&self, number: usize) -> Result<(), Failure> {
+        match self.recipe.stages[number].kind {
+            Kind::Eval => self.eval_stage(number),
+            Kind::Export => export::export(self, number),
+            kind => stage::train(self, number, |active| body(kind, active)).map(|_| ()),
+        }
+    }
+
+    fn eval_stage(&self, number: usize) -> Result<(), Failure> {
+        let stage = &self.recipe.stages[number];
+        let began = Instant::now();
+        let model = models::load_from(self, &stage.from)?;
+        let mut state = StageState::default();
+        let groups = evaluate::evaluate(self, &stage.name, &model, 0, &stage.domains, &mut state)?;
+        self.log_once(&stage.name, 0, &groups)?;
+        state.ledger.elapsed_s = began.elapsed().as_secs_f64();
+        eprintln!("{:>16} {}", stage.name, stage::scores(&state));
+        self.mark_done(number, &state)
+    }
+
+    /// Writes `stage.json`: the stage is done.
+    ///
+    /// # Errors
+    /// [`Code::Disk`].
+    pub fn mark_done(&self, number: usize, state: &StageState) -> Result<(), Failure> {
+        let folder = self.folder.stage(number, &self.recipe.stages[number].name);
+        std::fs::create_dir_all(&folder).or_fail(Code::Disk)?;
+        state.write(&folder.join("stage.json"))
+    }
+
+    /// # Errors
+    /// [`Code::Interrupted`] once Ctrl-C or SIGTERM came.
+    pub fn check_interrupt(&self) -> Result<(), Failure> {
+        match interrupt::pending() {
+            true => Err(Failure::new(Code::Interrupted, "interrupted")),
+            false => Ok(()),
+        }
+    }
+
+    /// Appends a step's numbers to `metrics.jsonl`.
+    ///
+    /// # Errors
+    /// [`Code::Disk`].
+    pub fn write_metrics(&self, stage: &Stage, step: u64, numbers: &[(String, f64)]) -> Result<(), Failure> {
+        let time_s = self.began.elapsed().as_secs_f64();
+        self.metrics.borrow_mut().write(&stage.name, stage.kind.as_str(), step, time_s, numbers)
+    }
+
+    /// Drops the metrics of steps after the checkpoint that a stage comes back to: they will be written again.
+    ///
+    /// # Errors
+    /// [`Code::Disk`].
+    pub fn rewind(&self, number: usize, step: u64) -> Result<(), Failure> {
+        let later: Vec<&str> = self.recipe.stages[number + 1..].iter().map(|s| s.name.as_str()).collect();
+        let this = &self.recipe.stages[number].name;
+        let keep = |stage: &str, at: u64| !later.contains(&stage) && (stage != this || at <= step);
+        *self.metrics.borrow_mut() = Metrics::open(self.folder.root(), keep)?;
+        Ok(())
+    }
+
+    /// The groups of a step, where the log has them.
+    ///
+    /// # Errors
+    /// [`Code::Data`] for a damaged log.
+    pub fn logged(&self, stage: &str, step: u64) -> Result<Option<Vec<ScoredGroup>>, Failure> {
+        let there = self.log.path(stage, step).or_fail(Code::Internal)?.exists();
+        there.then(|| self.log.read(stage, step).or_fail(Code::Data)).transpose()
+    }
+
+    /// Logs groups, unless the log has them: a resumed run samples the same ones again.
+    ///
+    /// # Errors
+    /// [`Code::Disk`].
+    pub fn log_once(&self, stage: &str, step: u64, groups: &[ScoredGroup]) -> Result<(), Failure> {
+        if self.log.path(stage, step).or_fail(Code::Internal)?.exists() {
+            return Ok(());
+        }
+        self.log.append(stage, step, groups).or_fail(Code::Disk)
+    }
+
+    /// FLOPs of the base and of all stages before `number`.
+    ///
+    /// # Errors
+    /// [`Code::Checkpoint`].
+    pub fn flops_before(&self, number: usize) -> Result<f64, Failure> {
+        let done = self.states()?.into_iter().filter(|(n, _)| *n < number);
+        Ok(self.base.flops + done.map(|(_, state)| state.ledger.flops).sum::<f64>())
+    }
+
+    /// The states of the stages that are done.
+    fn states(&self) -> Result<Vec<(usize, StageState)>, Failure> {
+        let mut states = Vec::new();
+        for (number, stage) in self.recipe.stages.iter().enumerate() {
+            let path = self.folder.stage(number, &stage.name).join("stage.json");
+            if path.exists() {
+                states.push((number, StageState::read(&path)?));
+            }
+        }
+        Ok(states)
+    }
+
+    fn summarise(&self) -> Result<Summary, Failure> {
+        let mut summary = Summary { run: self.recipe.run.name.clone(), ..Summary::default() };
+        let (mut all, mut post) = (self.base.flops, 0.0);
+        for (number, state) in self.states()? {
+            let stage = &self.recipe.stages[number];
+            summary.elapsed_s += state.ledger.elapsed_s;
+            let exactness = &mut summary.exactness;
+            exactness.max_abs_logprob_diff = exactness.max_abs_logprob_diff.max(state.exactness.max_abs_logprob_diff);
+            exactness.tokens_compared += state.exactness.tokens_compared;
+            summary.verdicts.pass += state.verdicts.pass;
+            summary.verdicts.fail += state.verdicts.fail;
+            summary.verdicts.undecided += state.verdicts.undecided;
+            summary.verdicts.error += state.verdicts.error;
+            all += state.ledger.flops;
+            if matches!(stage.kind, Kind::Sft | Kind::Rl | Kind::DistillSft | Kind::Distill) {
+                post += state.ledger.flops;
+            }
+            summary.stages.push(StageSummary {
+                name: stage.name.clone(),
+                kind: stage.kind.as_str().into(),
+                elapsed_s: state.ledger.elapsed_s,
+                tokens: state.ledger.tokens,
+                flops: state.ledger.flops,
+                eval: state.eval,
+            });
+        }
+        summary.post_training_share = post / all;
+        summary.write(self.folder.root()).or_fail(Code::Disk)?;
+        Ok(summary)
+    }
+}
+
+/// What a kind of stage does in a step.
+fn body<'a>(kind: Kind, active: &mut Active<'a>) -> Result<Box<dyn Body + 'a>, Failure> {
+    Ok(match kind {
+        Kind::Rl => Box::new(rl::Reinforce::new(active)?),
+        Kind::Distill => Box::new(distill::OnPolicy::new(active)?),
+        Kind::DistillSft => Box::new(distill::TraceTuning::new(active)?),
+        Kind::Pretrain | Kind::Sft | Kind::IndexerWarmup | Kind::Sparse => Box::new(language::Language::new(active)?),
+        Kind::Eval | Kind::Export => unreachable!("these kinds do not train"),
+    })
+}
+
+/// Keeps the token ids of a batch whose step was refused, and says where.
+pub(crate) fn keep_batch(active: &Active<'_>, sequences: &[&[u32]]) -> String {
+    let folder = active.run.folder.stage(active.number, &active.stage.name);
+    let path = folder.join(format!("refused-{:06}.json", active.state.step + 1));
+    let text = serde_json::to_string(sequences).expect("token ids are plain JSON");
+    let written = std::fs::create_dir_all(&folder)
+        .and_then(|()| data::atomic::write_atomic(&path, |f| f.write_all(text.as_bytes())).map_err(std::io::Error::other));
+    match written {
+        Ok(()) => path.display().to_string(),
+        Err(error) => format!("(it could not be kept: {error})"),
+    }
+}

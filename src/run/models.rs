@@ -1,0 +1,159 @@
+//! From a stage's settings to its model and its optimiser.
+
+use std::path::{Path, PathBuf};
+
+use learner::optimizer::AdamWConfig;
+use learner::schedule::{Decay, Schedule};
+use learner::trainer::{Learning, TrainerSettings};
+use policy::{IndexerConfig, Model, ModelConfig, checkpoint};
+
+use super::{Run, stage};
+use crate::exit::{Code, Failure, OrFail};
+use crate::recipe::{self, IndexerMode, Kind, MODEL, ModelSource, Optimizer, Stage};
+
+/// Deviation of a fresh indexer's weights, in a model that was trained without one.
+const INDEXER_STD: f64 = 0.02;
+
+/// The model that a stage starts from, with its indexer as the stage wants it.
+///
+/// # Errors
+/// [`Code::Checkpoint`].
+pub fn initial(run: &Run, number: usize) -> Result<Model, Failure> {
+    let stage = &run.recipe.stages[number];
+    let seed = run.recipe.run.seed;
+    let model = match source(run, &stage.from)? {
+        Source::Fresh { config, std } => {
+            let config = ModelConfig::read(Path::new(&config)).or_fail(Code::Checkpoint)?;
+            checkpoint::fresh(config, std, seed, run.device).or_fail(Code::Checkpoint)?
+        }
+        Source::Folder(folder) => {
+            let config = ModelConfig::read(&folder).or_fail(Code::Checkpoint)?;
+            let mode = stage.indexer().mode.settle(stage.kind, config.indexer.is_some());
+            if mode == IndexerMode::None {
+                checkpoint::load_dense(&folder, run.device).or_fail(Code::Checkpoint)?
+            } else {
+                let indexer = fresh_indexer(stage, &config)?;
+                checkpoint::load_with_indexer(&folder, indexer.as_ref(), INDEXER_STD, seed, run.device)
+                    .or_fail(Code::Checkpoint)?
+            }
+        }
+    };
+    check_vocabulary(run, &model)?;
+    Ok(model)
+}
+
+/// The checkpoint folder that a stage left, or the run's own model.
+///
+/// # Errors
+/// [`Code::Checkpoint`].
+pub fn load_from(run: &Run, name: &str) -> Result<Model, Failure> {
+    match source(run, name)? {
+        Source::Folder(folder) => checkpoint::load(&folder, run.device).or_fail(Code::Checkpoint),
+        Source::Fresh { .. } => Err(Failure::new(Code::Usage, "the run's model has fresh weights: there is nothing to load")),
+    }
+}
+
+/// Where a stage's weights lie, for stages that only copy or read them.
+///
+/// # Errors
+/// [`Code::Checkpoint`].
+pub fn folder_of(run: &Run, name: &str) -> Result<PathBuf, Failure> {
+    match source(run, name)? {
+        Source::Folder(folder) => Ok(folder),
+        Source::Fresh { .. } => Err(Failure::new(Code::Usage, "the run's model has fresh weights: there is no folder")),
+    }
+}
+
+enum Source {
+    Folder(PathBuf),
+    Fresh { config: String, std: f64 },
+}
+
+fn source(run: &Run, name: &str) -> Result<Source, Failure> {
+    if name == MODEL {
+        return Ok(match &run.recipe.model {
+            ModelSource::Checkpoint { path } => Source::Folder(path.into()),
+            ModelSource::Fresh { config, init_std, .. } => Source::Fresh { config: config.clone(), std: *init_std },
+        });
+    }
+    let number = run.recipe.stages.iter().position(|s| s.name == name);
+    let number = number.ok_or_else(|| Failure::new(Code::Usage, format!("there is no stage `{name}`")))?;
+    let last = stage::checkpoints(&run.folder.stage(number, name))?.pop();
+    last.map(Source::Folder).ok_or_else(|| Failure::new(Code::Checkpoint, format!("stage `{name}` has left no checkpoint")))
+}
+
+/// The indexer that the stage adds where the checkpoint has none, or whose top-k replaces the checkpoint's.
+fn fresh_indexer(stage: &Stage, config: &ModelConfig) -> Result<Option<IndexerConfig>, Failure> {
+    let settings = stage.indexer();
+    let top_k = settings.top_k as i64;
+    match &config.indexer {
+        Some(own) if top_k == 0 => Ok(Some(own.clone())),
+        Some(own) => Ok(Some(IndexerConfig { top_k, ..own.clone() })),
+        None if !matches!(stage.kind, Kind::IndexerWarmup | Kind::Sparse) => Ok(None),
+        None if top_k == 0 => {
+            let missing = format!("stage `{}` adds an indexer, and does not say how many keys it selects", stage.name);
+            Err(Failure::new(Code::Usage, missing).hint("set `indexer.top_k` in the stage"))
+        }
+        None => Ok(Some(IndexerConfig {
+            heads: settings.heads as i64,
+            width: (settings.width as i64).max(config.qk_rope_head_dim),
+            top_k,
+        })),
+    }
+}
+
+fn check_vocabulary(run: &Run, model: &Model) -> Result<(), Failure> {
+    let (tokenizer, model) = (run.tokenizer.vocab_size() as i64, model.config.vocab_size);
+    if tokenizer > model {
+        return Err(Failure::new(
+            Code::Checkpoint,
+            format!("the tokenizer has {tokenizer} tokens and the model's embedding {model}"),
+        )
+        .hint("use the tokenizer that the checkpoint was trained with"));
+    }
+    Ok(())
+}
+
+/// The optimiser's settings of a stage: what learns follows from its kind and its indexer's mode.
+pub fn trainer(stage: &Stage, model: &Model) -> TrainerSettings {
+    let o = stage.optimizer();
+    let live = matches!(indexer_mode(stage, model), IndexerMode::Live | IndexerMode::LiveReplay);
+    let learning = match stage.kind {
+        Kind::IndexerWarmup => Learning::Indexer,
+        _ if live => Learning::Both,
+        _ => Learning::Backbone,
+    };
+    TrainerSettings {
+        learning,
+        adamw: AdamWConfig { beta1: o.beta1, beta2: o.beta2, epsilon: o.eps, weight_decay: o.weight_decay },
+        clip_norm: (o.clip_norm > 0.0).then_some(o.clip_norm),
+        indexer_clip_norm: (o.indexer_clip_norm > 0.0).then_some(o.indexer_clip_norm),
+        indexer_rate_scale: o.indexer_lr() / o.lr,
+    }
+}
+
+/// What becomes of the indexer in a stage, once its model is known.
+pub fn indexer_mode(stage: &Stage, model: &Model) -> IndexerMode {
+    stage.indexer().mode.settle(stage.kind, model.config.indexer.is_some())
+}
+
+/// The indexer's coefficient where it learns.
+pub fn indexer_coefficient(stage: &Stage, model: &Model) -> Option<f64> {
+    let live = matches!(indexer_mode(stage, model), IndexerMode::Live | IndexerMode::LiveReplay);
+    live.then_some(stage.indexer().coefficient)
+}
+
+/// The learning rate over a stage's steps.
+pub fn schedule(o: &Optimizer, total: u64) -> Schedule {
+    let final_fraction = if o.lr > 0.0 { o.min_lr / o.lr } else { 0.0 };
+    Schedule {
+        peak: o.lr,
+        warmup_steps: o.warmup,
+        total_steps: total.max(1),
+        decay: match o.schedule {
+            recipe::Schedule::Constant => Decay::Constant,
+            recipe::Schedule::Linear => Decay::Linear { final_fraction },
+            recipe::Schedule::Cosine => Decay::Cosine { final_fraction },
+        },
+    }
+}

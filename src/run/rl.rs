@@ -1,0 +1,298 @@
+//! The `rl` stage: sample groups, judge them, log them, learn from them.
+//!
+//! ```text
+//! prompts ──> sample + judge ──> groups with signal? ──no──> refill (at most max_refill rounds)
+//!                                       │ yes
+//!                                       v
+//!                                  run log (INV-6) ──> mini-steps of GRPO ──> next weights version
+//! ```
+//!
+//! A step whose groups are in the log already (the run was killed after logging and before its next checkpoint) reads them from there.
+
+use data::{Mask, ScoredGroup, Status};
+use learner::advantage::has_signal;
+use learner::grpo::{GrpoReport, GrpoSettings, LiveIndexer, Sample, grpo_step, samples};
+use learner::losses::aggregate::Aggregation;
+use learner::losses::kl::KlEstimator;
+use learner::losses::policy_gradient::Clip;
+use policy::{Model, checkpoint};
+
+use super::evaluate::check_exactness;
+use super::keep_batch;
+use super::language::{group_metrics, indexer_metrics};
+use super::models::{self, indexer_mode};
+use super::prompts::Stream;
+use super::sample::{Round, sample_groups, sampling};
+use super::stage::{Active, Body, Stepped, step_failure};
+use super::state::{learning_work, sampling_work};
+use crate::exit::{Code, Failure, OrFail};
+use crate::recipe::{self, IndexerMode, Rl};
+
+/// The body of an `rl` stage.
+pub struct Reinforce {
+    stream: Stream,
+    reference: Option<Model>,
+    settings: GrpoSettings,
+}
+
+impl Reinforce {
+    /// Opens prompts and the reference policy.
+    ///
+    /// # Errors
+    /// [`Code::Data`] or [`Code::Checkpoint`].
+    pub fn new(active: &Active<'_>) -> Result<Self, Failure> {
+        let (run, stage) = (active.run, active.stage);
+        let stream = Stream::open(&run.recipe, &stage.name, &stage.mix, active.state.cursor.clone())?;
+        let regularised = stage.domains.iter().any(|d| run.recipe.domains[d].kl_beta > 0.0);
+        let reference = regularised.then(|| reference(active)).transpose()?;
+        Ok(Self { stream, reference, settings: settings(active) })
+    }
+
+    /// The step's groups: from the log, or sampled and logged.
+    fn groups(&mut self, active: &Active<'_>) -> Result<Vec<ScoredGroup>, Failure> {
+        let (run, stage, step) = (active.run, active.stage, active.state.step + 1);
+        if let Some(logged) = run.logged(&stage.name, step)? {
+            // The stream moves on exactly as it did when these were sampled.
+            for _ in &logged {
+                self.stream.next()?;
+            }
+            return Ok(logged);
+        }
+        let rl = stage.rl();
+        let mut groups = Vec::new();
+        for _ in 0..=if rl.dynamic_sampling { rl.max_refill } else { 0 } {
+            let useful = groups.iter().filter(|g| !rl.dynamic_sampling || informative(g)).count();
+            if useful >= rl.prompts {
+                break;
+            }
+            let drawn = draw(&mut self.stream, &stage.name, rl.prompts - useful)?;
+            groups.extend(sample_groups(run, &round(active, rl), drawn)?);
+        }
+        run.log.append(&stage.name, step, &groups).or_fail(Code::Disk)?;
+        Ok(groups)
+    }
+}
+
+/// Draws prompts, each with the key of this use of it.
+pub fn draw(stream: &mut Stream, stage: &str, n: usize) -> Result<Vec<(data::Prompt, String)>, Failure> {
+    (0..n)
+        .map(|_| {
+            let (prompt, draw) = stream.next()?;
+            let key = format!("{stage}/{draw}/{}", prompt.id);
+            Ok((prompt, key))
+        })
+        .collect()
+}
+
+impl Body for Reinforce {
+    fn step(&mut self, active: &mut Active<'_>) -> Result<Stepped, Failure> {
+        let before = self.stream.cursor.clone();
+        let began = std::time::Instant::now();
+        let groups = self.groups(active).inspect_err(|_| self.stream.cursor = before)?;
+        let sampled_s = began.elapsed().as_secs_f64();
+        let rl = active.stage.rl();
+        too_many_errors(active, rl, &groups)?;
+        let (useful, idle): (Vec<_>, Vec<_>) = groups.iter().cloned().partition(|g| !rl.dynamic_sampling || informative(g));
+        check_exactness(&active.model, &idle, self.settings.inverse_temperature, &mut active.state);
+        active.state.ledger.add(&active.model.config, sampling_work(&active.model.config, &groups), 1.0);
+        active.state.judged(&groups);
+
+        let began = std::time::Instant::now();
+        let reports = self.learn(active, rl, &useful)?;
+        active.state.cursor = self.stream.cursor.clone();
+        self.refresh_reference(active, rl)?;
+        let mut metrics = group_stats(&groups);
+        metrics.push(("timing_s/gen".into(), sampled_s));
+        metrics.push(("timing_s/update".into(), began.elapsed().as_secs_f64()));
+        metrics.push(("training/groups_without_signal".into(), idle.len() as f64));
+        metrics.extend(report_metrics(&reports));
+        metrics.push(("actor/lr".into(), active.learning_rate()));
+        let message = format!("score {:.3}", mean(groups.iter().flat_map(|g| &g.samples).filter_map(|s| s.reward)));
+        Ok(Stepped { metrics, message })
+    }
+}
+
+impl Reinforce {
+    /// The mini-steps over one batch of groups; none where no group has a signal.
+    fn learn(&self, active: &mut Active<'_>, rl: &Rl, groups: &[ScoredGroup]) -> Result<Vec<GrpoReport>, Failure> {
+        let mut reports = Vec::new();
+        let per_step = groups.len().div_ceil(rl.mini_steps.max(1)).max(1);
+        for (mini, part) in groups.chunks(per_step).enumerate() {
+            let samples = samples(part, |domain| active.run.recipe.domains[domain].kl_beta);
+            if samples.is_empty() {
+                continue;
+            }
+            let rate = active.learning_rate();
+            let reference = self.reference.as_ref();
+            let report = grpo_step(&active.model, reference, &mut active.trainer, &samples, &self.settings, rate);
+            let report = report.map_err(|error| {
+                let tokens: Vec<_> = samples.iter().map(|s| s.trajectory.tokens.as_slice()).collect();
+                let kept = keep_batch(active, &tokens);
+                step_failure(active, &error, &kept)
+            })?;
+            // Later mini-steps run on weights that did not sample, so only the first compares like with like.
+            if mini == 0 {
+                active.state.compared(report.exactness);
+            }
+            charge(active, &samples, if reference.is_some() { 4.0 } else { 3.0 });
+            reports.push(report);
+        }
+        Ok(reports)
+    }
+
+    fn refresh_reference(&mut self, active: &Active<'_>, rl: &Rl) -> Result<(), Failure> {
+        let due = rl.reference_every > 0 && (active.state.step + 1).is_multiple_of(rl.reference_every);
+        if let Some(reference) = self.reference.as_mut().filter(|_| due) {
+            *reference = active.model.frozen_copy().or_fail(Code::Device)?;
+        }
+        Ok(())
+    }
+}
+
+/// Adds a learner's pass over samples to the ledger.
+pub fn charge(active: &mut Active<'_>, samples: &[Sample<'_>], forwards: f64) {
+    let config = &active.model.config;
+    let work = learning_work(config, false, samples.iter().map(|s| s.trajectory.tokens.len()));
+    active.state.ledger.add(config, work, forwards);
+}
+
+/// The reference policy: the weights that the stage started from.
+fn reference(active: &Active<'_>) -> Result<Model, Failure> {
+    if active.state.step == 0 {
+        return active.model.frozen_copy().or_fail(Code::Device);
+    }
+    let rl = active.stage.rl();
+    let refreshed = if rl.reference_every == 0 { 0 } else { active.state.step - active.state.step % rl.reference_every };
+    if refreshed == active.state.step {
+        return active.model.frozen_copy().or_fail(Code::Device);
+    }
+    if refreshed == 0 {
+        return models::initial(active.run, active.number);
+    }
+    let folder = active.run.folder.stage(active.number, &active.stage.name);
+    let kept = folder.join("checkpoints").join(format!("step-{refreshed:06}"));
+    checkpoint::load(&kept, active.run.device).or_fail(Code::Checkpoint).map_err(|f| {
+        f.hint("the reference policy of a resumed stage is read from a checkpoint: let checkpoint_every divide reference_every, and keep enough")
+    })
+}
+
+fn settings(active: &Active<'_>) -> GrpoSettings {
+    let (run, stage) = (active.run, active.stage);
+    let rl = stage.rl();
+    grpo_settings(active, rl, run.recipe.sampling.max_new_tokens)
+}
+
+/// A recipe's GRPO settings in the learner's terms.
+pub fn grpo_settings(active: &Active<'_>, rl: &Rl, longest: usize) -> GrpoSettings {
+    let coefficient = active.stage.indexer().coefficient;
+    let recipe = &active.run.recipe.sampling;
+    GrpoSettings {
+        clip: Clip { low: rl.clip_low, high: rl.clip_high, dual: (rl.dual_clip > 0.0).then_some(rl.dual_clip) },
+        aggregation: match rl.aggregation {
+            recipe::Aggregation::SequenceMean => Aggregation::SequenceMean,
+            recipe::Aggregation::TokenMean => Aggregation::TokenMean,
+            recipe::Aggregation::Constant => Aggregation::Constant { length: longest as f64 },
+        },
+        off_policy_delta: (rl.off_policy_delta > 0.0).then_some(rl.off_policy_delta),
+        kl: match rl.kl {
+            recipe::KlEstimator::Unbiased => KlEstimator::Unbiased,
+            recipe::KlEstimator::K1 => KlEstimator::K1,
+            recipe::KlEstimator::K2 => KlEstimator::K2,
+            recipe::KlEstimator::K3 => KlEstimator::K3,
+        },
+        inverse_temperature: sampling(recipe, &active.run.tokenizer, recipe.temperature, true).inverse_temperature(),
+        indexer: match indexer_mode(active.stage, &active.model) {
+            IndexerMode::Live => LiveIndexer::Live(coefficient),
+            IndexerMode::LiveReplay => LiveIndexer::Replay(coefficient),
+            IndexerMode::Auto | IndexerMode::None | IndexerMode::Frozen => LiveIndexer::Frozen,
+        },
+        unit_tokens: active.stage.batch().unit_tokens,
+    }
+}
+
+/// How a stage that trains on its own samples takes them.
+pub fn round<'a>(active: &'a Active<'_>, rl: &Rl) -> Round<'a> {
+    Round {
+        model: &active.model,
+        version: active.version(),
+        group: rl.group,
+        temperature: active.run.recipe.sampling.temperature,
+        cut: true,
+        record: indexer_mode(active.stage, &active.model) == IndexerMode::LiveReplay,
+        overlong_filter: rl.overlong_filter,
+        normalize_std: rl.normalize_std,
+    }
+}
+
+/// True where the group's unmasked rewards differ, so that it has a gradient.
+fn informative(group: &ScoredGroup) -> bool {
+    let rewards: Vec<_> = group.samples.iter().map(|s| s.reward.filter(|_| s.mask == Mask::None)).collect();
+    has_signal(&rewards)
+}
+
+/// A run whose verifiers mostly fail learns nothing, and should say so.
+pub fn too_many_errors(active: &Active<'_>, rl: &Rl, groups: &[ScoredGroup]) -> Result<(), Failure> {
+    let samples: Vec<_> = groups.iter().flat_map(|g| &g.samples).collect();
+    let errors: Vec<_> = samples.iter().filter(|s| s.mask == Mask::VerifierError).collect();
+    let share = errors.len() as f64 / samples.len().max(1) as f64;
+    if share <= rl.max_error_share {
+        return Ok(());
+    }
+    let verdicts = errors.iter().flat_map(|s| &s.verdicts).find(|(_, v)| v.status == Status::Error);
+    let reason = verdicts.map_or(String::new(), |(name, v)| format!("; {name}: {}", v.reason));
+    Err(Failure::new(
+        Code::Verifier,
+        format!(
+            "stage {}, step {}: {} of {} samples have no reward, because their verifiers failed{reason}",
+            active.stage.name,
+            active.state.step + 1,
+            errors.len(),
+            samples.len()
+        ),
+    )
+    .hint("`temper doctor` checks the verifiers; rl.max_error_share is the share that is tolerated"))
+}
+
+/// Scores, lengths and masks of a batch.
+pub fn group_stats(groups: &[ScoredGroup]) -> Vec<(String, f64)> {
+    let all: Vec<_> = groups.iter().flat_map(|g| g.samples.iter().map(move |s| (&g.prompt.domain, s))).collect();
+    let score = |domain: Option<&str>| {
+        mean(all.iter().filter(|(d, _)| domain.is_none_or(|domain| *d == domain)).filter_map(|(_, s)| s.reward))
+    };
+    let mut metrics = vec![("critic/score/mean".to_owned(), score(None))];
+    let mut domains: Vec<&str> = all.iter().map(|(d, _)| d.as_str()).collect();
+    domains.sort_unstable();
+    domains.dedup();
+    metrics.extend(domains.iter().map(|d| (format!("critic/score/{d}/mean"), score(Some(d)))));
+    let share = |of: &dyn Fn(&data::ScoredSample) -> bool| mean(all.iter().map(|(_, s)| f64::from(u8::from(of(s)))));
+    metrics.push(("response_length/mean".into(), mean(all.iter().map(|(_, s)| s.trajectory.completion_len() as f64))));
+    metrics.push(("response_length/clip_ratio".into(), share(&|s| s.trajectory.finish == data::Finish::Length)));
+    metrics.push(("training/masked_share".into(), share(&|s| s.mask != Mask::None)));
+    metrics
+}
+
+/// What the learner reports over the mini-steps of a batch.
+pub fn report_metrics(reports: &[GrpoReport]) -> Vec<(String, f64)> {
+    let Some(first) = reports.first() else { return Vec::new() };
+    let mut policy = first.policy;
+    reports[1..].iter().for_each(|r| policy.add(&r.policy));
+    let tokens: f64 = policy.tokens.max(1.0);
+    let mut metrics = vec![
+        ("actor/pg_loss".to_owned(), mean(reports.iter().map(|r| r.loss))),
+        ("actor/entropy".into(), reports.iter().map(|r| r.entropy_sum).sum::<f64>() / tokens),
+        ("actor/ppo_kl".into(), policy.kl_old_new()),
+        ("actor/pg_clipfrac".into(), policy.clip_fraction_high()),
+        ("actor/pg_clipfrac_lower".into(), policy.clip_fraction_low()),
+        ("actor/kl_loss".into(), mean(reports.iter().map(|r| r.kl.mean()))),
+        ("training/rollout_probs_diff_max".into(), first.exactness.max_abs_logprob_diff),
+    ];
+    metrics.extend(group_metrics(&first.groups));
+    metrics.extend(indexer_metrics(first.indexer_kl, &first.coverage));
+    metrics
+}
+
+/// The mean; NaN of nothing.
+pub fn mean(values: impl Iterator<Item = f64>) -> f64 {
+    let (sum, n) = values.fold((0.0, 0u64), |(sum, n), v| (sum + v, n + 1));
+    sum / n as f64
+}

@@ -1,0 +1,167 @@
+//! Sampling groups and judging them: the engine decodes on this thread while finished groups are judged on others.
+
+use std::sync::Arc;
+
+use data::{Finish, Item, Prompt, ScoredGroup, ScoredSample, Tokenizer, Trajectory};
+use policy::Model;
+use rollout::{Engine, EngineSettings, FinishedGroup, Request, Sampling};
+
+use super::Run;
+use super::judge::{Pending, Verdicts};
+use super::score::{advantages, reward};
+use crate::exit::{Code, Failure, OrFail};
+use crate::recipe;
+
+/// How one round of groups is sampled.
+pub struct Round<'a> {
+    /// The weights.
+    pub model: &'a Model,
+    /// Their version.
+    pub version: u64,
+    /// Completions a prompt.
+    pub group: usize,
+    /// Sampling temperature.
+    pub temperature: f64,
+    /// Cut to the likeliest tokens as the recipe says; evaluation does not.
+    pub cut: bool,
+    /// Record the indexer's selections for replay.
+    pub record: bool,
+    /// Truncated samples leave the loss.
+    pub overlong_filter: bool,
+    /// Divide advantages by the group's deviation.
+    pub normalize_std: bool,
+}
+
+struct Waiting {
+    trajectories: Vec<Trajectory>,
+    texts: Vec<String>,
+    pending: Pending,
+}
+
+/// Samples and judges `round.group` completions of each prompt. The second of a pair keys the random numbers (INV-4).
+///
+/// # Errors
+/// [`Code::Data`] for a prompt that does not fit, [`Code::Interrupted`] after Ctrl-C.
+pub fn sample_groups(run: &Run, round: &Round<'_>, prompts: Vec<(Prompt, String)>) -> Result<Vec<ScoredGroup>, Failure> {
+    let tokens: Vec<Vec<u32>> = prompts
+        .iter()
+        .map(|(p, _)| run.tokenizer.encode_prompt(&p.messages).or_fail(Code::Data).map_err(|f| f.context(&p.id)))
+        .collect::<Result<_, _>>()?;
+    let mut engine = engine(run, round, &tokens);
+    for (id, ((prompt, key), tokens)) in prompts.iter().zip(tokens).enumerate() {
+        let request =
+            Request { id, key: key.clone(), prompt_id: prompt.id.clone(), tokens, samples: round.group };
+        engine.submit(request).or_fail(Code::Data)?;
+    }
+    let mut waiting: Vec<Option<Waiting>> = prompts.iter().map(|_| None).collect();
+    while !engine.idle() {
+        run.check_interrupt()?;
+        for done in engine.step(round.model, round.version) {
+            let id = done.id;
+            waiting[id] = Some(send(run, &prompts[id].0, done)?);
+        }
+    }
+    let judged = prompts.into_iter().zip(waiting).map(|((prompt, _), waiting)| {
+        let waiting = waiting.expect("an idle engine has finished every group");
+        let verdicts = run.judge.wait(waiting.pending)?;
+        scored(run, round, prompt, waiting.trajectories, waiting.texts, verdicts)
+    });
+    judged.collect()
+}
+
+/// The recipe's sampling settings at a temperature.
+pub fn sampling(settings: &recipe::Sampling, tokenizer: &Tokenizer, temperature: f64, cut: bool) -> Sampling {
+    Sampling {
+        temperature,
+        top_p: if cut { settings.top_p } else { 1.0 },
+        top_k: if cut { settings.top_k } else { 0 },
+        max_new_tokens: settings.max_new_tokens,
+        stop_tokens: tokenizer.eos_ids().to_vec(),
+    }
+}
+
+fn engine(run: &Run, round: &Round<'_>, prompts: &[Vec<u32>]) -> Engine {
+    let settings = &run.recipe.sampling;
+    let context = round.model.config.max_position_embeddings as usize;
+    let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
+    let sequence = (longest + settings.max_new_tokens).min(context) + 2 * settings.page;
+    let engine_settings = EngineSettings {
+        batch: settings.batch,
+        page: settings.page,
+        cache_positions: sequence * settings.batch.max(round.group + 1),
+        record_selections: round.record,
+        seed: run.recipe.run.seed,
+    };
+    let mut engine =
+        Engine::new(round.model, engine_settings, sampling(settings, &run.tokenizer, round.temperature, round.cut));
+    if !settings.stop.is_empty() {
+        let (stops, tokenizer) = (settings.stop.clone(), Arc::clone(&run.tokenizer));
+        engine.stop_when(move |completion| {
+            tokenizer.decode(completion, false).is_ok_and(|text| stops.iter().any(|stop| text.contains(stop.as_str())))
+        });
+    }
+    engine
+}
+
+fn send(run: &Run, prompt: &Prompt, done: FinishedGroup) -> Result<Waiting, Failure> {
+    let texts: Vec<String> =
+        done.trajectories.iter().map(|t| text(&run.tokenizer, t)).collect::<Result<_, Failure>>()?;
+    let items = done.trajectories.iter().zip(&texts).map(|(t, text)| item(prompt, t, text)).collect();
+    Ok(Waiting { pending: run.judge.send(&prompt.domain, items), trajectories: done.trajectories, texts })
+}
+
+/// The completion as text, without the token that ended it.
+pub fn text(tokenizer: &Tokenizer, trajectory: &Trajectory) -> Result<String, Failure> {
+    let mut ids = trajectory.completion();
+    if let [rest @ .., last] = ids
+        && tokenizer.eos_ids().contains(last)
+    {
+        ids = rest;
+    }
+    tokenizer.decode(ids, false).or_fail(Code::Data)
+}
+
+fn item(prompt: &Prompt, trajectory: &Trajectory, text: &str) -> Item {
+    Item {
+        id: format!("{}#{}", prompt.id, trajectory.sample),
+        prompt: prompt.messages.last().map(|m| m.content.clone()),
+        completion: text.to_owned(),
+        ground_truth: prompt.ground_truth.clone(),
+        data_source: Some(prompt.data_source.clone()),
+        extra_info: prompt.extra_info.clone(),
+        token_count: Some(trajectory.completion_len()),
+        truncated: trajectory.finish == Finish::Length,
+    }
+}
+
+fn scored(
+    run: &Run,
+    round: &Round<'_>,
+    prompt: Prompt,
+    trajectories: Vec<Trajectory>,
+    texts: Vec<String>,
+    verdicts: Verdicts,
+) -> Result<ScoredGroup, Failure> {
+    let domain = &run.recipe.domains[&prompt.domain];
+    let rewards: Vec<_> = trajectories
+        .iter()
+        .zip(&verdicts)
+        .map(|(t, verdicts)| reward(domain, verdicts, t.finish, round.overlong_filter))
+        .collect();
+    let advantages = advantages(&rewards, round.normalize_std)?;
+    let samples = trajectories
+        .into_iter()
+        .zip(texts)
+        .zip(verdicts)
+        .zip(rewards.iter().zip(advantages))
+        .map(|(((trajectory, text), verdicts), (reward, advantage))| ScoredSample {
+            trajectory,
+            text,
+            verdicts,
+            reward: reward.value,
+            advantage,
+            mask: reward.mask,
+        })
+        .collect();
+    Ok(ScoredGroup { prompt, version: round.version, samples })
+}

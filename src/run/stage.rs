@@ -1,0 +1,232 @@
+//! One stage: load the checkpoint it starts from, step until done, leave a checkpoint, evaluate it.
+//!
+//! ```text
+//! restore ──> [ step ──> metrics ──> checkpoint every N ] ──> last checkpoint ──> evaluation ──> stage.json
+//!    ^            a Body does one step; the loop does the rest                                   (the stage is done)
+//!    └── a killed or interrupted stage comes back here, from its last whole checkpoint
+//! ```
+//!
+//! A step is a function of the weights, the state and the seed, so the steps that are done again after a kill give the same bytes.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use learner::trainer::{StepError, Trainer};
+use policy::{Model, checkpoint};
+
+use super::evaluate::evaluate;
+use super::state::{STATE, StageState};
+use super::{Run, models};
+use crate::exit::{Code, Failure, OrFail};
+use crate::progress::Progress;
+use crate::recipe::Stage;
+
+/// The optimiser's file in a checkpoint folder.
+const OPTIMIZER: &str = "optimizer.safetensors";
+
+/// A stage at work.
+pub struct Active<'a> {
+    /// The run that it belongs to.
+    pub run: &'a Run,
+    /// Its place in the recipe, from 0.
+    pub number: usize,
+    /// Its settings.
+    pub stage: &'a Stage,
+    /// The weights.
+    pub model: Model,
+    /// How they learn.
+    pub trainer: Trainer,
+    /// How far it has come.
+    pub state: StageState,
+}
+
+/// What one step did.
+pub struct Stepped {
+    /// Numbers for `metrics.jsonl`.
+    pub metrics: Vec<(String, f64)>,
+    /// What to show of it.
+    pub message: String,
+}
+
+/// What a kind of stage does in a step.
+pub trait Body {
+    /// One step, number `active.state.step`.
+    ///
+    /// # Errors
+    /// A failure leaves the weights as they were.
+    fn step(&mut self, active: &mut Active<'_>) -> Result<Stepped, Failure>;
+}
+
+impl Active<'_> {
+    /// The weights' version: how many steps the stage has applied.
+    pub fn version(&self) -> u64 {
+        self.state.step
+    }
+
+    /// The learning rate of this step.
+    pub fn learning_rate(&self) -> f64 {
+        models::schedule(self.stage.optimizer(), self.state.total).at(self.state.step)
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.run.folder.stage(self.number, &self.stage.name)
+    }
+}
+
+/// Runs a stage that trains, from wherever it stands.
+///
+/// # Errors
+/// The first failure; [`Code::Interrupted`] after Ctrl-C, when all is saved.
+pub fn train<'a>(
+    run: &'a Run,
+    number: usize,
+    make_body: impl FnOnce(&mut Active<'a>) -> Result<Box<dyn Body + 'a>, Failure>,
+) -> Result<StageState, Failure> {
+    let stage = &run.recipe.stages[number];
+    let mut active = restore(run, number)?;
+    let mut body = make_body(&mut active)?;
+    let mut progress = Progress::stage(&stage.name, active.state.total).resumed_at(active.state.step);
+    while active.state.total == 0 || active.state.step < active.state.total {
+        if run.check_interrupt().is_err() {
+            return interrupted(&active);
+        }
+        let began = Instant::now();
+        let stepped = match body.step(&mut active) {
+            Err(failure) if failure.code == Code::Interrupted => return interrupted(&active),
+            other => other?,
+        };
+        active.state.step += 1;
+        active.state.ledger.elapsed_s += began.elapsed().as_secs_f64();
+        settle_total(&mut active)?;
+        run.write_metrics(stage, active.state.step, &stepped.metrics)?;
+        progress.step(&stepped.message);
+        let every = stage.checkpoint_every;
+        if every > 0 && active.state.step.is_multiple_of(every) && active.state.step < active.state.total {
+            save(&active)?;
+            retire(&active.folder(), stage.keep)?;
+        }
+    }
+    save(&active)?;
+    finish(active, progress)
+}
+
+/// Evaluates the last checkpoint and marks the stage as done.
+fn finish(mut active: Active<'_>, progress: Progress) -> Result<StageState, Failure> {
+    let (run, stage) = (active.run, active.stage);
+    if stage.evaluates() {
+        let began = Instant::now();
+        let version = active.version();
+        let groups = evaluate(run, &stage.name, &active.model, version, &run.recipe.eval.domains, &mut active.state)?;
+        run.log_once(&format!("{}-eval", stage.name), active.state.step, &groups)?;
+        active.state.ledger.elapsed_s += began.elapsed().as_secs_f64();
+    }
+    progress.finish(&scores(&active.state));
+    active.state.write(&active.folder().join("stage.json"))?;
+    Ok(active.state)
+}
+
+/// Scores in words, such as `math 0.812, code 0.640`.
+pub fn scores(state: &StageState) -> String {
+    let score = |(domain, score): (&String, &crate::summary::Score)| format!("{domain} {:.3}", score.pass_at_1);
+    state.eval.iter().map(score).collect::<Vec<_>>().join(", ")
+}
+
+fn interrupted(active: &Active<'_>) -> Result<StageState, Failure> {
+    save(active)?;
+    let root = active.run.folder.root().display();
+    Err(Failure::new(Code::Interrupted, format!("interrupted in stage {} after step {}", active.stage.name, active.state.step))
+        .hint(format!("all is saved; `temper resume {root}` goes on")))
+}
+
+/// Where the recipe gives a share of the compute instead of steps, the first step tells how many steps that is.
+fn settle_total(active: &mut Active<'_>) -> Result<(), Failure> {
+    if active.state.total > 0 {
+        return Ok(());
+    }
+    let share = active.stage.budget_share;
+    let before = active.run.flops_before(active.number)?;
+    let target = share / (1.0 - share) * before;
+    let per_step = active.state.ledger.flops / active.state.step as f64;
+    active.state.total = ((target / per_step).round() as u64).max(1);
+    Ok(())
+}
+
+/// The stage as its last whole checkpoint left it, or as it begins.
+fn restore<'a>(run: &'a Run, number: usize) -> Result<Active<'a>, Failure> {
+    let stage = &run.recipe.stages[number];
+    let folder = run.folder.stage(number, &stage.name);
+    let settings = |model: &Model| models::trainer(stage, model);
+    if let Some(last) = checkpoints(&folder)?.pop() {
+        let model = checkpoint::load(&last, run.device).or_fail(Code::Checkpoint)?;
+        let mut trainer = Trainer::new(&model, &settings(&model)).or_fail(Code::Usage)?;
+        trainer.load(&last.join(OPTIMIZER)).or_fail(Code::Checkpoint)?;
+        let state = StageState::read(&last.join(STATE))?;
+        run.rewind(number, state.step)?;
+        return Ok(Active { run, number, stage, model, trainer, state });
+    }
+    run.rewind(number, 0)?;
+    let model = models::initial(run, number)?;
+    let trainer = Trainer::new(&model, &settings(&model)).or_fail(Code::Usage)?;
+    let state = StageState { total: if stage.budget_share > 0.0 { 0 } else { stage.steps }, ..StageState::default() };
+    Ok(Active { run, number, stage, model, trainer, state })
+}
+
+/// Writes a checkpoint aside and renames it into place. One that is there already holds the same bytes.
+fn save(active: &Active<'_>) -> Result<(), Failure> {
+    let parent = active.folder().join("checkpoints");
+    let target = parent.join(format!("step-{:06}", active.state.step));
+    if target.exists() {
+        return Ok(());
+    }
+    let aside = parent.join(format!(".step-{:06}.partial", active.state.step));
+    let _ = fs::remove_dir_all(&aside);
+    fs::create_dir_all(&aside).or_fail(Code::Disk)?;
+    checkpoint::save(&active.model, &aside).or_fail(Code::Disk)?;
+    active.run.tokenizer.save(&aside).or_fail(Code::Disk)?;
+    active.trainer.save(&aside.join(OPTIMIZER)).or_fail(Code::Disk)?;
+    active.state.write(&aside.join(STATE))?;
+    fs::rename(&aside, &target).or_fail(Code::Disk)?;
+    let synced = fs::File::open(&parent).and_then(|folder| folder.sync_all());
+    synced.or_fail(Code::Disk)
+}
+
+/// The whole checkpoints of a stage's folder, oldest first.
+///
+/// # Errors
+/// [`Code::Disk`] where the folder cannot be listed.
+pub fn checkpoints(stage: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let folder = stage.join("checkpoints");
+    if !folder.exists() {
+        return Ok(Vec::new());
+    }
+    let entries = fs::read_dir(&folder).or_fail(Code::Disk)?;
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry.or_fail(Code::Disk)?.path();
+        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("step-")) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Keeps the last `keep` checkpoints.
+fn retire(stage: &Path, keep: usize) -> Result<(), Failure> {
+    let found = checkpoints(stage)?;
+    let old = found.len().saturating_sub(keep.max(1));
+    found[..old].iter().try_for_each(fs::remove_dir_all).or_fail(Code::Disk)
+}
+
+/// A step that was not applied, as a failure: numeric ones keep their code, and their batch is in the run's folder.
+pub fn step_failure(active: &Active<'_>, error: &StepError, batch: &str) -> Failure {
+    let code = if error.is_numeric() { Code::Numeric } else { Code::Internal };
+    let failure = Failure::from_error(code, error)
+        .context(format!("stage {}, step {}", active.stage.name, active.state.step + 1));
+    if error.is_numeric() {
+        return failure.hint(format!("the weights are as they were; the batch is kept in {batch}; lower the learning rate and resume"));
+    }
+    failure
+}
+

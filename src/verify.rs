@@ -1,0 +1,239 @@
+//! `temper verify`: JSON lines in, verdicts out, in the same order and as they come.
+
+use std::fmt;
+use std::io::{self, BufRead, Write};
+use std::sync::mpsc::{Receiver, sync_channel};
+
+use data::{Item, Status};
+use toml::Table;
+use verifiers::Verifier;
+
+use crate::cli::VerifyArgs;
+use crate::exit::{Code, Failure};
+use crate::recipe::overrides;
+use crate::recipe::words::explain;
+use crate::verifiers_by_name::build_verifier;
+
+/// Items that are judged together, where as many are waiting: enough to keep every sandbox busy.
+const BATCH: usize = 256;
+
+/// How many verdicts of each kind were given.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Right.
+    pub pass: usize,
+    /// Wrong.
+    pub fail: usize,
+    /// The verifier cannot tell.
+    pub undecided: usize,
+    /// The verifier could not run.
+    pub error: usize,
+}
+
+impl Tally {
+    /// One more.
+    pub fn add(&mut self, status: Status) {
+        let count = match status {
+            Status::Pass => &mut self.pass,
+            Status::Fail => &mut self.fail,
+            Status::Undecided => &mut self.undecided,
+            Status::Error => &mut self.error,
+        };
+        *count += 1;
+    }
+
+    /// All of them.
+    pub fn total(&self) -> usize {
+        self.pass + self.fail + self.undecided + self.error
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { pass, fail, undecided, error } = self;
+        write!(f, "{} items: {pass} pass, {fail} fail, {undecided} undecided, {error} error", self.total())
+    }
+}
+
+/// Runs the command on stdin and stdout.
+///
+/// # Errors
+/// Usage for wrong settings, data for a malformed line, verifier where nothing could be judged.
+pub fn run(args: &VerifyArgs) -> Result<(), Failure> {
+    let verifier = build_verifier(args.verifier, &settings(&args.set)?)?;
+    let tally = stream(verifier.as_ref(), io::BufReader::new(io::stdin()), io::stdout().lock())?;
+    eprintln!("{tally}");
+    if tally.error > 0 && tally.error == tally.total() {
+        let message = "every verdict is an error; `reason` of each says why";
+        return Err(Failure::new(Code::Verifier, message).hint("`temper doctor` says what the sandbox lacks"));
+    }
+    Ok(())
+}
+
+/// `--set KEY=VALUE` arguments as a table.
+fn settings(sets: &[String]) -> Result<Table, Failure> {
+    let mut table = Table::new();
+    for typed in sets {
+        let set = overrides::parse(typed).map_err(|problem| Failure::new(Code::Usage, problem.to_string()))?;
+        let [key] = &set.path[..] else {
+            return Err(Failure::new(Code::Usage, format!("--set {typed}: a verifier's settings have no sections")));
+        };
+        table.insert(key.clone(), set.value);
+    }
+    Ok(table)
+}
+
+/// Judges the lines of `input` and writes a verdict for each to `output`.
+///
+/// Lines that wait are judged together, and no line waits for another to come. A reader that closes `output` ends it without an error.
+///
+/// # Errors
+/// Data for a line that cannot be read or is no item; the verdicts of the lines before it are written.
+pub fn stream(
+    verifier: &dyn Verifier,
+    input: impl BufRead + Send + 'static,
+    mut output: impl Write,
+) -> Result<Tally, Failure> {
+    let lines = read_ahead(input);
+    let mut tally = Tally::default();
+    let mut malformed = None;
+    while let (None, Ok(first)) = (&malformed, lines.recv()) {
+        let waiting = std::iter::once(first).chain(lines.try_iter().take(BATCH - 1));
+        let mut items = Vec::new();
+        for line in waiting {
+            match line.and_then(|(number, text)| parse(number, &text)) {
+                Ok(item) => items.push(item),
+                Err(failure) => {
+                    malformed = Some(failure);
+                    break;
+                }
+            }
+        }
+        let written = write_verdicts(verifier, &items, &mut output, &mut tally);
+        match written {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(tally),
+            Err(error) => return Err(Failure::from_error(Code::Disk, &error)),
+        }
+    }
+    malformed.map_or(Ok(tally), Err)
+}
+
+type Line = Result<(usize, Vec<u8>), Failure>;
+
+/// Reads lines, blank ones left out, in a thread of its own: one that waits for input must not hold up the verdicts before it.
+fn read_ahead(input: impl BufRead + Send + 'static) -> Receiver<Line> {
+    let (sender, receiver) = sync_channel(2 * BATCH);
+    std::thread::spawn(move || {
+        for (i, line) in input.split(b'\n').enumerate() {
+            let line = match line {
+                Ok(text) if text.trim_ascii().is_empty() => continue,
+                Ok(text) => Ok((i + 1, text)),
+                Err(error) => Err(Failure::new(Code::Data, format!("stdin line {}: cannot be read: {error}", i + 1))),
+            };
+            let last = line.is_err();
+            // The other end is gone when the command ends early.
+            if sender.send(line).is_err() || last {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+fn parse(number: usize, text: &[u8]) -> Result<Item, Failure> {
+    serde_json::from_slice(text).map_err(|error| {
+        let message = error.to_string();
+        // The position is within the one line, and is said in front instead.
+        let explained = explain(message.rsplit_once(" at line ").map_or(message.as_str(), |(what, _)| what));
+        let failure = Failure::new(Code::Data, format!("stdin line {number}, column {}: {}", error.column(), explained.message));
+        failure.hint("a line is a JSON object with `id`, `completion` and, where the verifier compares, `ground_truth`")
+    })
+}
+
+fn write_verdicts(verifier: &dyn Verifier, items: &[Item], output: &mut impl Write, tally: &mut Tally) -> io::Result<()> {
+    let verdicts = verifier.verify(items);
+    assert_eq!(verdicts.len(), items.len(), "a verifier gives one verdict an item");
+    for verdict in &verdicts {
+        serde_json::to_writer(&mut *output, verdict)?;
+        output.write_all(b"\n")?;
+        tally.add(verdict.status);
+    }
+    output.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recipe::VerifierName;
+
+    fn judge(input: &str) -> (Result<Tally, Failure>, Vec<String>) {
+        let verifier = build_verifier(VerifierName::Math, &Table::new()).expect("the math verifier has defaults");
+        let mut output = Vec::new();
+        let result = stream(verifier.as_ref(), io::Cursor::new(input.to_owned()), &mut output);
+        let lines = String::from_utf8(output).expect("JSON is UTF-8");
+        let brief = |line: &str| {
+            let verdict: data::Verdict = serde_json::from_str(line).expect("a verdict a line");
+            format!("{} {:?}", verdict.id, verdict.status)
+        };
+        (result, lines.lines().map(brief).collect())
+    }
+
+    fn line(id: usize, answer: usize) -> String {
+        let completion = format!("\\\\boxed{{{answer}}}");
+        format!("{{\"id\": \"{id}\", \"completion\": \"{completion}\", \"ground_truth\": \"4\"}}\n")
+    }
+
+    #[test]
+    fn verdicts_keep_the_order_over_many_batches() {
+        let input: String = (0..3 * BATCH).map(|i| line(i, if i % 3 == 0 { 4 } else { 5 })).collect();
+        let (tally, verdicts) = judge(&input);
+        let expected: Vec<String> =
+            (0..3 * BATCH).map(|i| format!("{i} {}", if i % 3 == 0 { "Pass" } else { "Fail" })).collect();
+        assert_eq!(verdicts, expected);
+        assert_eq!(tally.expect("all lines are sound"), Tally { pass: BATCH, fail: 2 * BATCH, ..Tally::default() });
+    }
+
+    #[test]
+    fn a_malformed_line_is_named_after_the_verdicts_before_it() {
+        let cases = [
+            ("{\"id\": \"x\"}\n", "stdin line 4, column 11: `completion` is missing"),
+            ("{\"id\": \n", "stdin line 4, column 7: EOF while parsing a value"),
+            ("{\"id\": 3, \"completion\": \"\"}\n", "stdin line 4, column 8: expected text in quotes, found the number `3`"),
+        ];
+        for (bad, message) in cases {
+            let (result, verdicts) = judge(&format!("{}\n{}{bad}{}", line(1, 4), line(3, 5), line(5, 4)));
+            let failure = result.expect_err(bad);
+            assert_eq!((failure.code, failure.message.as_str()), (Code::Data, message));
+            assert_eq!(verdicts, ["1 Pass", "3 Fail"]);
+        }
+    }
+
+    #[test]
+    fn inv_9_an_error_is_no_reward() {
+        let (tally, verdicts) = judge("{\"id\": \"a\", \"completion\": \"4\"}\n");
+        assert_eq!((tally.expect("the line is sound").error, verdicts), (1, vec!["a Error".into()]));
+    }
+
+    #[test]
+    fn a_reader_that_goes_away_is_no_error() {
+        struct Closed;
+        impl Write for Closed {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let verifier = build_verifier(VerifierName::Math, &Table::new()).expect("the math verifier has defaults");
+        stream(verifier.as_ref(), io::Cursor::new(line(1, 4)), Closed).expect("a closed pipe ends the command");
+    }
+
+    #[test]
+    fn settings_are_toml_or_text() {
+        let table = settings(&["mode=strict".into(), "one_final=false".into()]).expect("sound");
+        assert_eq!((table["mode"].as_str(), table["one_final"].as_bool()), (Some("strict"), Some(false)));
+        assert_eq!(settings(&["a.b=1".into()]).expect_err("no sections").code, Code::Usage);
+    }
+}

@@ -1,0 +1,60 @@
+//! What stands between a program and the machine, said so that it can be printed.
+
+use std::fmt;
+
+use super::cell::{Kind, Plan};
+
+/// The layers in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Isolation {
+    /// User, pid, mount, net, ipc and uts namespaces: a minimal read-only root, no network, a process tree that dies with its first process.
+    pub namespaces: bool,
+    /// The kernel's Landlock ABI; `None` where it has no Landlock.
+    pub landlock_abi: Option<i32>,
+    /// Programs run under another user id than Temper.
+    pub other_user: bool,
+    /// Why a better kind of cell was not to be had.
+    pub missing: Vec<String>,
+    /// The interpreter's version.
+    pub python: String,
+}
+
+impl Isolation {
+    pub(super) fn of(plan: &Plan, missing: Vec<String>) -> Self {
+        Self {
+            namespaces: plan.kind.namespaces(),
+            landlock_abi: plan.landlock.as_ref().map(|l| l.abi),
+            other_user: matches!(plan.kind, Kind::Root | Kind::ThinOther),
+            missing,
+            python: plan.python.version.clone(),
+        }
+    }
+
+    /// Everything that this version knows is in force.
+    pub fn is_full(&self) -> bool {
+        self.namespaces && self.landlock_abi.is_some()
+    }
+}
+
+impl fmt::Display for Isolation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", if self.is_full() { "full" } else { "reduced" })?;
+        if self.namespaces {
+            f.write_str("user, pid, mount, net, ipc and uts namespaces; ")?;
+        }
+        f.write_str("seccomp; ")?;
+        if let Some(abi) = self.landlock_abi {
+            write!(f, "Landlock ABI {abi}; ")?;
+        }
+        f.write_str("rlimits; no_new_privs; no capabilities; ")?;
+        if self.other_user {
+            f.write_str("own user id; ")?;
+        }
+        // Said because it is the one limit that does not hold for the tree as a whole.
+        write!(f, "memory limited for each process, no cgroup; Python {}", self.python)?;
+        if !self.missing.is_empty() {
+            write!(f, " (missing: {})", self.missing.join("; "))?;
+        }
+        Ok(())
+    }
+}

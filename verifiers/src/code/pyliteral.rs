@@ -1,0 +1,452 @@
+//! Python literals and the shape of an assert, read in the supervisor so that what is expected never enters the child.
+
+use dashu::integer::IBig;
+
+use super::value::Value;
+
+/// Nesting that a literal may have.
+const MAX_DEPTH: usize = 100;
+
+/// The value of a Python literal (or of the JSON words `true`, `false`, `null`); `None` when the text is anything else.
+pub(super) fn literal(text: &str) -> Option<Value> {
+    let mut parser = Parser { text: text.as_bytes(), at: 0 };
+    let value = parser.value(0)?;
+    parser.blanks();
+    (parser.at == parser.text.len()).then_some(value)
+}
+
+struct Parser<'a> {
+    text: &'a [u8],
+    at: usize,
+}
+
+impl Parser<'_> {
+    fn blanks(&mut self) {
+        while self.peek().is_some_and(|b| b.is_ascii_whitespace()) {
+            self.at += 1;
+        }
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.text.get(self.at).copied()
+    }
+
+    fn eat(&mut self, wanted: &str) -> bool {
+        let found = self.text[self.at..].starts_with(wanted.as_bytes());
+        self.at += if found { wanted.len() } else { 0 };
+        found
+    }
+
+    /// Skips blanks, then eats `wanted`.
+    fn next_is(&mut self, wanted: &str) -> bool {
+        self.blanks();
+        self.eat(wanted)
+    }
+
+    fn value(&mut self, depth: usize) -> Option<Value> {
+        if depth > MAX_DEPTH {
+            return None;
+        }
+        self.blanks();
+        match self.peek()? {
+            b'[' => self.bracket("[", "]", depth).map(|(items, _)| Value::List(items)),
+            b'(' => match self.bracket("(", ")", depth)? {
+                (mut items, false) if items.len() == 1 => items.pop(),
+                (items, _) => Some(Value::Tuple(items)),
+            },
+            b'{' => self.braces(depth),
+            b'-' | b'+' => self.signed(depth),
+            b'0'..=b'9' | b'.' => self.number(),
+            b'"' | b'\'' => self.strings(),
+            _ => self.word(depth),
+        }
+    }
+
+    /// The items between brackets, and whether a comma followed the last.
+    fn bracket(&mut self, open: &str, close: &str, depth: usize) -> Option<(Vec<Value>, bool)> {
+        self.eat(open).then_some(())?;
+        let (mut items, mut comma) = (Vec::new(), false);
+        while !self.next_is(close) {
+            (items.is_empty() || comma).then_some(())?;
+            items.push(self.value(depth + 1)?);
+            comma = self.next_is(",");
+        }
+        Some((items, comma))
+    }
+
+    fn braces(&mut self, depth: usize) -> Option<Value> {
+        self.eat("{").then_some(())?;
+        let (mut pairs, mut members, mut comma) = (Vec::new(), Vec::new(), true);
+        while !self.next_is("}") {
+            comma.then_some(())?;
+            let first = self.value(depth + 1)?;
+            if self.next_is(":") {
+                pairs.push((first, self.value(depth + 1)?));
+            } else {
+                members.push(first);
+            }
+            comma = self.next_is(",");
+        }
+        match (pairs.is_empty(), members.is_empty()) {
+            (_, true) => Some(Value::Dict(unique(pairs, |(a, _), (b, _)| a == b))),
+            (true, false) => Some(Value::Set(unique(members, Value::eq))),
+            (false, false) => None,
+        }
+    }
+
+    fn signed(&mut self, depth: usize) -> Option<Value> {
+        let minus = self.eat("-") || !self.eat("+");
+        match (minus, self.value(depth + 1)?) {
+            (true, Value::Int(i)) => Some(Value::Int(-i)),
+            (true, Value::Float(f)) => Some(Value::Float(-f)),
+            (false, number @ (Value::Int(_) | Value::Float(_))) => Some(number),
+            _ => None,
+        }
+    }
+
+    fn number(&mut self) -> Option<Value> {
+        let start = self.at;
+        let mut previous = 0;
+        while let Some(b) = self.peek() {
+            let exponent_sign = matches!(b, b'+' | b'-') && matches!(previous, b'e' | b'E') && !self.text[start..].starts_with(b"0x");
+            if !(b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_') || exponent_sign) {
+                break;
+            }
+            previous = b;
+            self.at += 1;
+        }
+        let digits = std::str::from_utf8(&self.text[start..self.at]).ok()?.replace('_', "").to_lowercase();
+        for (prefix, radix) in [("0x", 16), ("0o", 8), ("0b", 2)] {
+            if let Some(digits) = digits.strip_prefix(prefix) {
+                return IBig::from_str_radix(digits, radix).ok().map(Value::Int);
+            }
+        }
+        if digits.bytes().all(|b| b.is_ascii_digit()) {
+            return IBig::from_str_radix(&digits, 10).ok().map(Value::Int);
+        }
+        // Rust also reads `inf` and `nan`, which cannot get here: they do not start with a digit or a point.
+        digits.parse().ok().map(Value::Float)
+    }
+
+    /// One or more string literals side by side.
+    fn strings(&mut self) -> Option<Value> {
+        let mut text = self.string(false)?;
+        loop {
+            self.blanks();
+            match self.peek() {
+                Some(b'"' | b'\'') => text.extend(self.string(false)?),
+                _ => return Some(Value::Str(text)),
+            }
+        }
+    }
+
+    fn string(&mut self, raw: bool) -> Option<Vec<u8>> {
+        let quote = ["\"\"\"", "'''", "\"", "'"].into_iter().find(|q| self.eat(q))?;
+        let mut out = Vec::new();
+        while !self.eat(quote) {
+            let b = self.peek()?;
+            self.at += 1;
+            match b {
+                b'\n' if quote.len() == 1 => return None,
+                b'\\' if raw => {
+                    out.extend([b, self.peek()?]);
+                    self.at += 1;
+                }
+                b'\\' => self.escape(&mut out)?,
+                _ => out.push(b),
+            }
+        }
+        Some(out)
+    }
+
+    fn escape(&mut self, out: &mut Vec<u8>) -> Option<()> {
+        let b = self.peek()?;
+        self.at += 1;
+        let plain = match b {
+            b'n' => b'\n',
+            b't' => b'\t',
+            b'r' => b'\r',
+            b'a' => 7,
+            b'b' => 8,
+            b'f' => 12,
+            b'v' => 11,
+            b'\\' | b'\'' | b'"' => b,
+            b'\n' => return Some(()),
+            b'x' => return self.code_point(2, out),
+            b'u' => return self.code_point(4, out),
+            b'U' => return self.code_point(8, out),
+            b'0'..=b'7' => {
+                let mut code = u32::from(b - b'0');
+                for _ in 0..2 {
+                    let Some(digit @ b'0'..=b'7') = self.peek() else { break };
+                    code = code * 8 + u32::from(digit - b'0');
+                    self.at += 1;
+                }
+                return push(code, out);
+            }
+            // A named character would need the Unicode tables.
+            b'N' => return None,
+            other => {
+                out.push(b'\\');
+                other
+            }
+        };
+        out.push(plain);
+        Some(())
+    }
+
+    fn code_point(&mut self, digits: usize, out: &mut Vec<u8>) -> Option<()> {
+        let text = std::str::from_utf8(self.text.get(self.at..self.at + digits)?).ok()?;
+        self.at += digits;
+        push(u32::from_str_radix(text, 16).ok()?, out)
+    }
+
+    /// Names: constants, prefixed strings, and the calls that stand for literals Python lacks.
+    fn word(&mut self, depth: usize) -> Option<Value> {
+        let start = self.at;
+        while self.peek().is_some_and(|b| b.is_ascii_alphanumeric() || b == b'_') {
+            self.at += 1;
+        }
+        let name = std::str::from_utf8(&self.text[start..self.at]).ok()?;
+        if matches!(self.peek(), Some(b'"' | b'\'')) {
+            return match name.to_ascii_lowercase().as_str() {
+                "r" => self.string(true).map(Value::Str),
+                "u" => self.strings(),
+                "b" => self.string(false).filter(|s| s.is_ascii()).map(Value::Bytes),
+                "rb" | "br" => self.string(true).filter(|s| s.is_ascii()).map(Value::Bytes),
+                _ => None,
+            };
+        }
+        match name {
+            "None" | "null" => Some(Value::None),
+            "True" | "true" => Some(Value::Bool(true)),
+            "False" | "false" => Some(Value::Bool(false)),
+            "set" | "frozenset" | "float" => {
+                self.blanks();
+                let (mut arguments, _) = self.bracket("(", ")", depth)?;
+                call(name, arguments.pop(), arguments.len())
+            }
+            _ => None,
+        }
+    }
+}
+
+fn call(name: &str, argument: Option<Value>, more: usize) -> Option<Value> {
+    (more == 0).then_some(())?;
+    let members = |items: Vec<Value>| unique(items, Value::eq);
+    match (name, argument) {
+        ("set", None) => Some(Value::Set(Vec::new())),
+        ("frozenset", None) => Some(Value::FrozenSet(Vec::new())),
+        ("set", Some(Value::List(v) | Value::Tuple(v) | Value::Set(v))) => Some(Value::Set(members(v))),
+        ("frozenset", Some(Value::List(v) | Value::Tuple(v) | Value::Set(v))) => Some(Value::FrozenSet(members(v))),
+        ("float", Some(Value::Str(s))) => match s.to_ascii_lowercase().as_slice() {
+            b"nan" => Some(Value::Float(f64::NAN)),
+            b"inf" | b"infinity" => Some(Value::Float(f64::INFINITY)),
+            b"-inf" | b"-infinity" => Some(Value::Float(f64::NEG_INFINITY)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Keeps the last of equal keys, as Python does.
+fn unique<T>(items: Vec<T>, same: impl Fn(&T, &T) -> bool) -> Vec<T> {
+    let mut kept: Vec<T> = Vec::new();
+    for item in items {
+        match kept.iter().position(|k| same(k, &item)) {
+            Some(i) => kept[i] = item,
+            None => kept.push(item),
+        }
+    }
+    kept
+}
+
+/// Appends a code point as UTF-8; a surrogate as the three bytes that Python's `surrogatepass` gives.
+fn push(code: u32, out: &mut Vec<u8>) -> Option<()> {
+    if let Some(c) = char::from_u32(code) {
+        out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+    } else if (0xd800..0xe000).contains(&code) {
+        out.extend([0xe0 | (code >> 12) as u8, 0x80 | ((code >> 6) & 0x3f) as u8, 0x80 | (code & 0x3f) as u8]);
+    } else {
+        return None;
+    }
+    Some(())
+}
+
+/// An assert, taken apart.
+#[derive(Debug, PartialEq)]
+pub(super) enum Assert<'a> {
+    /// `assert EXPRESSION == LITERAL`, either way round, or with `is` and a constant.
+    Equals(&'a str, Value),
+    /// `assert f(…)` or `assert not f(…)`.
+    Truth(&'a str, bool),
+    /// Anything else.
+    Other,
+}
+
+/// A token that splits an expression at its top level.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Split {
+    Equal,
+    Is,
+    Comma,
+    Other,
+}
+
+/// Takes an assert apart. `None` when the text is not one assert statement.
+pub(super) fn assert_shape(statement: &str) -> Option<Assert<'_>> {
+    let body = statement.trim().strip_prefix("assert").filter(|rest| rest.starts_with([' ', '(', '\t', '[', '\'', '"', '{']))?;
+    shape(body)
+}
+
+fn shape(body: &str) -> Option<Assert<'_>> {
+    let mut splits = splits(body)?;
+    let end = splits.iter().position(|(_, _, s)| *s == Split::Comma);
+    let body = match end {
+        Some(i) => {
+            let comma = splits[i].0;
+            splits.truncate(i);
+            &body[..comma]
+        }
+        None => body,
+    };
+    let sides = |start: usize, len: usize| (body[..start].trim(), body[start + len..].trim());
+    Some(match splits.as_slice() {
+        [(at, len, Split::Equal)] => match sides(*at, *len) {
+            (left, right) if !left.is_empty() && literal(right).is_some() => Assert::Equals(left, literal(right)?),
+            (left, right) if !right.is_empty() && literal(left).is_some() => Assert::Equals(right, literal(left)?),
+            _ => Assert::Other,
+        },
+        [(at, len, Split::Is)] => match (sides(*at, *len).0, literal(sides(*at, *len).1)) {
+            (left, Some(value @ (Value::None | Value::Bool(_)))) if !left.is_empty() => Assert::Equals(left, value),
+            _ => Assert::Other,
+        },
+        [] if wrapped(body).is_some() => shape(wrapped(body)?)?,
+        [] => match body.trim().strip_prefix("not ") {
+            Some(negated) if is_one_call(negated) => Assert::Truth(negated.trim(), false),
+            None if is_one_call(body) => Assert::Truth(body.trim(), true),
+            _ => Assert::Other,
+        },
+        _ => Assert::Other,
+    })
+}
+
+/// The inside of an expression that is all in parentheses, and no tuple.
+fn wrapped(text: &str) -> Option<&str> {
+    let inner = text.trim().strip_prefix('(')?.strip_suffix(')')?;
+    splits(inner)?.iter().all(|(_, _, s)| *s != Split::Comma).then_some(inner)
+}
+
+/// Where an expression is split at its top level: (byte offset, length, what). `None` for unbalanced text.
+fn splits(text: &str) -> Option<Vec<(usize, usize, Split)>> {
+    let bytes = text.as_bytes();
+    let (mut at, mut depth, mut found) = (0, 0usize, Vec::new());
+    while at < bytes.len() {
+        let rest = &text[at..];
+        match bytes[at] {
+            b'"' | b'\'' => {
+                let mut parser = Parser { text: bytes, at };
+                parser.string(true)?;
+                at = parser.at;
+                continue;
+            }
+            b'(' | b'[' | b'{' => depth += 1,
+            b')' | b']' | b'}' => depth = depth.checked_sub(1)?,
+            b'#' | b';' | b'\\' => return None,
+            _ if depth > 0 => {}
+            b',' => found.push((at, 1, Split::Comma)),
+            b'=' if rest.starts_with("==") => {
+                found.push((at, 2, Split::Equal));
+                at += 1;
+            }
+            b'=' | b'<' | b'>' | b'!' | b':' => found.push((at, 1, Split::Other)),
+            b if b.is_ascii_alphabetic() || b == b'_' || b >= 128 => {
+                let word = rest.split(|c: char| !(c.is_alphanumeric() || c == '_')).next().unwrap_or("");
+                match word {
+                    "is" if !rest[2..].trim_start().starts_with("not ") => found.push((at, 2, Split::Is)),
+                    "is" | "and" | "or" | "in" | "if" | "else" | "lambda" | "await" | "yield" => {
+                        found.push((at, word.len(), Split::Other));
+                    }
+                    _ => {}
+                }
+                at += word.len().max(1);
+                continue;
+            }
+            _ => {}
+        }
+        at += 1;
+        while !text.is_char_boundary(at) {
+            at += 1;
+        }
+    }
+    (depth == 0).then_some(found)
+}
+
+/// True for `name(…)` where the name is no builtin: the truth of a builtin's result would be at the mercy of a returned object's methods.
+fn is_one_call(text: &str) -> bool {
+    const BUILTINS: [&str; 12] =
+        ["all", "any", "abs", "bool", "callable", "hasattr", "isinstance", "issubclass", "len", "max", "min", "sum"];
+    let text = text.trim();
+    let name_len = text.bytes().take_while(|b| b.is_ascii_alphanumeric() || *b == b'_').count();
+    let Some(inner) = text[name_len..].strip_prefix('(').and_then(|t| t.strip_suffix(')')) else { return false };
+    name_len > 0 && !BUILTINS.contains(&&text[..name_len]) && splits(inner).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Assert, Value, assert_shape, literal};
+
+    fn int(i: i64) -> Value {
+        Value::Int(i.into())
+    }
+
+    #[test]
+    fn literals_are_read_as_python_reads_them() {
+        for (text, value) in [
+            (" -1_000 ", int(-1000)),
+            ("0xff", int(255)),
+            ("1e-3", Value::Float(0.001)),
+            ("(1)", int(1)),
+            ("(1,)", Value::Tuple(vec![int(1)])),
+            ("()", Value::Tuple(vec![])),
+            ("[1, [2],]", Value::List(vec![int(1), Value::List(vec![int(2)])])),
+            ("{}", Value::Dict(vec![])),
+            ("{1, 1}", Value::Set(vec![int(1)])),
+            ("set()", Value::Set(vec![])),
+            (r"'a\n\x41\u00e9' 'b'", Value::Str("a\nA\u{e9}b".into())),
+            (r"r'\n'", Value::Str(r"\n".into())),
+            ("{'a': None}", Value::Dict(vec![(Value::Str("a".into()), Value::None)])),
+        ] {
+            assert_eq!(literal(text), Some(value), "{text}");
+        }
+        for text in ["", "x", "1 +1", "[1", "[,]", "f(1)", "1j", "'a", "[1 2]", "{1: 2, 3}", "--True", "__import__('os')"] {
+            assert_eq!(literal(text), None, "{text}");
+        }
+        assert_eq!(literal(&"[".repeat(100_000)), None);
+    }
+
+    #[test]
+    fn asserts_are_split_at_their_top_level() {
+        let string = |s: &str| Value::Str(s.into());
+        for (text, shape) in [
+            ("assert f(1, '==') == 2", Assert::Equals("f(1, '==')", int(2))),
+            ("assert 2 == f(x == 1), 'message'", Assert::Equals("f(x == 1)", int(2))),
+            ("assert(f(1) == 2)", Assert::Equals("f(1)", int(2))),
+            ("assert f('a,b') == 'c == d'", Assert::Equals("f('a,b')", string("c == d"))),
+            ("assert f(1) is None", Assert::Equals("f(1)", Value::None)),
+            ("assert f(1)", Assert::Truth("f(1)", true)),
+            ("assert not f(1)", Assert::Truth("not f(1)".strip_prefix("not ").expect("prefix"), false)),
+            ("assert sorted(f(1)) == [1]", Assert::Equals("sorted(f(1))", Value::List(vec![int(1)]))),
+            ("assert isinstance(f(1), int)", Assert::Other),
+            ("assert f(1) == 2 and g(1) == 3", Assert::Other),
+            ("assert abs(f(1) - 2) < 1e-6", Assert::Other),
+            ("assert f(1) == g(2)", Assert::Other),
+            ("assert f(1)(2)", Assert::Other),
+        ] {
+            assert_eq!(assert_shape(text), Some(shape), "{text}");
+        }
+        for text in ["print(1)", "assert f(1", "asserting(1)", "assert f(1) == 1; import os"] {
+            assert_eq!(assert_shape(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! The format verifier: does a completion have the parts that the settings ask for, each exactly once and in order?
+//!
+//! Of every part there must be one, not at least one: a model that repeats its tags has found how to please a looser rule.
+
+use data::{Item, Verdict};
+use serde::{Deserialize, Serialize};
+
+use crate::Verifier;
+use crate::math::extract;
+
+/// Why format settings are refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FormatError {
+    /// Every completion would pass.
+    #[error("format: nothing is asked for; set tags, boxed or code_block")]
+    NothingAsked,
+    /// A tag that could not be found in a text.
+    #[error("format: {0:?} is no name of a tag; use letters, digits, '-' and '_', without the angle brackets")]
+    BadTag(String),
+    /// There is no first tag.
+    #[error("format: opened_by_prompt needs a tag; name it in tags")]
+    NoTagOpened,
+}
+
+/// What a completion must have. All that is set must hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FormatSettings {
+    /// Names of tags: `["think"]` asks for one `<think>`, then one `</think>`. Several follow one another and do not nest.
+    pub tags: Vec<String>,
+    /// The prompt ends with the first opening tag, so the completion must not have it.
+    pub opened_by_prompt: bool,
+    /// Exactly one closed `\boxed{…}`, not empty, outside the reasoning.
+    pub boxed: bool,
+    /// Exactly one closed fenced block of this language outside the reasoning.
+    pub code_block: Option<String>,
+}
+
+impl Default for FormatSettings {
+    /// One final box.
+    fn default() -> Self {
+        Self { tags: Vec::new(), opened_by_prompt: false, boxed: true, code_block: None }
+    }
+}
+
+/// Checks the parts of a completion; pass or fail, never anything between.
+#[derive(Debug, Clone)]
+pub struct FormatVerifier {
+    settings: FormatSettings,
+}
+
+impl FormatVerifier {
+    /// A verifier with these settings.
+    ///
+    /// # Errors
+    /// [`FormatError`] when the settings ask for nothing or for something that cannot be.
+    pub fn new(settings: FormatSettings) -> Result<Self, FormatError> {
+        if settings.tags.is_empty() && !settings.boxed && settings.code_block.is_none() {
+            return Err(FormatError::NothingAsked);
+        }
+        if settings.opened_by_prompt && settings.tags.is_empty() {
+            return Err(FormatError::NoTagOpened);
+        }
+        let named = |tag: &str| !tag.is_empty() && tag.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+        match settings.tags.iter().find(|tag| !named(tag)) {
+            Some(tag) => Err(FormatError::BadTag(tag.clone())),
+            None => Ok(Self { settings }),
+        }
+    }
+
+    /// What is wrong with a completion, in words.
+    ///
+    /// # Errors
+    /// The first rule that does not hold.
+    pub fn check(&self, completion: &str) -> Result<(), String> {
+        let body = self.after_tags(completion)?;
+        if self.settings.boxed {
+            one_box(body)?;
+        }
+        match &self.settings.code_block {
+            Some(language) => one_code_block(body, language),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks the tags; answers with the text that may hold the final parts.
+    fn after_tags<'a>(&self, completion: &'a str) -> Result<&'a str, String> {
+        let mut at = 0;
+        let mut body = completion;
+        for (i, tag) in self.settings.tags.iter().enumerate() {
+            let (open, close) = (format!("<{tag}>"), format!("</{tag}>"));
+            if i == 0 && self.settings.opened_by_prompt {
+                if completion.contains(&open) {
+                    return Err(format!("{open} is the prompt's and occurs again"));
+                }
+            } else {
+                at = once(completion, &open, at)?;
+            }
+            at = once(completion, &close, at)?;
+            // Only reasoning is left out of the search: an <answer> is where the box belongs.
+            if tag == "think" {
+                body = &completion[at..];
+            }
+        }
+        Ok(body)
+    }
+
+    fn verify_one(&self, item: &Item) -> Verdict {
+        match self.check(&item.completion) {
+            Ok(()) => Verdict::pass(&item.id, "every asked part is there once"),
+            Err(reason) => Verdict::fail(&item.id, reason),
+        }
+    }
+}
+
+impl Verifier for FormatVerifier {
+    fn name(&self) -> &'static str {
+        "format"
+    }
+
+    fn verify(&self, items: &[Item]) -> Vec<Verdict> {
+        items.iter().map(|item| self.verify_one(item)).collect()
+    }
+}
+
+/// The end of the only occurrence of `mark`, which must not start before `from`.
+fn once(text: &str, mark: &str, from: usize) -> Result<usize, String> {
+    let mut found = text.match_indices(mark);
+    match (found.next(), found.next()) {
+        (None, _) => Err(format!("{mark} is missing")),
+        (Some(_), Some(_)) => Err(format!("{mark} occurs more than once")),
+        (Some((at, _)), None) if at < from => Err(format!("{mark} stands out of order")),
+        (Some((at, _)), None) => Ok(at + mark.len()),
+    }
+}
+
+fn one_box(text: &str) -> Result<(), String> {
+    let mut contents = Vec::new();
+    for segment in extract::outside_reasoning(text) {
+        let boxes = extract::boxes(segment);
+        if boxes.unclosed_last {
+            return Err("a box is not closed".into());
+        }
+        contents.extend(boxes.contents);
+    }
+    match contents.as_slice() {
+        [] => Err("no final box".into()),
+        [content] if content.trim().is_empty() => Err("the final box is empty".into()),
+        [_] => Ok(()),
+        _ => Err(format!("{} final boxes instead of one", contents.len())),
+    }
+}
+
+/// Fences are lines that start with three or more backticks; the closing one is at least as long and names nothing.
+fn one_code_block(text: &str, language: &str) -> Result<(), String> {
+    let mut count = 0;
+    let mut open: Option<(usize, bool)> = None;
+    for line in extract::outside_reasoning(text).into_iter().flat_map(str::lines) {
+        let line = line.trim();
+        let ticks = line.bytes().take_while(|b| *b == b'`').count();
+        let info = line[ticks..].trim();
+        match open {
+            None if ticks >= 3 => open = Some((ticks, info.eq_ignore_ascii_case(language))),
+            Some((width, asked)) if ticks >= width && info.is_empty() => {
+                count += usize::from(asked);
+                open = None;
+            }
+            _ => {}
+        }
+    }
+    match (count, open) {
+        (_, Some(_)) => Err("a code block is not closed".into()),
+        (1, None) => Ok(()),
+        (0, None) => Err(format!("no code block of {language}")),
+        (_, None) => Err(format!("{count} code blocks of {language} instead of one")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(settings: FormatSettings, completion: &str, expect: Result<(), &str>) {
+        let verifier = FormatVerifier::new(settings).expect("the settings ask for something");
+        assert_eq!(verifier.check(completion), expect.map_err(str::to_owned), "{completion}");
+    }
+
+    fn think() -> FormatSettings {
+        FormatSettings { tags: vec!["think".into()], boxed: false, ..FormatSettings::default() }
+    }
+
+    #[test]
+    fn tags_stand_once_and_in_order() {
+        check(think(), "<think>a</think> b", Ok(()));
+        check(think(), "a</think> b", Err("<think> is missing"));
+        check(think(), "<think>a", Err("</think> is missing"));
+        check(think(), "</think><think>", Err("</think> stands out of order"));
+        check(think(), "<think>a<think>b</think>", Err("<think> occurs more than once"));
+        let prompted = FormatSettings { opened_by_prompt: true, ..think() };
+        check(prompted.clone(), "a</think> b", Ok(()));
+        check(prompted, "<think>a</think> b", Err("<think> is the prompt's and occurs again"));
+        let two = FormatSettings { tags: vec!["think".into(), "answer".into()], ..think() };
+        check(two.clone(), "<think>a</think><answer>b</answer>", Ok(()));
+        check(two, "<answer>b</answer><think>a</think>", Err("<answer> stands out of order"));
+    }
+
+    #[test]
+    fn one_final_box_outside_the_reasoning() {
+        let boxed = FormatSettings::default();
+        check(boxed.clone(), r"so \boxed{3}", Ok(()));
+        check(boxed.clone(), r"<think>\boxed{1}</think> \boxed{3}", Ok(()));
+        check(boxed.clone(), r"<think>\boxed{1}</think> 3", Err("no final box"));
+        check(boxed.clone(), r"\boxed{3} \boxed{3}", Err("2 final boxes instead of one"));
+        check(boxed.clone(), r"\boxed{3", Err("a box is not closed"));
+        check(boxed, r"\boxed{ }", Err("the final box is empty"));
+        check(FormatSettings { boxed: true, ..think() }, r"<think>a</think> \boxed{3}", Ok(()));
+    }
+
+    #[test]
+    fn one_code_block_of_the_language() {
+        let python = FormatSettings { boxed: false, code_block: Some("python".into()), ..FormatSettings::default() };
+        check(python.clone(), "a\n```python\nx = 1\n```\nb", Ok(()));
+        check(python.clone(), "```text\na\n```\n```Python\nx\n```", Ok(()));
+        check(python.clone(), "```\nx\n```", Err("no code block of python"));
+        check(python.clone(), "```python\nx\n```\n```python\ny\n```", Err("2 code blocks of python instead of one"));
+        check(python, "```python\nx", Err("a code block is not closed"));
+    }
+
+    #[test]
+    fn impossible_settings_are_refused() {
+        let nothing = FormatSettings { boxed: false, ..FormatSettings::default() };
+        assert_eq!(FormatVerifier::new(nothing).err(), Some(FormatError::NothingAsked));
+        let odd = FormatSettings { tags: vec!["<think>".into()], ..FormatSettings::default() };
+        assert_eq!(FormatVerifier::new(odd).err(), Some(FormatError::BadTag("<think>".into())));
+    }
+}

@@ -1,0 +1,208 @@
+//! One spelling for what is written in many: full-width and typographic characters, delimiters around the whole answer.
+
+/// Maps typographic characters to the ASCII or LaTeX that the lexer reads, and strips what only decorates the whole answer.
+pub fn normalise(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut raised = false;
+    for c in text.chars() {
+        // Raised digits stand side by side: x¹² is x^{12}.
+        if let Some(digit) = superscript(c) {
+            plain.push_str(if raised { "" } else { "^{" });
+            plain.push(digit);
+            raised = true;
+            continue;
+        }
+        if raised {
+            plain.push('}');
+            raised = false;
+        }
+        map_character(c, &mut plain);
+    }
+    if raised {
+        plain.push('}');
+    }
+    undecorated(&plain).to_owned()
+}
+
+fn superscript(c: char) -> Option<char> {
+    Some(match c {
+        '⁰' => '0',
+        '¹' => '1',
+        '²' => '2',
+        '³' => '3',
+        '⁴'..='⁹' => char::from(b'4' + (c as u32 - '⁴' as u32) as u8),
+        '⁻' => '-',
+        'ⁿ' => 'n',
+        _ => return None,
+    })
+}
+
+fn map_character(c: char, plain: &mut String) {
+    let mapped = match c {
+        // Full-width forms lie at a fixed distance from ASCII.
+        '\u{FF01}'..='\u{FF5E}' => {
+            plain.extend(char::from_u32(c as u32 - 0xFEE0));
+            return;
+        }
+        '\u{00A0}' | '\u{2000}'..='\u{200A}' | '\u{202F}' | '\u{3000}' | '\t' | '\n' | '\r' => " ",
+        '\u{200B}'..='\u{200D}' | '\u{2060}' | '\u{FEFF}' => "",
+        '−' | '‐' | '‑' | '‒' | '–' | '—' => "-",
+        '×' | '⋅' | '·' | '∙' | '•' => "*",
+        '÷' | '∕' | '⁄' => "/",
+        '≤' => "\\le ",
+        '≥' => "\\ge ",
+        '≠' => "\\ne ",
+        '±' => "\\pm ",
+        '∓' => "\\mp ",
+        '√' => "\\sqrt ",
+        'π' => "\\pi ",
+        '∞' => "\\infty ",
+        '∪' => "\\cup ",
+        '∈' => "\\in ",
+        '∅' => "\\emptyset ",
+        '°' => "^\\circ ",
+        '’' | '‘' | '′' => "'",
+        '“' | '”' => "\"",
+        '½' => "\\frac{1}{2}",
+        '⅓' => "\\frac{1}{3}",
+        '⅔' => "\\frac{2}{3}",
+        '¼' => "\\frac{1}{4}",
+        '¾' => "\\frac{3}{4}",
+        '⅕' => "\\frac{1}{5}",
+        '⅛' => "\\frac{1}{8}",
+        _ => {
+            plain.push(c);
+            return;
+        }
+    };
+    plain.push_str(mapped);
+}
+
+/// The answer without mathematics delimiters, bold marks and final punctuation around it.
+fn undecorated(text: &str) -> &str {
+    const PAIRS: [(&str, &str); 6] = [("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("**", "**"), ("`", "`")];
+    let mut inner = text.trim();
+    loop {
+        let before = inner.len();
+        for (open, close) in PAIRS {
+            if let Some(rest) = inner.strip_prefix(open).and_then(|rest| rest.strip_suffix(close)) {
+                inner = rest.trim();
+            }
+        }
+        // An escaped character at the end is a command, not punctuation.
+        let cut = inner.trim_end_matches(['.', ',', ';', ' ']);
+        if !cut.ends_with('\\') {
+            inner = cut;
+        }
+        if inner.len() == before {
+            return inner;
+        }
+    }
+}
+
+/// A key under which two answers are the same text: no sizing commands, no spaces but those between letters or digits, and for
+/// prose no case and no fonts.
+pub fn text_key(normal: &str) -> String {
+    let prose = without_fonts(normal);
+    if is_prose(&prose) && prose.chars().all(|c| c.is_alphabetic() || c.is_whitespace() || matches!(c, '-' | '\'')) {
+        return prose.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ");
+    }
+    let mut key = String::with_capacity(normal.len());
+    let mut gap = false;
+    let mut rest = normal;
+    while let Some(c) = rest.chars().next() {
+        if let Some(width) = blank(rest, c) {
+            gap = true;
+            rest = &rest[width..];
+            continue;
+        }
+        // Without this "5 5" would be 55.
+        if gap && c.is_alphanumeric() && key.ends_with(char::is_alphanumeric) {
+            key.push(' ');
+        }
+        gap = false;
+        // A backslash and its character stay together: a line break is no space.
+        let width = c.len_utf8() + if c == '\\' { rest[1..].chars().next().map_or(0, char::len_utf8) } else { 0 };
+        key.push_str(&rest[..width]);
+        rest = &rest[width..];
+    }
+    key
+}
+
+/// The width of the spacing or sizing command that `text` starts with.
+fn blank(text: &str, first: char) -> Option<usize> {
+    const COMMANDS: [&str; 5] = ["\\left", "\\right", "\\displaystyle", "\\quad", "\\qquad"];
+    if first.is_whitespace() || first == '$' {
+        return Some(first.len_utf8());
+    }
+    if first != '\\' {
+        return None;
+    }
+    if text[1..].starts_with(['!', ',', ';', ':', ' ']) {
+        return Some(2);
+    }
+    let ends = |name: &&&str| !text.as_bytes().get(name.len()).is_some_and(u8::is_ascii_alphabetic);
+    COMMANDS.iter().filter(|name| text.starts_with(**name)).find(ends).map(|name| name.len())
+}
+
+/// True when the text has a word: a run of four letters that is no LaTeX command, or one of the short words that are answers.
+fn is_prose(text: &str) -> bool {
+    const SHORT: [&str; 8] = ["yes", "no", "true", "odd", "even", "none", "all", "neither"];
+    let mut start = None;
+    let mut command = false;
+    for (i, c) in text.char_indices().chain([(text.len(), ' ')]) {
+        match (c.is_alphabetic(), start) {
+            (true, None) => {
+                command = text[..i].ends_with('\\');
+                start = Some(i);
+            }
+            (false, Some(from)) => {
+                let run = &text[from..i];
+                if !command && (run.chars().count() >= 4 || SHORT.contains(&run.to_lowercase().as_str())) {
+                    return true;
+                }
+                start = None;
+            }
+            _ => {}
+        }
+    }
+    false
+}
+
+/// The letter of a multiple-choice answer: `B`, `(b)`, `\text{(B)}`, `B. Paris`, `(B) 12`; `None` when the text is anything else
+/// or names a second choice.
+pub fn choice(normal: &str) -> Option<char> {
+    let plain = without_fonts(normal);
+    let (opened, rest) = plain.strip_prefix('(').map_or((false, plain.as_str()), |rest| (true, rest));
+    let letter = rest.chars().next().filter(char::is_ascii_alphabetic)?;
+    let rest = &rest[1..];
+    let (marked, rest) = match rest.strip_prefix([')', '.', ':']) {
+        Some(after) => (true, after),
+        None => (false, rest),
+    };
+    if (opened && !plain.contains(')')) || (!marked && !rest.is_empty()) {
+        return None;
+    }
+    let names_another = rest.split(|c: char| !c.is_alphanumeric()).any(|word| {
+        matches!(word, "or" | "and") || (word.len() == 1 && word.bytes().all(|b| b.is_ascii_uppercase()))
+    });
+    (!names_another).then(|| letter.to_ascii_uppercase())
+}
+
+/// The letter, when the whole text is one letter from A to J, in brackets or not: then the answer is a choice.
+pub fn choice_only(normal: &str) -> Option<char> {
+    let plain = without_fonts(normal);
+    let mut inner = plain.trim_matches(['(', ')', '.', ' ']).chars();
+    match (inner.next(), inner.next()) {
+        (Some(letter @ 'A'..='J'), None) => Some(letter),
+        _ => None,
+    }
+}
+
+fn without_fonts(normal: &str) -> String {
+    let mut plain = normal.to_owned();
+    for wrapper in ["\\textbf", "\\text", "\\mathrm", "\\mathbf", "\\left", "\\right", "{", "}", "**", "$"] {
+        plain = plain.replace(wrapper, "");
+    }
+    plain.trim().to_owned()
+}
