@@ -2,6 +2,7 @@
 //! the others together.
 
 pub mod cli;
+pub mod commands;
 pub mod exit;
 pub mod progress;
 pub mod recipe;

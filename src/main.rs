@@ -19,7 +19,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Resume(args) => commands::resume(&args),
         Command::Eval(args) => commands::eval(&args),
         Command::Generate(args) => commands::generate(&args),
-        Command::Verify(args) => verify::verify(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::Bench(args) => commands::bench(&args),
         Command::Report(args) => commands::report(&args),
         Command::Doctor(args) => commands::doctor(&args),

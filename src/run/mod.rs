@@ -30,6 +30,7 @@ mod stage;
 mod state;
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -39,9 +40,9 @@ use data::{RunLog, ScoredGroup, Tokenizer};
 use tch::Device;
 
 use crate::exit::{Code, Failure, OrFail};
-use crate::recipe::{Kind, ModelSource, Recipe, Stage};
+use crate::recipe::{Kind, MODEL, ModelSource, Recipe, Stage};
 use crate::report;
-use crate::summary::{StageSummary, Summary};
+use crate::summary::{Exactness, Score, StageSummary, Summary};
 use folder::RunFolder;
 use judge::Judge;
 use metrics::Metrics;
@@ -99,6 +100,25 @@ pub fn resume(root: &Path, device: Option<crate::recipe::Device>, threads: Optio
     let device = device::open(recipe.run.device, recipe.run.threads)?;
     let (tokenizer, judge) = (open_tokenizer(&recipe)?, Judge::new(&recipe)?);
     Run::open(recipe, folder, device, tokenizer, judge)?.carry_on()
+}
+
+/// Scores the recipe's model on its held-out prompts, in a run folder that is gone afterwards.
+///
+/// # Errors
+/// The first failure.
+pub fn evaluate_checkpoint(mut recipe: Recipe) -> Result<(BTreeMap<String, Score>, Exactness), Failure> {
+    interrupt::listen()?;
+    let folder = std::env::temp_dir().join(format!("temper-eval-{}", std::process::id()));
+    recipe.stages.clear();
+    let device = device::open(recipe.run.device, recipe.run.threads)?;
+    let (tokenizer, judge) = (open_tokenizer(&recipe)?, Judge::new(&recipe)?);
+    let run = Run::open(recipe, RunFolder::create(&folder)?, device, tokenizer, judge)?;
+    let mut state = StageState::default();
+    let scored = models::load_from(&run, MODEL)
+        .and_then(|model| evaluate::evaluate(&run, "eval", &model, 0, &run.recipe.eval.domains, &mut state));
+    // Whatever came of it, the folder held nothing to keep.
+    let _ = std::fs::remove_dir_all(&folder);
+    scored.map(|_| (state.eval, state.exactness))
 }
 
 fn open_tokenizer(recipe: &Recipe) -> Result<Tokenizer, Failure> {

@@ -1,0 +1,24 @@
+# Every target sets the machine up first; that is quick once it is done.
+.PHONY: setup build test quickstart base ci
+
+setup:
+	@scripts/setup
+
+build: setup
+	cargo build --release
+
+test: setup
+	scripts/test
+
+quickstart: build
+	rm -rf runs/quickstart
+	target/release/temper run configs/quickstart.toml
+
+# Trains the checkpoint in configs/base anew and shows whether it came out with the same bytes.
+base: build
+	rm -rf runs/base
+	target/release/temper run configs/base.toml
+	sha256sum runs/base/export/model.safetensors configs/base/model.safetensors
+
+ci:
+	bash .ci/run

@@ -1,0 +1,56 @@
+//! `temper doctor`: what this machine can do, and what it lacks.
+
+use std::path::Path;
+
+use policy::config::ModelConfig;
+use policy::doctor::safe_rows;
+use policy::model::product_shapes;
+use policy::testing::tiny_config;
+use tch::Kind;
+use toml::Table;
+use verifiers::code::{CodeSettings, CodeVerifier};
+
+use crate::cli::DoctorArgs;
+use crate::exit::{Code, Failure, OrFail};
+use crate::recipe::{Device, VerifierName};
+use crate::run::device;
+use crate::verifiers_by_name::build_verifier;
+
+/// Prints one line a check.
+///
+/// # Errors
+/// [`Code::Device`] where a product of the model is not row-invariant, so that exact mode would refuse to start.
+pub fn doctor(args: &DoctorArgs) -> Result<(), Failure> {
+    let device = device::open(args.machine.device.unwrap_or(Device::Auto), args.machine.threads.unwrap_or(0))?;
+    println!("device     {device:?}, {} threads", tch::get_num_threads());
+    match native::cuda::load() {
+        Ok(devices) => println!("cuda       {devices} devices"),
+        Err(error) => println!("cuda       none ({error})"),
+    }
+    match CodeVerifier::new(CodeSettings::default()) {
+        Ok(verifier) => println!("sandbox    {}", verifier.isolation()),
+        Err(error) => println!("sandbox    none: {error}"),
+    }
+    build_verifier(VerifierName::Math, &Table::new())?;
+    println!("math       ready");
+    products(device, args.checkpoint.as_deref())
+}
+
+/// The smallest number of rows of each product from which a row's bits stop changing (INV-2).
+fn products(device: tch::Device, checkpoint: Option<&Path>) -> Result<(), Failure> {
+    let config = match checkpoint {
+        Some(folder) => ModelConfig::read(folder).or_fail(Code::Checkpoint)?,
+        None => tiny_config(Some(16)),
+    };
+    let mut unsafe_shapes = 0;
+    for shape in product_shapes(&config) {
+        let rows = safe_rows(device, Kind::Float, shape);
+        let words = rows.map_or("NEVER the same bits".to_owned(), |rows| format!("safe from {rows} rows"));
+        println!("product    {} x [n, {}] x [{}, {}]: {words}", shape.batch, shape.k, shape.k, shape.n);
+        unsafe_shapes += usize::from(rows.is_none());
+    }
+    match unsafe_shapes {
+        0 => Ok(()),
+        n => Err(Failure::new(Code::Device, format!("{n} products are not row-invariant on {device:?}"))),
+    }
+}

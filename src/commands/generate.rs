@@ -1,0 +1,90 @@
+//! `temper generate`: completes a prompt, or chats, with a checkpoint.
+
+use std::io::{BufRead, IsTerminal, Write};
+
+use data::{Message, Tokenizer};
+use policy::{Model, checkpoint};
+use rollout::{Engine, EngineSettings, Request, Sampling};
+
+use crate::cli::GenerateArgs;
+use crate::exit::{Code, Failure, OrFail};
+use crate::recipe::Device;
+use crate::run::{device, sample};
+
+/// Positions of a cache page.
+const PAGE: usize = 16;
+
+/// Prints completions of the prompt, or answers the user's turns until end of input.
+///
+/// # Errors
+/// The first failure.
+pub fn generate(args: &GenerateArgs) -> Result<(), Failure> {
+    let device = device::open(args.machine.device.unwrap_or(Device::Auto), args.machine.threads.unwrap_or(0))?;
+    let model = checkpoint::load(&args.checkpoint, device).or_fail(Code::Checkpoint)?;
+    let tokenizer = Tokenizer::load(&args.checkpoint).or_fail(Code::Checkpoint)?;
+    if args.chat {
+        return chat(args, &model, &tokenizer);
+    }
+    let prompt = args.prompt.as_deref().unwrap_or_default();
+    let tokens = tokenizer.encode(prompt, true).or_fail(Code::Data)?;
+    for text in complete(args, &model, &tokenizer, tokens, 0)? {
+        println!("{text}");
+    }
+    Ok(())
+}
+
+fn chat(args: &GenerateArgs, model: &Model, tokenizer: &Tokenizer) -> Result<(), Failure> {
+    let mut turns: Vec<Message> = Vec::new();
+    let show_prompt = std::io::stdin().is_terminal();
+    let mut lines = std::io::stdin().lock().lines();
+    loop {
+        if show_prompt {
+            print!("> ");
+            std::io::stdout().flush().or_fail(Code::Internal)?;
+        }
+        let Some(line) = lines.next() else { return Ok(()) };
+        turns.push(Message::user(line.or_fail(Code::Data)?));
+        let tokens = tokenizer.encode_prompt(&turns).or_fail(Code::Data)?;
+        let answer = complete(args, model, tokenizer, tokens, turns.len())?.swap_remove(0);
+        println!("{answer}");
+        turns.push(Message::assistant(answer));
+    }
+}
+
+fn complete(
+    args: &GenerateArgs,
+    model: &Model,
+    tokenizer: &Tokenizer,
+    tokens: Vec<u32>,
+    turn: usize,
+) -> Result<Vec<String>, Failure> {
+    let sampling = Sampling {
+        temperature: args.temperature,
+        top_p: args.top_p,
+        top_k: args.top_k,
+        max_new_tokens: args.max_new_tokens,
+        stop_tokens: tokenizer.eos_ids().to_vec(),
+    };
+    let samples = args.n.max(1);
+    let longest = (tokens.len() + args.max_new_tokens).min(model.config.max_position_embeddings as usize);
+    let settings = EngineSettings {
+        batch: samples,
+        page: PAGE,
+        cache_positions: (longest + 2 * PAGE) * (samples + 1),
+        record_selections: false,
+        seed: args.seed,
+    };
+    let mut engine = Engine::new(model, settings, sampling);
+    let request =
+        Request { id: 0, key: format!("generate/{turn}"), prompt_id: "generate".into(), tokens, samples };
+    engine.submit(request).or_fail(Code::Data)?;
+    let mut texts = Vec::new();
+    while !engine.idle() {
+        for done in engine.step(model, 0) {
+            for trajectory in &done.trajectories {
+                texts.push(sample::text(tokenizer, trajectory)?);
+            }
+        }
+    }
+    Ok(texts)
+}
