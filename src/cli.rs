@@ -209,7 +209,17 @@ mod tests {
     #[test]
     fn flags_become_overrides_that_win() {
         let cli = Cli::try_parse_from([
-            "temper", "run", "a.toml", "--set", "run.device=cpu", "--device", "cuda:1", "--threads", "2", "--name", "true",
+            "temper",
+            "run",
+            "a.toml",
+            "--set",
+            "run.device=cpu",
+            "--device",
+            "cuda:1",
+            "--threads",
+            "2",
+            "--name",
+            "true",
         ])
         .expect("valid");
         let Command::Run(run) = cli.command else { panic!("not run: {cli:?}") };

@@ -80,7 +80,9 @@ impl Failure {
         let disk = causes(error).find_map(|cause| cause.downcast_ref::<io::Error>()).filter(|io| is_disk(io));
         let failure = Self::new(if disk.is_some() { Code::Disk } else { code }, chain(error));
         match disk {
-            Some(_) => failure.hint("make room or choose another folder with `--set run.out=DIR`; what was saved is intact"),
+            Some(_) => {
+                failure.hint("make room or choose another folder with `--set run.out=DIR`; what was saved is intact")
+            }
             None => failure,
         }
     }
@@ -117,7 +119,8 @@ impl Error for Failure {}
 
 impl From<RecipeError> for Failure {
     fn from(error: RecipeError) -> Self {
-        Self::new(Code::Usage, error.to_string()).hint("docs/recipes.md lists every setting; --dry-run shows the resolved recipe")
+        Self::new(Code::Usage, error.to_string())
+            .hint("docs/recipes.md lists every setting; --dry-run shows the resolved recipe")
     }
 }
 
@@ -212,7 +215,10 @@ mod tests {
     fn a_failure_keeps_its_code_through_anyhow() {
         let inner = Failure::new(Code::Numeric, "loss is NaN").hint("lower the learning rate");
         let outer: Failure = anyhow::Error::new(inner).context("step 7").into();
-        assert_eq!((outer.code, outer.to_string().as_str()), (Code::Numeric, "error: loss is NaN\nhint: lower the learning rate"));
+        assert_eq!(
+            (outer.code, outer.to_string().as_str()),
+            (Code::Numeric, "error: loss is NaN\nhint: lower the learning rate")
+        );
         let stray: Failure = anyhow::anyhow!("odd").into();
         assert_eq!(stray.code, Code::Internal);
     }

@@ -146,12 +146,18 @@ fn parse(number: usize, text: &[u8]) -> Result<Item, Failure> {
         let message = error.to_string();
         // The position is within the one line, and is said in front instead.
         let explained = explain(message.rsplit_once(" at line ").map_or(message.as_str(), |(what, _)| what));
-        let failure = Failure::new(Code::Data, format!("stdin line {number}, column {}: {}", error.column(), explained.message));
+        let failure =
+            Failure::new(Code::Data, format!("stdin line {number}, column {}: {}", error.column(), explained.message));
         failure.hint("a line is a JSON object with `id`, `completion` and, where the verifier compares, `ground_truth`")
     })
 }
 
-fn write_verdicts(verifier: &dyn Verifier, items: &[Item], output: &mut impl Write, tally: &mut Tally) -> io::Result<()> {
+fn write_verdicts(
+    verifier: &dyn Verifier,
+    items: &[Item],
+    output: &mut impl Write,
+    tally: &mut Tally,
+) -> io::Result<()> {
     let verdicts = verifier.verify(items);
     assert_eq!(verdicts.len(), items.len(), "a verifier gives one verdict an item");
     for verdict in &verdicts {
@@ -199,7 +205,10 @@ mod tests {
         let cases = [
             ("{\"id\": \"x\"}\n", "stdin line 4, column 11: `completion` is missing"),
             ("{\"id\": \n", "stdin line 4, column 7: EOF while parsing a value"),
-            ("{\"id\": 3, \"completion\": \"\"}\n", "stdin line 4, column 8: expected text in quotes, found the number `3`"),
+            (
+                "{\"id\": 3, \"completion\": \"\"}\n",
+                "stdin line 4, column 8: expected text in quotes, found the number `3`",
+            ),
         ];
         for (bad, message) in cases {
             let (result, verdicts) = judge(&format!("{}\n{}{bad}{}", line(1, 4), line(3, 5), line(5, 4)));

@@ -39,7 +39,8 @@ impl CounterRng {
 
     /// The `counter`-th 64 bits of the stream, wherever the stream stands.
     pub fn at(&self, counter: u64) -> u64 {
-        let r = philox([counter as u32, (counter >> 32) as u32, self.stream as u32, (self.stream >> 32) as u32], self.key);
+        let r =
+            philox([counter as u32, (counter >> 32) as u32, self.stream as u32, (self.stream >> 32) as u32], self.key);
         u64::from(r[0]) | u64::from(r[1]) << 32
     }
 

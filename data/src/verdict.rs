@@ -68,7 +68,14 @@ pub struct Verdict {
 
 impl Verdict {
     fn new(id: &str, status: Status, reward: Option<f64>, reason: impl Into<String>) -> Self {
-        Self { id: id.to_owned(), status, reward, reason: reason.into(), metrics: BTreeMap::new(), tags: BTreeMap::new() }
+        Self {
+            id: id.to_owned(),
+            status,
+            reward,
+            reason: reason.into(),
+            metrics: BTreeMap::new(),
+            tags: BTreeMap::new(),
+        }
     }
 
     /// Right: reward 1.

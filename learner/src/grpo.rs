@@ -163,7 +163,8 @@ fn unit_loss(
     if let Some(reference) = reference.filter(|_| samples.iter().any(|s| s.beta != 0.0)) {
         let ref_logp_T = tch::no_grad(|| unit_log_probs(reference, unit, &Task::plain(reference)));
         let beta_T = unit.layout.spread(&samples.iter().map(|s| s.beta).collect::<Vec<_>>(), device);
-        let terms = KlTerms { logp_T: &logp_T, old_logp_T: &old_logp_T, ref_logp_T: &ref_logp_T, beta_T: &beta_T, weight_T };
+        let terms =
+            KlTerms { logp_T: &logp_T, old_logp_T: &old_logp_T, ref_logp_T: &ref_logp_T, beta_T: &beta_T, weight_T };
         let (penalty, stats) = kl_penalty(&terms, settings.kl);
         report.kl.add(&stats);
         loss = loss + penalty;
@@ -193,13 +194,8 @@ pub(crate) fn surrogate(
         None => logp_T.ones_like().detach(),
     };
     let advantage_T = unit.layout.spread(&advantage_S, device);
-    let terms = PolicyTerms {
-        logp_T,
-        old_logp_T,
-        advantage_T: &advantage_T,
-        weight_T,
-        sequence_mask_T: &sequence_mask_T,
-    };
+    let terms =
+        PolicyTerms { logp_T, old_logp_T, advantage_T: &advantage_T, weight_T, sequence_mask_T: &sequence_mask_T };
     let (loss, stats) = clipped_surrogate(&terms, &settings.clip);
     report.policy.add(&stats);
     loss

@@ -40,7 +40,10 @@ impl Exactness {
 /// The sampler's log-probabilities of the trained tokens of `trajectories`, in the order of a unit's trained rows.
 pub fn recorded(trajectories: &[&Trajectory]) -> Vec<f32> {
     let own = |t: &&Trajectory| -> Vec<f32> {
-        (0..t.completion_len()).filter(|i| t.authors[t.prompt_len + i] == Author::Policy).map(|i| t.logprobs[i]).collect()
+        (0..t.completion_len())
+            .filter(|i| t.authors[t.prompt_len + i] == Author::Policy)
+            .map(|i| t.logprobs[i])
+            .collect()
     };
     trajectories.iter().flat_map(own).collect()
 }

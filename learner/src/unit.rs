@@ -59,7 +59,10 @@ impl Unit {
         for sequence in sequences {
             builder.push(&sequence.tokens, |t| sequence.trained[t]);
         }
-        builder.finish(Targets { inverse_temperature: 1.0, ..Targets::default() }, sequences.iter().map(|s| s.tokens.as_slice()))
+        builder.finish(
+            Targets { inverse_temperature: 1.0, ..Targets::default() },
+            sequences.iter().map(|s| s.tokens.as_slice()),
+        )
     }
 
     /// A unit of trajectories: the policy's own tokens are trained, over the kept sets that the sampler recorded (INV-5).
@@ -69,7 +72,9 @@ impl Unit {
         let cut = trajectories.iter().any(|t| !t.kept.is_full());
         for trajectory in trajectories {
             builder.push(&trajectory.tokens, |t| trajectory.authors[t] == Author::Policy);
-            for i in (0..trajectory.completion_len()).filter(|i| trajectory.authors[trajectory.prompt_len + i] == Author::Policy) {
+            for i in (0..trajectory.completion_len())
+                .filter(|i| trajectory.authors[trajectory.prompt_len + i] == Author::Policy)
+            {
                 if cut {
                     targets.push_kept(trajectory.kept.row(i));
                 }
@@ -151,7 +156,10 @@ mod tests {
     fn a_row_predicts_the_token_after_it() {
         let unit = Unit::of_sequences(&[Sequence::answered(&[5, 6], &[7, 8]), Sequence::text(vec![1, 2, 3])]);
         assert_eq!(unit.rows.tokens, [5, 6, 7, 1, 2]);
-        assert_eq!((unit.picked.as_slice(), unit.targets.tokens.as_slice()), ([1, 2, 3, 4].as_slice(), [7, 8, 2, 3].as_slice()));
+        assert_eq!(
+            (unit.picked.as_slice(), unit.targets.tokens.as_slice()),
+            ([1, 2, 3, 4].as_slice(), [7, 8, 2, 3].as_slice())
+        );
         assert_eq!(unit.layout.trained_counts(), [2, 2]);
     }
 }

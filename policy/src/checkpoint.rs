@@ -141,7 +141,8 @@ pub fn load_with_indexer(
 /// # Errors
 /// [`CheckpointError::NoSafeRows`].
 pub fn fresh(config: ModelConfig, std: f64, seed: u64, device: Device) -> Result<Model, CheckpointError> {
-    let params = shapes(&config).into_iter().map(|(name, shape)| (name.clone(), initial(&name, &shape, std, seed))).collect();
+    let params =
+        shapes(&config).into_iter().map(|(name, shape)| (name.clone(), initial(&name, &shape, std, seed))).collect();
     Ok(Model::new(config, params, device)?)
 }
 

@@ -128,7 +128,10 @@ impl ModelConfig {
     /// The softmax scale: `qk_head_dim^−½`, times `m²` under YaRN.
     pub fn softmax_scale(&self) -> f64 {
         let base = (self.qk_head_dim() as f64).powf(-0.5);
-        self.yarn.as_ref().filter(|y| y.mscale_all_dim != 0.0).map_or(base, |y| base * y.magnitude(y.mscale_all_dim).powi(2))
+        self.yarn
+            .as_ref()
+            .filter(|y| y.mscale_all_dim != 0.0)
+            .map_or(base, |y| base * y.magnitude(y.mscale_all_dim).powi(2))
     }
 
     /// `config.json` as Hugging Face's classes read it.
@@ -243,7 +246,9 @@ impl Fields<'_> {
             }
         };
         if experts {
-            return Err(ConfigError::Unsupported("mixture-of-experts layers are not supported yet; dense feed-forward is".into()));
+            return Err(ConfigError::Unsupported(
+                "mixture-of-experts layers are not supported yet; dense feed-forward is".into(),
+            ));
         }
         Ok(())
     }
@@ -268,7 +273,9 @@ impl Fields<'_> {
         match kind {
             "default" => Ok((theta, None)),
             "yarn" => Ok((theta, Some(self.yarn(rope)?))),
-            other => Err(ConfigError::Unsupported(format!("rope type {other:?} is not supported; default and yarn are"))),
+            other => {
+                Err(ConfigError::Unsupported(format!("rope type {other:?} is not supported; default and yarn are")))
+            }
         }
     }
 
@@ -288,14 +295,18 @@ impl Fields<'_> {
     fn number(&self, name: &str, object: &Map<String, Value>) -> Result<Option<f64>, ConfigError> {
         match object.get(name) {
             None | Some(Value::Null) => Ok(None),
-            Some(v) => v.as_f64().map(Some).ok_or_else(|| (self.malformed)(format!("{name} must be a number, not {v}"))),
+            Some(v) => {
+                v.as_f64().map(Some).ok_or_else(|| (self.malformed)(format!("{name} must be a number, not {v}")))
+            }
         }
     }
 
     fn optional(&self, name: &str) -> Result<Option<i64>, ConfigError> {
         match self.object.get(name) {
             None | Some(Value::Null) => Ok(None),
-            Some(v) => v.as_i64().map(Some).ok_or_else(|| (self.malformed)(format!("{name} must be an integer, not {v}"))),
+            Some(v) => {
+                v.as_i64().map(Some).ok_or_else(|| (self.malformed)(format!("{name} must be an integer, not {v}")))
+            }
         }
     }
 

@@ -10,8 +10,7 @@ use std::sync::Mutex;
 use tch::{Device, Kind, Tensor};
 
 /// Numbers of rows that are compared with the largest; odd ones and ones just off a block are where kernels change.
-const ROWS: [i64; 22] =
-    [1, 2, 3, 4, 5, 8, 12, 16, 17, 24, 31, 33, 48, 64, 100, 129, 256, 500, 777, 1024, 2000, 3001];
+const ROWS: [i64; 22] = [1, 2, 3, 4, 5, 8, 12, 16, 17, 24, 31, 33, 48, 64, 100, 129, 256, 500, 777, 1024, 2000, 3001];
 const LARGEST: i64 = 4096;
 /// Padding beyond this would cost more than an own kernel.
 const MOST_PADDING: i64 = 2048;
@@ -40,7 +39,10 @@ fn measure(device: Device, kind: Kind, shape: ProductShape) -> Option<i64> {
         let ProductShape { batch, k, n } = shape;
         // Fixed values rather than libtorch's generator, whose state belongs to nobody here.
         let wave = |rows: i64, columns: i64, step: f64| {
-            (Tensor::arange(batch * rows * columns, (Kind::Double, device)) * step).sin().to_kind(kind).view([batch, rows, columns])
+            (Tensor::arange(batch * rows * columns, (Kind::Double, device)) * step)
+                .sin()
+                .to_kind(kind)
+                .view([batch, rows, columns])
         };
         let (x, w) = (wave(LARGEST, k, 0.73), wave(k, n, 1.37));
         let product = |x: &Tensor| if batch == 1 { x.get(0).matmul(&w.get(0)).unsqueeze(0) } else { x.bmm(&w) };

@@ -163,7 +163,8 @@ impl Model {
         let angles = self.rope.angles(&Tensor::from_slice(&positions).to_device(self.device));
         let tokens = Tensor::from_slice(&rows.tokens).to_device(self.device);
         let mut hidden = Tensor::embedding(&self.params["model.embed_tokens.weight"], &tokens, -1, false, false);
-        let mut result = Forward { hidden: Tensor::new(), selections: Vec::new(), indexer_loss: None, coverage: Vec::new() };
+        let mut result =
+            Forward { hidden: Tensor::new(), selections: Vec::new(), indexer_loss: None, coverage: Vec::new() };
         for (l, layer) in self.layers.iter().enumerate() {
             let normal = rms_norm(&hidden, &layer.input_norm, self.config.rms_norm_eps);
             let attended = self.attend(l, layer, &normal, &angles, index, &mut keys, task);
@@ -203,7 +204,8 @@ impl Model {
         let (query_latent, q) = self.queries(layer, x);
         let q = q.view([rows, heads, c.qk_head_dim()]);
         let kv_b = layer.kv_b.view([heads, c.qk_nope_head_dim + c.v_head_dim, c.kv_lora_rank]);
-        let absorbed = self.products.per_head(&q.narrow(2, 0, c.qk_nope_head_dim), &kv_b.narrow(1, 0, c.qk_nope_head_dim));
+        let absorbed =
+            self.products.per_head(&q.narrow(2, 0, c.qk_nope_head_dim), &kv_b.narrow(1, 0, c.qk_nope_head_dim));
         let turned = rotate(&q.narrow(2, c.qk_nope_head_dim, c.qk_rope_head_dim), angles, Layout::Interleaved);
         let q = Tensor::cat(&[absorbed, turned], 2);
         let new_keys = self.new_keys(layer, x, angles);
@@ -243,12 +245,19 @@ impl Model {
         let c = &self.config;
         let joint = self.products.linear(x, &layer.kv_a);
         let latent = rms_norm(&joint.narrow(1, 0, c.kv_lora_rank), &layer.kv_a_norm, LATENT_NORM_EPS);
-        let turned = rotate(&joint.narrow(1, c.kv_lora_rank, c.qk_rope_head_dim).unsqueeze(1), angles, Layout::Interleaved);
+        let turned =
+            rotate(&joint.narrow(1, c.kv_lora_rank, c.qk_rope_head_dim).unsqueeze(1), angles, Layout::Interleaved);
         Tensor::cat(&[latent, turned.squeeze_dim(1)], 1)
     }
 
     /// The indexer's query side. Its inputs are detached, so its loss reaches the indexer alone.
-    fn index_query(&self, indexer: &Indexer, x: &Tensor, query_latent: Option<&Tensor>, angles: &Angles) -> IndexerQuery {
+    fn index_query(
+        &self,
+        indexer: &Indexer,
+        x: &Tensor,
+        query_latent: Option<&Tensor>,
+        angles: &Angles,
+    ) -> IndexerQuery {
         let shape = self.config.indexer.as_ref().expect("a layer has an indexer only if the config has one");
         let latent = query_latent.expect("the config was checked to have a query latent").detach();
         let q = self.products.linear(&latent, &indexer.wq_b).view([-1, shape.heads, shape.width]);
@@ -258,7 +267,12 @@ impl Model {
     }
 
     fn index_keys(&self, indexer: &Indexer, x: &Tensor, angles: &Angles) -> Tensor {
-        let k = layer_norm(&self.products.linear(&x.detach(), &indexer.wk), &indexer.k_norm, &indexer.k_bias, LATENT_NORM_EPS);
+        let k = layer_norm(
+            &self.products.linear(&x.detach(), &indexer.wk),
+            &indexer.k_norm,
+            &indexer.k_bias,
+            LATENT_NORM_EPS,
+        );
         rotate(&k.unsqueeze(1), angles, Layout::Halves).squeeze_dim(1)
     }
 
@@ -309,7 +323,8 @@ fn store(
     index: &KeyIndex,
 ) -> (Tensor, Option<Tensor>) {
     let Keys::Cached(cache) = keys else { return (new, new_index) };
-    let slots: Vec<i64> = (0..index.rows()).map(|row| i64::from(*index.visible(row).last().expect("a row sees itself"))).collect();
+    let slots: Vec<i64> =
+        (0..index.rows()).map(|row| i64::from(*index.visible(row).last().expect("a row sees itself"))).collect();
     let slots = Tensor::from_slice(&slots).to_device(new.device());
     let pool = &mut cache.keys[layer];
     let _ = pool.index_copy_(0, &slots, &new);

@@ -42,7 +42,10 @@ pub fn shapes(config: &ModelConfig) -> BTreeMap<String, Vec<i64>> {
         }
         add("self_attn.kv_a_proj_with_mqa.weight", &[c.key_width(), c.hidden_size]);
         add("self_attn.kv_a_layernorm.weight", &[c.kv_lora_rank]);
-        add("self_attn.kv_b_proj.weight", &[c.num_attention_heads * (c.qk_nope_head_dim + c.v_head_dim), c.kv_lora_rank]);
+        add(
+            "self_attn.kv_b_proj.weight",
+            &[c.num_attention_heads * (c.qk_nope_head_dim + c.v_head_dim), c.kv_lora_rank],
+        );
         add("self_attn.o_proj.weight", &[c.hidden_size, c.num_attention_heads * c.v_head_dim]);
         add("mlp.gate_proj.weight", &[c.intermediate_size, c.hidden_size]);
         add("mlp.up_proj.weight", &[c.intermediate_size, c.hidden_size]);

@@ -19,7 +19,9 @@ pub struct Products {
 
 /// A product of the model has no safe number of rows on this device.
 #[derive(Debug, thiserror::Error)]
-#[error("a product with k = {k}, n = {n} gives different bits for different numbers of rows on {device:?}, so sampler and learner would not agree")]
+#[error(
+    "a product with k = {k}, n = {n} gives different bits for different numbers of rows on {device:?}, so sampler and learner would not agree"
+)]
 pub struct NoSafeRows {
     /// Length of its sums.
     pub k: i64,

@@ -56,7 +56,8 @@ fn frequencies(config: &ModelConfig) -> Vec<f32> {
 
 /// 0 where pair `i` turns often enough to be kept, 1 where it is interpolated, linear between.
 fn ramp(yarn: &Yarn, theta: f64, d: f64, i: f64) -> f64 {
-    let pair_of = |turns: f64| d * (yarn.original_max_position / (turns * std::f64::consts::TAU)).ln() / (2.0 * theta.ln());
+    let pair_of =
+        |turns: f64| d * (yarn.original_max_position / (turns * std::f64::consts::TAU)).ln() / (2.0 * theta.ln());
     let low = pair_of(yarn.beta_fast).floor().max(0.0);
     let mut high = pair_of(yarn.beta_slow).ceil().min(d - 1.0);
     if high == low {
@@ -88,7 +89,8 @@ mod tests {
             mscale: 1.0,
             mscale_all_dim: 1.0,
         };
-        let expected = [1.0, 0.316_227_76, 0.1, 0.023_914_725, 0.005_124_999_7, 0.000_849_862_18, 2.5e-5, 7.905_694_5e-6];
+        let expected =
+            [1.0, 0.316_227_76, 0.1, 0.023_914_725, 0.005_124_999_7, 0.000_849_862_18, 2.5e-5, 7.905_694_5e-6];
         for (i, expected) in expected.into_iter().enumerate() {
             let plain = 1.0 / 1e4f64.powf(2.0 * i as f64 / 16.0);
             let r = ramp(&yarn, 1e4, 16.0, i as f64);

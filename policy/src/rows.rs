@@ -110,7 +110,8 @@ mod tests {
     fn inv_7_chunk_bounds_depend_on_the_sequence_alone() {
         let alone = KeyIndex::packed(&[150]).chunks();
         let among = KeyIndex::packed(&[7, 150, 3]).chunks();
-        let shifted: Vec<_> = among.iter().filter(|c| c.sequence == 1).map(|c| (c.rows.start - 7, c.rows.end - 7)).collect();
+        let shifted: Vec<_> =
+            among.iter().filter(|c| c.sequence == 1).map(|c| (c.rows.start - 7, c.rows.end - 7)).collect();
         assert_eq!(alone.iter().map(|c| (c.rows.start, c.rows.end)).collect::<Vec<_>>(), shifted);
         assert_eq!(alone.len(), 3);
         assert!(KeyIndex::packed(&[100_000]).chunks().len() <= MAX_CHUNKS);

@@ -7,9 +7,9 @@ use policy::kernels::attention::{self, Selection, attention};
 use policy::kernels::indexer::{IndexerQuery, reference_select, select};
 use policy::kernels::indexer_loss::{self, Target, indexer_loss};
 use policy::kernels::log_prob::{Targets, log_prob};
+use policy::kernels::norm::{self, layer_norm, rms_norm};
 use policy::kernels::rotary::{self, Angles, Layout, rotate};
 use policy::kernels::swiglu::{self, swiglu};
-use policy::kernels::norm::{self, layer_norm, rms_norm};
 use policy::rows::KeyIndex;
 use tch::{Device, Kind, Tensor};
 
@@ -65,7 +65,10 @@ fn finite_differences(inputs: &[Tensor], f: &dyn Fn(&[Tensor]) -> Tensor, grads:
             };
             let numeric = (at_offset(step) - at_offset(-step)) / (2.0 * step);
             let analytic = grads[i].flatten(0, -1).double_value(&[at]);
-            assert!((numeric - analytic).abs() < 1e-5 * analytic.abs().max(1.0), "input {i} at {at}: {numeric} {analytic}");
+            assert!(
+                (numeric - analytic).abs() < 1e-5 * analytic.abs().max(1.0),
+                "input {i} at {at}: {numeric} {analytic}"
+            );
         }
     }
 }
@@ -90,7 +93,13 @@ fn rotary_layouts_differ_and_agree_with_their_references() {
     for layout in [Layout::Interleaved, Layout::Halves] {
         check(
             &[x.copy()],
-            |t| rotate(&t[0], &Angles { cos: angle.cos().to_kind(Kind::Float), sin: angle.sin().to_kind(Kind::Float) }, layout),
+            |t| {
+                rotate(
+                    &t[0],
+                    &Angles { cos: angle.cos().to_kind(Kind::Float), sin: angle.sin().to_kind(Kind::Float) },
+                    layout,
+                )
+            },
             |t| rotary::reference(&t[0], &Angles { cos: angle.cos(), sin: angle.sin() }, layout),
         );
     }
@@ -105,7 +114,10 @@ fn index() -> Arc<KeyIndex> {
 }
 
 fn some_selection(index: &KeyIndex, k: usize) -> Tensor {
-    let query = IndexerQuery { q: normal("iq", &[86, 2, 8]).to_kind(Kind::Float), w: normal("iw", &[86, 2]).to_kind(Kind::Float) };
+    let query = IndexerQuery {
+        q: normal("iq", &[86, 2, 8]).to_kind(Kind::Float),
+        w: normal("iw", &[86, 2]).to_kind(Kind::Float),
+    };
     select(&query, &normal("ik", &[86, 8]).to_kind(Kind::Float), index, k)
 }
 

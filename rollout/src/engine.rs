@@ -78,7 +78,9 @@ pub enum EngineError {
         prompt_id: String,
     },
     /// A token is not in the vocabulary.
-    #[error("prompt {prompt_id}: token {token} is not in the vocabulary of {vocabulary}; is this the model's tokenizer?")]
+    #[error(
+        "prompt {prompt_id}: token {token} is not in the vocabulary of {vocabulary}; is this the model's tokenizer?"
+    )]
     UnknownToken {
         /// The prompt.
         prompt_id: String,
@@ -88,7 +90,9 @@ pub enum EngineError {
         vocabulary: usize,
     },
     /// Even alone the group would not fit.
-    #[error("prompt {prompt_id}: the group needs {needed} cache pages and the cache has {pages}; raise sampling.batch or lower max_new_tokens")]
+    #[error(
+        "prompt {prompt_id}: the group needs {needed} cache pages and the cache has {pages}; raise sampling.batch or lower max_new_tokens"
+    )]
     CacheTooSmall {
         /// The prompt.
         prompt_id: String,
@@ -238,7 +242,8 @@ impl Engine {
             let task = Task { record: self.settings.record_selections, ..Task::plain(model) };
             let forward = model.forward(&rows, Keys::Cached(&mut self.cache), &task);
             let wanted = Tensor::from_slice(&step.wanted).to_device(model.device());
-            let logits = model.logits(&forward.hidden.index_select(0, &wanted)).to_device(Device::Cpu).to_kind(Kind::Float);
+            let logits =
+                model.logits(&forward.hidden.index_select(0, &wanted)).to_device(Device::Cpu).to_kind(Kind::Float);
             let flat = Vec::<f32>::try_from(logits.flatten(0, 1)).expect("logits are f32");
             let selections = Recorded::new(&forward.selections);
             self.advance(&admitted, &flat, version, &selections);
@@ -277,8 +282,9 @@ impl Engine {
     /// Takes the prompt's pages and promises the samples'.
     fn open(&mut self, request: Request, needed: usize) {
         let page = self.cache.page();
-        let pages: Vec<Page> =
-            (0..request.tokens.len().div_ceil(page)).map(|_| self.cache.take().expect("admission counted it")).collect();
+        let pages: Vec<Page> = (0..request.tokens.len().div_ceil(page))
+            .map(|_| self.cache.take().expect("admission counted it"))
+            .collect();
         let slots = (0..request.tokens.len()).map(|p| self.cache.slot(pages[p / page], p % page)).collect();
         self.promised += needed - pages.len();
         let (finished, left) = (vec![None; request.samples], request.samples);

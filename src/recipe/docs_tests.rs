@@ -129,7 +129,8 @@ fn documented_defaults_are_the_defaults() {
 
 #[test]
 fn the_example_of_the_page_is_sound() {
-    let example = DOCS.split("```toml").nth(1).and_then(|rest| rest.split("```").next()).expect("the page has an example");
+    let example =
+        DOCS.split("```toml").nth(1).and_then(|rest| rest.split("```").next()).expect("the page has an example");
     Recipe::parse(example, "example.toml", &[]).expect("the example is sound");
 }
 

@@ -44,10 +44,12 @@ impl TryFrom<Typed> for ModelSource {
 
     fn try_from(typed: Typed) -> Result<Self, Self::Error> {
         match typed {
-            Typed { checkpoint: Some(path), config: None, tokenizer: None, init_std: None } => Ok(Self::Checkpoint { path }),
-            Typed { checkpoint: Some(_), .. } => {
-                Err("`checkpoint` brings its own config and tokenizer: drop `config`, `tokenizer` and `init_std`, or drop `checkpoint`")
+            Typed { checkpoint: Some(path), config: None, tokenizer: None, init_std: None } => {
+                Ok(Self::Checkpoint { path })
             }
+            Typed { checkpoint: Some(_), .. } => Err(
+                "`checkpoint` brings its own config and tokenizer: drop `config`, `tokenizer` and `init_std`, or drop `checkpoint`",
+            ),
             Typed { config: Some(config), tokenizer: Some(tokenizer), init_std, .. } => {
                 Ok(Self::Fresh { config, tokenizer, init_std: init_std.unwrap_or(INIT_STD) })
             }

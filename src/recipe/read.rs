@@ -75,9 +75,7 @@ fn typed(source: SourceText<'_>, sets: &[String]) -> Result<(Recipe, Vec<Overrid
     }
     match alone {
         // An override may bring what is missing.
-        Err(error) if says_missing(error.message()) => {
-            overrides::apply(&table, sets, Some(in_file(source, &error)))
-        }
+        Err(error) if says_missing(error.message()) => overrides::apply(&table, sets, Some(in_file(source, &error))),
         Err(error) => Err(in_file(source, &error).into()),
         Ok(_) => overrides::apply(&table, sets, None),
     }

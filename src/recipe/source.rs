@@ -93,9 +93,7 @@ impl TryFrom<Typed> for Source {
     fn try_from(typed: Typed) -> Result<Self, String> {
         let misplaced = typed.misplaced();
         match (typed.generator, typed.path) {
-            (Some(_), Some(_)) | (None, None) => {
-                Err("a source has either `generator` or `path`, and not both".into())
-            }
+            (Some(_), Some(_)) | (None, None) => Err("a source has either `generator` or `path`, and not both".into()),
             (Some(_), None) if !misplaced.is_empty() => {
                 Err(format!("`{}` belongs to a source with `path`, not to a generator", misplaced.join("`, `")))
             }
@@ -122,7 +120,9 @@ fn format_of(path: &str) -> Result<Format, String> {
     match path.rsplit_once('.').map(|(_, extension)| extension) {
         Some("parquet") => Ok(Format::Verl),
         Some("jsonl" | "ndjson") => Ok(Format::Jsonl),
-        _ => Err(format!("`{path}` ends neither in .parquet nor in .jsonl: say `format = \"verl\"` or `format = \"jsonl\"`")),
+        _ => Err(format!(
+            "`{path}` ends neither in .parquet nor in .jsonl: say `format = \"verl\"` or `format = \"jsonl\"`"
+        )),
     }
 }
 

@@ -59,7 +59,11 @@ fn a_wrong_key_value_or_type_names_its_place_and_the_nearest_name() {
     refused("= 32", "= \"32\"", "5:18 expected a whole number, 0 or more, found the text \"32\"");
     refused("= 32", "= -1", "5:18 expected a whole number, 0 or more, found the number `-1`");
     refused("steps = 10", "steps = 1.5", "15:9 expected a whole number, 0 or more, found the number `1.5`");
-    refused("= 32", "= 99999999999999999999", "5:18 expected a number of at most 64 bits, found the number `99999999999999999999`");
+    refused(
+        "= 32",
+        "= 99999999999999999999",
+        "5:18 expected a number of at most 64 bits, found the number `99999999999999999999`",
+    );
     refused("lr = 1e-3", "lr = true", "16:20 expected a number, found `true`");
     refused("\"rl\"", "3", "19:8 expected text in quotes");
     refused("\"base\"", "3", "3:14 expected text in quotes, found the number `3`");
@@ -118,22 +122,50 @@ fn half_a_model_or_source_is_refused() {
 #[test]
 fn what_is_impossible_is_refused() {
     let rl = "domains = [\"math\"]";
-    refused(rl, "domains = [\"maths\"]", "20:12 `stages.math-rl.domains.0` names an unknown domain, `maths` / did you mean `math`?");
+    refused(
+        rl,
+        "domains = [\"maths\"]",
+        "20:12 `stages.math-rl.domains.0` names an unknown domain, `maths` / did you mean `math`?",
+    );
     refused(
         rl,
         "domains = [\"facts\"]",
         "20:12 `stages.math-rl.domains.0` names the domain `facts`, which has no verifier; `rl` needs its verdicts",
     );
     refused(rl, "from = \"bas\"", "20:1 `stages.math-rl.from` names an unknown stage, `bas` / did you mean `base`?");
-    refused(rl, "from = \"export\"", "20:1 `stages.math-rl.from` names the stage `export`, which does not run before this one");
-    refused("name = \"math-rl\"", "name = \"base\"", "18:1 `stages.base.name` is the name of an earlier stage too, number 1 of the list");
-    refused("name = \"math-rl\"", "name = \"7\"", "18:1 `stages.7.name` must not be a number: `--set stages.0` means the first stage");
-    refused(rl, "rl = { group = 1 }\ndomains = [\"math\"]", "20:8 `stages.math-rl.rl.group` must be at least 2: the advantage is the distance from the group's mean");
+    refused(
+        rl,
+        "from = \"export\"",
+        "20:1 `stages.math-rl.from` names the stage `export`, which does not run before this one",
+    );
+    refused(
+        "name = \"math-rl\"",
+        "name = \"base\"",
+        "18:1 `stages.base.name` is the name of an earlier stage too, number 1 of the list",
+    );
+    refused(
+        "name = \"math-rl\"",
+        "name = \"7\"",
+        "18:1 `stages.7.name` must not be a number: `--set stages.0` means the first stage",
+    );
+    refused(
+        rl,
+        "rl = { group = 1 }\ndomains = [\"math\"]",
+        "20:8 `stages.math-rl.rl.group` must be at least 2: the advantage is the distance from the group's mean",
+    );
     refused("lr = 1e-4", "lr = 0", "22:15 `stages.math-rl.optimizer.lr` must be set, above 0, and is 0");
     refused("lr = 1e-4", "lr = nan", "22:15 `stages.math-rl.optimizer.lr` must be set, above 0, and is NaN");
-    refused("lr = 1e-4", "lr = 1e-4, warmup = 20", "22:26 `stages.math-rl.optimizer.warmup` is 20, and the stage has 20 steps");
+    refused(
+        "lr = 1e-4",
+        "lr = 1e-4, warmup = 20",
+        "22:26 `stages.math-rl.optimizer.warmup` is 20, and the stage has 20 steps",
+    );
     refused("steps = 20", "", "17:1 `stages.math-rl.steps` must be at least 1, or `budget_share` above 0");
-    refused("kind = \"export\"", "kind = \"export\"\nsteps = 3", "26:1 `stages.export.steps` has no meaning in a stage of kind `export`");
+    refused(
+        "kind = \"export\"",
+        "kind = \"export\"\nsteps = 3",
+        "26:1 `stages.export.steps` has no meaning in a stage of kind `export`",
+    );
     refused("steps = 10", "steps = 10\nrl = {}", "16:1 `stages.base.rl` has no meaning in a stage of kind `pretrain`");
     refused(
         "steps = 10",
@@ -141,9 +173,17 @@ fn what_is_impossible_is_refused() {
         "16:9 `stages.base.indexer.mode` is `live+replay` in a stage of kind `pretrain`, which replays nothing: say `live`",
     );
     refused("= 32", "= 32\ntop_p = 1.5", "6:1 `sampling.top_p` must be above 0 and at most 1, and is 1.5");
-    refused("[sampling]", "[eval]\ndomains = [\"facts\"]\n[sampling]", "5:12 `eval.domains.0` names the domain `facts`, which has no `eval` prompts and so cannot be evaluated");
+    refused(
+        "[sampling]",
+        "[eval]\ndomains = [\"facts\"]\n[sampling]",
+        "5:12 `eval.domains.0` names the domain `facts`, which has no `eval` prompts and so cannot be evaluated",
+    );
     let distill = "kind = \"distill\"\ndistill.teachers = { math = \"export\" }";
-    refused("kind = \"rl\"", distill, "20:22 `stages.math-rl.distill.teachers.math` names the stage `export`, which does not run before this one");
+    refused(
+        "kind = \"rl\"",
+        distill,
+        "20:22 `stages.math-rl.distill.teachers.math` names the stage `export`, which does not run before this one",
+    );
     let lonely = "kind = \"distill\"\ndistill.teachers = {}";
     refused("kind = \"rl\"", lonely, "20:9 `stages.math-rl.distill.teachers` names no teacher for the domain `math`");
 }
@@ -164,13 +204,21 @@ fn all_that_is_impossible_is_said_at_once() {
 
 #[test]
 fn overrides_reach_stages_by_name_and_index() {
-    let recipe = base_with(&["stages.math-rl.steps=5", "stages.0.steps = 7", "stages.math-rl.rl.group=4"]).expect("sound");
+    let recipe =
+        base_with(&["stages.math-rl.steps=5", "stages.0.steps = 7", "stages.math-rl.rl.group=4"]).expect("sound");
     assert_eq!((recipe.stages[1].steps, recipe.stages[0].steps, recipe.stages[1].rl().group), (5, 7, 4));
 }
 
 #[test]
 fn override_values_are_toml_or_bare_text() {
-    let sets = ["run.name=2026", "run.device=cuda:1", "sampling.stop=[\"a\", 'b']", "run.out=/tmp/a b", "eval.n=1", "eval.n=2"];
+    let sets = [
+        "run.name=2026",
+        "run.device=cuda:1",
+        "sampling.stop=[\"a\", 'b']",
+        "run.out=/tmp/a b",
+        "eval.n=1",
+        "eval.n=2",
+    ];
     let recipe = base_with(&sets).expect("sound");
     assert_eq!((recipe.run.name.as_str(), recipe.run.device), ("2026", Device::Cuda(1)));
     assert_eq!((recipe.sampling.stop, recipe.run.out.as_str()), (vec!["a".into(), "b".into()], "/tmp/a b"));

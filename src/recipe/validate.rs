@@ -36,7 +36,11 @@ impl Recipe {
         f.positive(at(&[&"sampling", &"batch"]), s.batch);
         f.positive(at(&[&"sampling", &"page"]), s.page);
         for (i, stop) in s.stop.iter().enumerate() {
-            f.require(!stop.is_empty(), at(&[&"sampling", &"stop", &i]), "is empty and would end every completion at once");
+            f.require(
+                !stop.is_empty(),
+                at(&[&"sampling", &"stop", &i]),
+                "is empty and would end every completion at once",
+            );
         }
     }
 
@@ -101,5 +105,9 @@ fn check_domain(name: &str, domain: &Domain, f: &mut Findings<'_>) {
         }
     }
     let rewards = domain.verifiers.iter().any(|v| v.weight != 0.0);
-    f.require(domain.verifiers.is_empty() || rewards, path("verifiers"), "have no weight but 0: every reward would be 0");
+    f.require(
+        domain.verifiers.is_empty() || rewards,
+        path("verifiers"),
+        "have no weight but 0: every reward would be 0",
+    );
 }

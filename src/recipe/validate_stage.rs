@@ -64,7 +64,10 @@ impl Here<'_> {
             }
             Some(stage) if !stage.kind.trains() => {
                 let kind = stage.kind.as_str();
-                f.add(path, format_args!("names the stage `{name}`, which is of kind `{kind}` and leaves no checkpoint"));
+                f.add(
+                    path,
+                    format_args!("names the stage `{name}`, which is of kind `{kind}` and leaves no checkpoint"),
+                );
             }
             Some(_) => {}
             None => {
@@ -82,8 +85,16 @@ impl Here<'_> {
     fn length(&self, f: &mut Findings<'_>) {
         let Stage { steps, budget_share, .. } = *self.stage;
         if !self.stage.kind.trains() {
-            f.require(steps == 0, self.path("steps"), format_args!("has no meaning in a stage of kind `{}`", self.kind()));
-            f.require(budget_share == 0.0, self.path("budget_share"), format_args!("has no meaning in `{}`", self.kind()));
+            f.require(
+                steps == 0,
+                self.path("steps"),
+                format_args!("has no meaning in a stage of kind `{}`", self.kind()),
+            );
+            f.require(
+                budget_share == 0.0,
+                self.path("budget_share"),
+                format_args!("has no meaning in `{}`", self.kind()),
+            );
             return;
         }
         match (steps > 0, budget_share != 0.0) {
@@ -92,7 +103,11 @@ impl Here<'_> {
             (true, false) => {}
             (false, true) => {
                 f.number(self.path("budget_share"), budget_share, "between 0 and 1", |s| s > 0.0 && s < 1.0);
-                f.require(self.i > 0, self.path("budget_share"), "is a share of what came before, and nothing came before");
+                f.require(
+                    self.i > 0,
+                    self.path("budget_share"),
+                    "is a share of what came before, and nothing came before",
+                );
             }
         }
     }
@@ -110,7 +125,11 @@ impl Here<'_> {
             ("distill", stage.distill.is_some(), kind.distils()),
         ];
         for (key, given, used) in tables {
-            f.require(used || !given, self.path(key), format_args!("has no meaning in a stage of kind `{}`", self.kind()));
+            f.require(
+                used || !given,
+                self.path(key),
+                format_args!("has no meaning in a stage of kind `{}`", self.kind()),
+            );
         }
     }
 
@@ -133,7 +152,10 @@ impl Here<'_> {
                 f.add(path, format_args!("names the domain `{name}`, which has no `train` prompts"));
             } else if judged && domain.verifiers.is_empty() {
                 let kind = self.kind();
-                f.add(path, format_args!("names the domain `{name}`, which has no verifier; `{kind}` needs its verdicts"));
+                f.add(
+                    path,
+                    format_args!("names the domain `{name}`, which has no verifier; `{kind}` needs its verdicts"),
+                );
             }
         }
         for (name, &weight) in &stage.mix {
@@ -187,7 +209,8 @@ impl Here<'_> {
         f.positive(path("unit_tokens"), b.unit_tokens);
         f.positive(path("sequence"), b.sequence);
         if !self.stage.kind.reads_tokens() {
-            let predicate = format_args!("has no meaning in `{}`, whose steps are counted in prompts", self.kind()).to_string();
+            let predicate =
+                format_args!("has no meaning in `{}`, whose steps are counted in prompts", self.kind()).to_string();
             f.require(b.tokens == 0, path("tokens"), predicate);
         } else if self.stage.kind == Kind::Pretrain {
             f.require(b.sequence <= b.unit_tokens, path("sequence"), "must fit in `unit_tokens`");
@@ -201,12 +224,17 @@ impl Here<'_> {
         match (x.mode, kind) {
             (IndexerMode::LiveReplay, kind) if !kind.samples_policy() => f.add(
                 path,
-                format_args!("is `live+replay` in a stage of kind `{}`, which replays nothing: say `live`", kind.as_str()),
+                format_args!(
+                    "is `live+replay` in a stage of kind `{}`, which replays nothing: say `live`",
+                    kind.as_str()
+                ),
             ),
             (IndexerMode::None | IndexerMode::Frozen, Kind::IndexerWarmup) => {
                 f.add(path, "must be `live`: the indexer is all that `indexer-warmup` trains");
             }
-            (IndexerMode::None, Kind::Sparse) => f.add(path, "is `none`, and `sparse` attends to what the indexer selects"),
+            (IndexerMode::None, Kind::Sparse) => {
+                f.add(path, "is `none`, and `sparse` attends to what the indexer selects")
+            }
             _ => {}
         }
         f.number(self.path2("indexer", "coefficient"), x.coefficient, "0 or above", |c| c >= 0.0);
@@ -216,7 +244,11 @@ impl Here<'_> {
         let Some(r) = &self.stage.rl else { return };
         let path = |key| self.path2("rl", key);
         f.positive(path("prompts"), r.prompts);
-        f.require(r.group >= 2, path("group"), "must be at least 2: the advantage is the distance from the group's mean");
+        f.require(
+            r.group >= 2,
+            path("group"),
+            "must be at least 2: the advantage is the distance from the group's mean",
+        );
         f.positive(path("mini_steps"), r.mini_steps);
         f.number(path("clip_low"), r.clip_low, "above 0 and at most 1", |c| c > 0.0 && c <= 1.0);
         f.number(path("clip_high"), r.clip_high, "above 0", |c| c > 0.0);

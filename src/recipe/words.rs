@@ -69,11 +69,7 @@ pub(crate) fn nearest<'a>(name: &str, valid: &[&'a str]) -> Option<&'a str> {
         // A third of the letters may be wrong, or the rest of a begun word missing.
         distance * 3 <= length || (wanted.len() >= 3 && plain(candidate).starts_with(&wanted))
     };
-    valid
-        .iter()
-        .filter(near)
-        .min_by_key(|candidate| strsim::damerau_levenshtein(&wanted, &plain(candidate)))
-        .copied()
+    valid.iter().filter(near).min_by_key(|candidate| strsim::damerau_levenshtein(&wanted, &plain(candidate))).copied()
 }
 
 /// Case and the kind of dash are not what a reader looks at.

@@ -73,8 +73,13 @@ fn gather(active: &mut Active<'_>, domain: &str, teacher: &Model, number: u64) -
     let (mut groups, mut verified) = (Vec::new(), 0);
     while verified < settings.traces {
         if stream.cursor.drawn >= limit {
-            let few = format!("the teacher of {domain} solved {verified} of {limit} prompts; {} traces are wanted", settings.traces);
-            return Err(Failure::new(Code::Data, few).hint("lower distill.traces, or give the domain more training prompts"));
+            let few = format!(
+                "the teacher of {domain} solved {verified} of {limit} prompts; {} traces are wanted",
+                settings.traces
+            );
+            return Err(
+                Failure::new(Code::Data, few).hint("lower distill.traces, or give the domain more training prompts")
+            );
         }
         let wanted = TRACE_PROMPTS.min((limit - stream.cursor.drawn) as usize);
         let asked = draw(&mut stream, &log, wanted)?;

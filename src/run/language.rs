@@ -89,7 +89,8 @@ fn stepped(report: &LanguageReport, rate: f64, seconds: f64, warmup: bool) -> St
 
 /// Gradient norms by group.
 pub fn group_metrics(groups: &[learner::optimizer::GroupStep]) -> Vec<(String, f64)> {
-    let name = |group: &str| if group == "backbone" { "actor/grad_norm".to_owned() } else { format!("{group}/grad_norm") };
+    let name =
+        |group: &str| if group == "backbone" { "actor/grad_norm".to_owned() } else { format!("{group}/grad_norm") };
     groups.iter().map(|g| (name(&g.name), g.gradient_norm)).collect()
 }
 
@@ -112,7 +113,8 @@ pub fn indexer_metrics(kl: f64, coverage: &[policy::kernels::indexer_loss::Cover
 
 /// A prompt with its answer as sequences: whole for fine-tuning, cut to `longest` for pre-training.
 fn encode(run: &Run, kind: Kind, prompt: &data::Prompt, longest: usize) -> Result<Vec<Sequence>, Failure> {
-    let text = |result: Result<Vec<u32>, data::TokenizerError>| result.or_fail(Code::Data).map_err(|f| f.context(&prompt.id));
+    let text =
+        |result: Result<Vec<u32>, data::TokenizerError>| result.or_fail(Code::Data).map_err(|f| f.context(&prompt.id));
     let answer = prompt.answer.as_ref().ok_or_else(|| {
         Failure::new(Code::Data, format!("prompt {} has no answer to learn from", prompt.id))
             .hint("name the column that holds it in `columns.answer`")
@@ -132,8 +134,11 @@ pub fn check_length(active: &Active<'_>, prompt: &str, sequence: &Sequence) -> R
     let context = active.model.config.max_position_embeddings as usize;
     if sequence.tokens.len() > context + 1 {
         let tokens = sequence.tokens.len();
-        return Err(Failure::new(Code::Data, format!("prompt {prompt} with its answer is {tokens} tokens; the model's context is {context}"))
-            .hint("drop such prompts, or use a model with a longer context"));
+        return Err(Failure::new(
+            Code::Data,
+            format!("prompt {prompt} with its answer is {tokens} tokens; the model's context is {context}"),
+        )
+        .hint("drop such prompts, or use a model with a longer context"));
     }
     Ok(())
 }

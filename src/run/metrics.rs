@@ -34,7 +34,14 @@ impl Metrics {
     ///
     /// # Errors
     /// [`Code::Disk`].
-    pub fn write(&mut self, stage: &str, kind: &str, step: u64, time_s: f64, numbers: &[(String, f64)]) -> Result<(), Failure> {
+    pub fn write(
+        &mut self,
+        stage: &str,
+        kind: &str,
+        step: u64,
+        time_s: f64,
+        numbers: &[(String, f64)],
+    ) -> Result<(), Failure> {
         let mut row = Map::new();
         row.insert("stage".into(), stage.into());
         row.insert("kind".into(), kind.into());

@@ -83,7 +83,8 @@ pub fn start(recipe: Recipe) -> Result<Summary, Failure> {
     let resolved = recipe.to_toml();
     manifest::write(&root, &recipe, device)?;
     // Written last: a folder with it holds a run.
-    data::atomic::write_atomic(&root.join("resolved.toml"), |f| f.write_all(resolved.as_bytes())).or_fail(Code::Disk)?;
+    data::atomic::write_atomic(&root.join("resolved.toml"), |f| f.write_all(resolved.as_bytes()))
+        .or_fail(Code::Disk)?;
     Run::open(recipe, folder, device, tokenizer, judge)?.carry_on()
 }
 
@@ -312,8 +313,9 @@ pub(crate) fn keep_batch(active: &Active<'_>, sequences: &[&[u32]]) -> String {
     let folder = active.run.folder.stage(active.number, &active.stage.name);
     let path = folder.join(format!("refused-{:06}.json", active.state.step + 1));
     let text = serde_json::to_string(sequences).expect("token ids are plain JSON");
-    let written = std::fs::create_dir_all(&folder)
-        .and_then(|()| data::atomic::write_atomic(&path, |f| f.write_all(text.as_bytes())).map_err(std::io::Error::other));
+    let written = std::fs::create_dir_all(&folder).and_then(|()| {
+        data::atomic::write_atomic(&path, |f| f.write_all(text.as_bytes())).map_err(std::io::Error::other)
+    });
     match written {
         Ok(()) => path.display().to_string(),
         Err(error) => format!("(it could not be kept: {error})"),

@@ -49,7 +49,9 @@ pub fn initial(run: &Run, number: usize) -> Result<Model, Failure> {
 pub fn load_from(run: &Run, name: &str) -> Result<Model, Failure> {
     match source(run, name)? {
         Source::Folder(folder) => checkpoint::load(&folder, run.device).or_fail(Code::Checkpoint),
-        Source::Fresh { .. } => Err(Failure::new(Code::Usage, "the run's model has fresh weights: there is nothing to load")),
+        Source::Fresh { .. } => {
+            Err(Failure::new(Code::Usage, "the run's model has fresh weights: there is nothing to load"))
+        }
     }
 }
 
@@ -79,7 +81,8 @@ fn source(run: &Run, name: &str) -> Result<Source, Failure> {
     let number = run.recipe.stages.iter().position(|s| s.name == name);
     let number = number.ok_or_else(|| Failure::new(Code::Usage, format!("there is no stage `{name}`")))?;
     let last = stage::checkpoints(&run.folder.stage(number, name))?.pop();
-    last.map(Source::Folder).ok_or_else(|| Failure::new(Code::Checkpoint, format!("stage `{name}` has left no checkpoint")))
+    last.map(Source::Folder)
+        .ok_or_else(|| Failure::new(Code::Checkpoint, format!("stage `{name}` has left no checkpoint")))
 }
 
 /// The indexer that the stage adds where the checkpoint has none, or whose top-k replaces the checkpoint's.

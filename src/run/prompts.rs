@@ -45,8 +45,11 @@ impl Pool {
             Split::Train => &recipe.domains[domain].train,
             Split::Eval => &recipe.domains[domain].eval,
         };
-        let parts: Vec<Part> =
-            sources.iter().enumerate().map(|(i, s)| part(s, &format!("{domain}-{i}"), domain)).collect::<Result<_, _>>()?;
+        let parts: Vec<Part> = sources
+            .iter()
+            .enumerate()
+            .map(|(i, s)| part(s, &format!("{domain}-{i}"), domain))
+            .collect::<Result<_, _>>()?;
         let total = parts.iter().map(Part::len).sum();
         if total == 0 {
             let list = split.name();
@@ -69,7 +72,8 @@ impl Pool {
         let epoch = i / self.total;
         if self.order.as_ref().is_none_or(|(e, _)| *e != epoch) {
             let mut order: Vec<u32> = (0..self.total as u32).collect();
-            CounterRng::new(self.seed, &format!("order/{}/{}/{epoch}", self.domain, self.split.name())).shuffle(&mut order);
+            CounterRng::new(self.seed, &format!("order/{}/{}/{epoch}", self.domain, self.split.name()))
+                .shuffle(&mut order);
             self.order = Some((epoch, order));
         }
         let (_, order) = self.order.as_ref().expect("made above");
@@ -92,7 +96,9 @@ impl Pool {
             }
             let mut prompt = match part {
                 Part::Loaded(prompts) => prompts[i as usize].clone(),
-                Part::Generated { task, name, seed, .. } => task.item(name, *seed, self.split, i).or_fail(Code::Data)?,
+                Part::Generated { task, name, seed, .. } => {
+                    task.item(name, *seed, self.split, i).or_fail(Code::Data)?
+                }
             };
             prompt.domain.clone_from(&self.domain);
             return Ok(prompt);

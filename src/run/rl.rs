@@ -92,7 +92,8 @@ impl Body for Reinforce {
         let sampled_s = began.elapsed().as_secs_f64();
         let rl = active.stage.rl();
         too_many_errors(active, rl, &groups)?;
-        let (useful, idle): (Vec<_>, Vec<_>) = groups.iter().cloned().partition(|g| !rl.dynamic_sampling || informative(g));
+        let (useful, idle): (Vec<_>, Vec<_>) =
+            groups.iter().cloned().partition(|g| !rl.dynamic_sampling || informative(g));
         check_exactness(&active.model, &idle, self.settings.inverse_temperature, &mut active.state);
         active.state.ledger.add(&active.model.config, sampling_work(&active.model.config, &groups), 1.0);
         active.state.judged(&groups);
@@ -162,7 +163,8 @@ fn reference(active: &Active<'_>) -> Result<Model, Failure> {
         return active.model.frozen_copy().or_fail(Code::Device);
     }
     let rl = active.stage.rl();
-    let refreshed = if rl.reference_every == 0 { 0 } else { active.state.step - active.state.step % rl.reference_every };
+    let refreshed =
+        if rl.reference_every == 0 { 0 } else { active.state.step - active.state.step % rl.reference_every };
     if refreshed == active.state.step {
         return active.model.frozen_copy().or_fail(Code::Device);
     }

@@ -42,15 +42,18 @@ struct Waiting {
 ///
 /// # Errors
 /// [`Code::Data`] for a prompt that does not fit, [`Code::Interrupted`] after Ctrl-C.
-pub fn sample_groups(run: &Run, round: &Round<'_>, prompts: Vec<(Prompt, String)>) -> Result<Vec<ScoredGroup>, Failure> {
+pub fn sample_groups(
+    run: &Run,
+    round: &Round<'_>,
+    prompts: Vec<(Prompt, String)>,
+) -> Result<Vec<ScoredGroup>, Failure> {
     let tokens: Vec<Vec<u32>> = prompts
         .iter()
         .map(|(p, _)| run.tokenizer.encode_prompt(&p.messages).or_fail(Code::Data).map_err(|f| f.context(&p.id)))
         .collect::<Result<_, _>>()?;
     let mut engine = engine(run, round, &tokens);
     for (id, ((prompt, key), tokens)) in prompts.iter().zip(tokens).enumerate() {
-        let request =
-            Request { id, key: key.clone(), prompt_id: prompt.id.clone(), tokens, samples: round.group };
+        let request = Request { id, key: key.clone(), prompt_id: prompt.id.clone(), tokens, samples: round.group };
         engine.submit(request).or_fail(Code::Data)?;
     }
     let mut waiting: Vec<Option<Waiting>> = prompts.iter().map(|_| None).collect();

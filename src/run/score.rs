@@ -83,7 +83,8 @@ mod tests {
         let got = reward(&domain, &verdicts, Finish::Stop, false);
         assert_eq!(got, Reward { value: None, mask: Mask::VerifierError });
         assert_eq!(passes(&domain, &verdicts), None);
-        let others = [Reward { value: Some(1.0), mask: Mask::None }, Reward { value: Some(0.0), mask: Mask::None }, got];
+        let others =
+            [Reward { value: Some(1.0), mask: Mask::None }, Reward { value: Some(0.0), mask: Mask::None }, got];
         assert_eq!(advantages(&others, false).expect("finite"), [0.5, -0.5, 0.0]);
     }
 

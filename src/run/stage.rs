@@ -135,8 +135,11 @@ pub fn scores(state: &StageState) -> String {
 fn interrupted(active: &Active<'_>) -> Result<StageState, Failure> {
     save(active)?;
     let root = active.run.folder.root().display();
-    Err(Failure::new(Code::Interrupted, format!("interrupted in stage {} after step {}", active.stage.name, active.state.step))
-        .hint(format!("all is saved; `temper resume {root}` goes on")))
+    Err(Failure::new(
+        Code::Interrupted,
+        format!("interrupted in stage {} after step {}", active.stage.name, active.state.step),
+    )
+    .hint(format!("all is saved; `temper resume {root}` goes on")))
 }
 
 /// Where the recipe gives a share of the compute instead of steps, the first step tells how many steps that is.
@@ -222,11 +225,15 @@ fn retire(stage: &Path, keep: usize) -> Result<(), Failure> {
 /// A step that was not applied, as a failure: numeric ones keep their code, and their batch is in the run's folder.
 pub fn step_failure(active: &Active<'_>, error: &StepError, batch: &str) -> Failure {
     let code = if error.is_numeric() { Code::Numeric } else { Code::Internal };
-    let failure = Failure::from_error(code, error)
-        .context(format!("stage {}, step {}", active.stage.name, active.state.step + 1));
+    let failure = Failure::from_error(code, error).context(format!(
+        "stage {}, step {}",
+        active.stage.name,
+        active.state.step + 1
+    ));
     if error.is_numeric() {
-        return failure.hint(format!("the weights are as they were; the batch is kept in {batch}; lower the learning rate and resume"));
+        return failure.hint(format!(
+            "the weights are as they were; the batch is kept in {batch}; lower the learning rate and resume"
+        ));
     }
     failure
 }
-

@@ -5,8 +5,8 @@ use std::io::Write;
 use std::path::Path;
 
 use data::{ScoredGroup, Status};
-use policy::flops::{self, Work};
 use policy::ModelConfig;
+use policy::flops::{self, Work};
 use serde::{Deserialize, Serialize};
 
 use super::prompts::Cursor;

@@ -11,7 +11,9 @@ use crate::Verifier;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LengthError {
     /// The margin is larger than the limit.
-    #[error("length: cache_tokens = {cache_tokens} is over max_tokens = {max_tokens}; the margin is a part of the limit")]
+    #[error(
+        "length: cache_tokens = {cache_tokens} is over max_tokens = {max_tokens}; the margin is a part of the limit"
+    )]
     CacheOverMax {
         /// As set.
         max_tokens: usize,
@@ -73,7 +75,10 @@ impl LengthVerifier {
 
     fn verify_one(&self, item: &Item) -> Verdict {
         let Some(tokens) = item.token_count else {
-            return Verdict::error(&item.id, "the item has no token_count; the length rule counts token ids, never text");
+            return Verdict::error(
+                &item.id,
+                "the item has no token_count; the length rule counts token ids, never text",
+            );
         };
         let reward = self.punishment(tokens);
         let LengthSettings { max_tokens, cache_tokens } = self.settings;
@@ -122,7 +127,8 @@ mod tests {
 
     #[test]
     fn follows_dapo_equation_13() {
-        for (tokens, reward) in [(0, 0.0), (80, 0.0), (81, -0.05), (90, -0.5), (100, -1.0), (101, -1.0), (9_999, -1.0)] {
+        for (tokens, reward) in [(0, 0.0), (80, 0.0), (81, -0.05), (90, -0.5), (100, -1.0), (101, -1.0), (9_999, -1.0)]
+        {
             assert_eq!(verdict(Some(tokens)).reward, Some(reward), "{tokens} tokens");
         }
         assert_eq!(verdict(Some(80)).status, Status::Pass);

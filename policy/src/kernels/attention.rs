@@ -50,7 +50,14 @@ struct Shape {
 ///
 /// # Panics
 /// If shapes and index disagree: a caller's bug.
-pub fn attention(q: &Tensor, keys: &Tensor, latent: i64, index: &Arc<KeyIndex>, selection: &Selection, scale: f64) -> Attended {
+pub fn attention(
+    q: &Tensor,
+    keys: &Tensor,
+    latent: i64,
+    index: &Arc<KeyIndex>,
+    selection: &Selection,
+    scale: f64,
+) -> Attended {
     let size = q.size();
     assert_eq!(size[0] as usize, index.rows(), "one query row for each row of the index");
     assert_eq!(size[2], keys.size()[1], "queries and keys have one width");
@@ -117,7 +124,13 @@ pub(crate) fn listed(
     }
 }
 
-fn forward(q: &Tensor, keys: &Tensor, shape: Shape, index: &KeyIndex, selected: Option<&SelectedRows>) -> (Tensor, Tensor) {
+fn forward(
+    q: &Tensor,
+    keys: &Tensor,
+    shape: Shape,
+    index: &KeyIndex,
+    selected: Option<&SelectedRows>,
+) -> (Tensor, Tensor) {
     let (rows, h, l) = (index.rows(), shape.heads, shape.latent);
     // The mixed latents and the log-sum-exp of a row side by side, so that one task writes one range.
     let mut joint = empty(&[rows as i64, (h * l + h) as i64]);
@@ -140,7 +153,15 @@ fn forward(q: &Tensor, keys: &Tensor, shape: Shape, index: &KeyIndex, selected: 
 
 /// Scores of every head against every listed key: `scores[h][j] = scale · q_h · k_j`.
 #[inline(always)]
-pub(crate) fn score(q: &[f32], keys: &[f32], slots: &[u32], heads: usize, key: usize, scale: f32, scores: &mut Vec<f32>) {
+pub(crate) fn score(
+    q: &[f32],
+    keys: &[f32],
+    slots: &[u32],
+    heads: usize,
+    key: usize,
+    scale: f32,
+    scores: &mut Vec<f32>,
+) {
     let n = slots.len();
     scores.clear();
     scores.resize(heads * n, 0.0);
@@ -153,7 +174,15 @@ pub(crate) fn score(q: &[f32], keys: &[f32], slots: &[u32], heads: usize, key: u
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2+fma"))]
-fn forward_row(q: &[f32], keys: &[f32], slots: &[u32], shape: Shape, scores: &mut Vec<f32>, out: &mut [f32], lse: &mut [f32]) {
+fn forward_row(
+    q: &[f32],
+    keys: &[f32],
+    slots: &[u32],
+    shape: Shape,
+    scores: &mut Vec<f32>,
+    out: &mut [f32],
+    lse: &mut [f32],
+) {
     let Shape { heads, key, latent, scale } = shape;
     let n = slots.len();
     score(q, keys, slots, heads, key, scale, scores);
@@ -183,14 +212,21 @@ struct Saved {
     lse: Tensor,
 }
 
-fn backward(saved: &Saved, g: &Tensor, shape: Shape, index: &KeyIndex, selected: Option<&SelectedRows>) -> (Tensor, Tensor) {
+fn backward(
+    saved: &Saved,
+    g: &Tensor,
+    shape: Shape,
+    index: &KeyIndex,
+    selected: Option<&SelectedRows>,
+) -> (Tensor, Tensor) {
     let (h, key, latent) = (shape.heads, shape.key, shape.latent);
     let mut dq = empty(&saved.q.size());
     let mut dkeys = Tensor::zeros(saved.keys.size(), (Kind::Float, Device::Cpu));
     let chunks = index.chunks();
     let partials: Vec<KeyPartial> = chunks.iter().map(|c| KeyPartial::new(c.keys * key)).collect();
     {
-        let (q, keys, out, lse, g) = (floats(&saved.q), floats(&saved.keys), floats(&saved.out), floats(&saved.lse), floats(g));
+        let (q, keys, out, lse, g) =
+            (floats(&saved.q), floats(&saved.keys), floats(&saved.out), floats(&saved.lse), floats(g));
         let dq = DisjointRows::new(floats_mut(&mut dq), h * key);
         parallel_for(chunks.len(), |c| {
             let mut dk = vec![0.0f32; chunks[c].keys * key];
@@ -232,7 +268,14 @@ struct RowTensors<'a> {
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2+fma"))]
-fn backward_row(t: RowTensors<'_>, list: List<'_>, shape: Shape, scores: &mut Vec<f32>, dq: &mut [f32], dk: &mut [f32]) {
+fn backward_row(
+    t: RowTensors<'_>,
+    list: List<'_>,
+    shape: Shape,
+    scores: &mut Vec<f32>,
+    dq: &mut [f32],
+    dk: &mut [f32],
+) {
     let Shape { heads, key, latent, scale } = shape;
     let n = list.slots.len();
     score(t.q, t.keys, list.slots, heads, key, scale, scores);
@@ -304,10 +347,18 @@ impl DisjointRows {
 }
 
 /// The plain-tensor form, for any float kind and device: it gathers each row's keys.
-pub fn reference(q: &Tensor, keys: &Tensor, latent: i64, index: &KeyIndex, selection: &Selection, scale: f64) -> Attended {
+pub fn reference(
+    q: &Tensor,
+    keys: &Tensor,
+    latent: i64,
+    index: &KeyIndex,
+    selection: &Selection,
+    scale: f64,
+) -> Attended {
     let (slots, valid) = gather_plan(index, selection, q.device());
     let listed = keys.index_select(0, &slots.flatten(0, 1)).view([slots.size()[0], slots.size()[1], -1]);
-    let scores = (q.matmul(&listed.transpose(1, 2)) * scale).masked_fill(&valid.logical_not().unsqueeze(1), f64::NEG_INFINITY);
+    let scores =
+        (q.matmul(&listed.transpose(1, 2)) * scale).masked_fill(&valid.logical_not().unsqueeze(1), f64::NEG_INFINITY);
     let lse = scores.logsumexp([-1i64].as_slice(), false);
     let out = scores.softmax(-1, scores.kind()).matmul(&listed.narrow(2, 0, latent));
     Attended { out, lse: lse.detach() }

@@ -218,7 +218,14 @@ impl Pass {
 
 /// One row: its weighted divergence, its gradients, and `p` and the scores left in `scratch`.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2+fma"))]
-fn row_pass(t: RowInputs<'_>, shape: Shape, scratch: &mut Scratch, dq: &mut [f32], dw: &mut [f32], dk: &mut [f32]) -> f32 {
+fn row_pass(
+    t: RowInputs<'_>,
+    shape: Shape,
+    scratch: &mut Scratch,
+    dq: &mut [f32],
+    dw: &mut [f32],
+    dk: &mut [f32],
+) -> f32 {
     let n = scratch.slots.len();
     score(t.q, t.keys, &scratch.slots, shape.heads, shape.key, shape.scale, &mut scratch.main);
     let p = &mut scratch.p;

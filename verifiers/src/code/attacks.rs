@@ -82,8 +82,14 @@ fn honest_programs_pass_in_every_form_of_test() {
     passes(HONEST, add_tests());
     passes(HONEST, Value::String(add_tests().to_string()));
     passes("class Solution:\n    def add(self, a, b):\n        return a + b", add_tests());
-    passes(HONEST, json!({"asserts": ["assert add(1, 2) == 3", "assert add('a', 'b') == 'ab', 'strings'", "assert add((1,), (2,)) == (1, 2)"]}));
-    passes("a, b = map(int, input().split())\nprint(a + b)", json!({"inputs": ["1 2\n", "3 4"], "outputs": ["3\n", "7"]}));
+    passes(
+        HONEST,
+        json!({"asserts": ["assert add(1, 2) == 3", "assert add('a', 'b') == 'ab', 'strings'", "assert add((1,), (2,)) == (1, 2)"]}),
+    );
+    passes(
+        "a, b = map(int, input().split())\nprint(a + b)",
+        json!({"inputs": ["1 2\n", "3 4"], "outputs": ["3\n", "7"]}),
+    );
     passes("import sys\nprint(sys.stdin.read())\nsys.exit(0)", json!({"inputs": ["x\ny"], "outputs": ["x\ny\n"]}));
     passes("import os\nprint(open(0).read(), flush=True)\nos._exit(0)", json!({"inputs": ["x"], "outputs": ["x"]}));
     passes("if __name__ == '__main__':\n    print(2)", json!({"inputs": [""], "outputs": ["2"]}));
@@ -99,9 +105,18 @@ fn honest_programs_may_use_threads_files_and_event_loops() {
         "import threading\nout = []\nt = threading.Thread(target=lambda: out.append('ran'))\nt.start()\nt.join()\nreturn out[0]",
         "ran",
     );
-    probe("import asyncio\nasync def f():\n    await asyncio.sleep(0)\n    return 'ran'\nreturn asyncio.run(f())", "ran");
-    probe("import tempfile\nwith tempfile.TemporaryFile('w+') as f:\n    f.write('ran')\n    f.seek(0)\n    return f.read()", "ran");
-    probe("import os\npid = os.fork()\nif pid == 0:\n    os._exit(7)\nreturn str(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))", "7");
+    probe(
+        "import asyncio\nasync def f():\n    await asyncio.sleep(0)\n    return 'ran'\nreturn asyncio.run(f())",
+        "ran",
+    );
+    probe(
+        "import tempfile\nwith tempfile.TemporaryFile('w+') as f:\n    f.write('ran')\n    f.seek(0)\n    return f.read()",
+        "ran",
+    );
+    probe(
+        "import os\npid = os.fork()\nif pid == 0:\n    os._exit(7)\nreturn str(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))",
+        "7",
+    );
 }
 
 #[test]
@@ -143,7 +158,9 @@ fn a01_a02_a03_an_early_exit_is_never_a_pass() {
 #[test]
 fn a04_a05_an_object_that_equals_everything_equals_nothing() {
     for base in ["object", "int", "list", "str", "float", "dict"] {
-        let class = format!("class Any({base}):\n    def __eq__(self, other): return True\n    def __ne__(self, other): return False\n    __hash__ = None\n");
+        let class = format!(
+            "class Any({base}):\n    def __eq__(self, other): return True\n    def __ne__(self, other): return False\n    __hash__ = None\n"
+        );
         fails(&format!("{class}def add(a, b):\n    return Any()"), "WA");
         let asserts = json!({"asserts": ["assert add(1, 2) == 3"]});
         fails_on(&format!("{class}def add(a, b):\n    return Any()"), asserts, "WA");
@@ -160,24 +177,40 @@ fn a08_a09_there_is_nothing_to_find_in_frames_and_heap() {
     fails_on(walk, tests, "WA");
     passes(walk, json!({"inputs": [[1]], "outputs": ["nothing"], "fn_name": "f"}));
     // The next test's input is not there either before its turn.
-    probe("import os, fcntl\nfcntl.fcntl(3, fcntl.F_SETFL, os.O_NONBLOCK)\ntry:\n    return repr(os.read(3, 100))\nexcept BlockingIOError:\n    fcntl.fcntl(3, fcntl.F_SETFL, 0)\n    return 'empty'", "empty");
+    probe(
+        "import os, fcntl\nfcntl.fcntl(3, fcntl.F_SETFL, os.O_NONBLOCK)\ntry:\n    return repr(os.read(3, 100))\nexcept BlockingIOError:\n    fcntl.fcntl(3, fcntl.F_SETFL, 0)\n    return 'empty'",
+        "empty",
+    );
 }
 
 #[test]
 fn a11_a12_forged_results_fail() {
     // A frame without the nonce, one with a wrong index, and the runner's own sender asked to lie.
-    fails("import os, struct\ndef add(a, b):\n    p = bytes(16) + struct.pack('>I', 0) + b'T'\n    os.write(3, struct.pack('>I', len(p)) + p)\n    os._exit(0)", "RE");
-    fails("import os\nfor fd in range(3, 64):\n    try: os.write(fd, b'\\0\\0\\0\\1T' * 50)\n    except OSError: pass\ndef add(a, b):\n    return 0", "RE");
-    fails("import builtins, json, struct\njson.dumps = lambda *a: '3'\nbuiltins.type = lambda *a: int\ndef add(a, b):\n    return 'x'", "RE");
+    fails(
+        "import os, struct\ndef add(a, b):\n    p = bytes(16) + struct.pack('>I', 0) + b'T'\n    os.write(3, struct.pack('>I', len(p)) + p)\n    os._exit(0)",
+        "RE",
+    );
+    fails(
+        "import os\nfor fd in range(3, 64):\n    try: os.write(fd, b'\\0\\0\\0\\1T' * 50)\n    except OSError: pass\ndef add(a, b):\n    return 0",
+        "RE",
+    );
+    fails(
+        "import builtins, json, struct\njson.dumps = lambda *a: '3'\nbuiltins.type = lambda *a: int\ndef add(a, b):\n    return 'x'",
+        "RE",
+    );
     fails("import os\ndef add(a, b):\n    os.close(3)\n    return a + b", "RE");
 }
 
 #[test]
 fn a15_a16_tests_are_in_no_file() {
-    probe("import os, sys\nreturn ','.join(sorted(os.environ)) + '|' + ','.join(sys.argv)", "HOME,LANG,PATH,PYTHONHASHSEED,PYTHONSAFEPATH,TMPDIR|solution.py");
+    probe(
+        "import os, sys\nreturn ','.join(sorted(os.environ)) + '|' + ','.join(sys.argv)",
+        "HOME,LANG,PATH,PYTHONHASHSEED,PYTHONSAFEPATH,TMPDIR|solution.py",
+    );
     let tests = json!({"inputs": ["first", "second"], "outputs": ["first", "second"]});
     passes("import os\nos.lseek(0, 0, 0)\nprint(os.read(0, 1000).decode())", tests);
-    let overwrite = "import os\ntry:\n    os.pwrite(0, b'x', 0)\n    print('written')\nexcept OSError:\n    print('sealed')";
+    let overwrite =
+        "import os\ntry:\n    os.pwrite(0, b'x', 0)\n    print('written')\nexcept OSError:\n    print('sealed')";
     passes(overwrite, json!({"inputs": ["y"], "outputs": ["sealed"]}));
 }
 
@@ -205,7 +238,10 @@ fn b04_b06_fork_bombs_and_daemons_die_with_their_run() {
     }
     let bomb = "import os\ndef add(a, b):\n    while True:\n        try: os.fork()\n        except OSError: pass";
     fails(bomb, "TLE");
-    probe("import os\nn = 0\ntry:\n    while n < 100:\n        if os.fork() == 0:\n            import time; time.sleep(100)\n        n += 1\nexcept OSError:\n    pass\nreturn str(n)", "7");
+    probe(
+        "import os\nn = 0\ntry:\n    while n < 100:\n        if os.fork() == 0:\n            import time; time.sleep(100)\n        n += 1\nexcept OSError:\n    pass\nreturn str(n)",
+        "7",
+    );
     let daemon = "import os, time\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n        while True:\n            time.sleep(0.01)\n            open('/box/tmp/alive', 'a').write('x')\n    os._exit(0)\ndef add(a, b):\n    return a + b";
     passes(daemon, add_tests());
     for _ in 0..4 {
@@ -223,7 +259,8 @@ fn b08_b12_b16_memory_output_and_stack_are_bounded() {
     fails("def add(a, b):\n    x = []\n    x.append(x)\n    return x", "WA");
     let verdict = fails("import ctypes\ndef add(a, b):\n    ctypes.string_at(0)", "RE");
     assert_eq!(verdict.tags["signal"], "SIGSEGV");
-    let verdict = judge("import sys\nsys.setrecursionlimit(10 ** 9)\ndef add(a, b):\n    return add(b, a)", add_tests());
+    let verdict =
+        judge("import sys\nsys.setrecursionlimit(10 ** 9)\ndef add(a, b):\n    return add(b, a)", add_tests());
     assert_eq!(verdict.status, Status::Fail, "{verdict:?}");
 }
 
@@ -232,9 +269,18 @@ fn b14_b15_files_and_descriptors_are_bounded() {
     if !namespaces() {
         return;
     }
-    probe("try:\n    with open('big', 'wb') as f:\n        while True: f.write(bytes(1 << 20))\nexcept OSError as e:\n    return type(e).__name__", "OSError");
-    probe("import os\nn = 0\ntry:\n    while True:\n        os.mkdir(f'd{n}')\n        n += 1\nexcept OSError:\n    return str(n < 1100)", "True");
-    probe("import os\nn = 0\ntry:\n    while True:\n        os.dup(0)\n        n += 1\nexcept OSError:\n    return str(n < 64)", "True");
+    probe(
+        "try:\n    with open('big', 'wb') as f:\n        while True: f.write(bytes(1 << 20))\nexcept OSError as e:\n    return type(e).__name__",
+        "OSError",
+    );
+    probe(
+        "import os\nn = 0\ntry:\n    while True:\n        os.mkdir(f'd{n}')\n        n += 1\nexcept OSError:\n    return str(n < 1100)",
+        "True",
+    );
+    probe(
+        "import os\nn = 0\ntry:\n    while True:\n        os.dup(0)\n        n += 1\nexcept OSError:\n    return str(n < 64)",
+        "True",
+    );
 }
 
 #[test]
@@ -243,20 +289,33 @@ fn c01_c03_the_hosts_files_are_not_there() {
         eprintln!("skipped: {}", verifier().isolation());
         return;
     }
-    for path in ["/etc/passwd", "/proc/self/environ", "/proc/1/mem", "/var/run/docker.sock", "/sys", "/dev/mem", "/old"] {
-        probe(&format!("try:\n    open('{path}').read()\n    return 'read'\nexcept OSError:\n    return 'refused'"), "refused");
+    for path in ["/etc/passwd", "/proc/self/environ", "/proc/1/mem", "/var/run/docker.sock", "/sys", "/dev/mem", "/old"]
+    {
+        probe(
+            &format!("try:\n    open('{path}').read()\n    return 'read'\nexcept OSError:\n    return 'refused'"),
+            "refused",
+        );
     }
     probe("import os\nreturn ','.join(sorted(os.listdir('/dev')))", "full,null,random,urandom,zero");
     for path in ["/usr/lib/x", "/x", "/dev/x", "/box/x"] {
-        probe(&format!("try:\n    open('{path}', 'w')\n    return 'written'\nexcept OSError:\n    return 'refused'"), "refused");
+        probe(
+            &format!("try:\n    open('{path}', 'w')\n    return 'written'\nexcept OSError:\n    return 'refused'"),
+            "refused",
+        );
     }
     probe("open('/dev/null', 'w').write('x')\nopen('/tmp/x', 'w').write('x')\nreturn 'both'", "both");
 }
 
 #[test]
 fn c02_there_is_no_network() {
-    let connect = "import socket\ntry:\n    socket.socket({}, {})\n    return 'open'\nexcept OSError:\n    return 'refused'";
-    for (family, kind) in [("socket.AF_INET", "socket.SOCK_STREAM"), ("socket.AF_INET", "socket.SOCK_DGRAM"), ("socket.AF_UNIX", "socket.SOCK_STREAM"), ("socket.AF_NETLINK", "socket.SOCK_RAW")] {
+    let connect =
+        "import socket\ntry:\n    socket.socket({}, {})\n    return 'open'\nexcept OSError:\n    return 'refused'";
+    for (family, kind) in [
+        ("socket.AF_INET", "socket.SOCK_STREAM"),
+        ("socket.AF_INET", "socket.SOCK_DGRAM"),
+        ("socket.AF_UNIX", "socket.SOCK_STREAM"),
+        ("socket.AF_NETLINK", "socket.SOCK_RAW"),
+    ] {
         probe(&connect.replacen("{}", family, 1).replacen("{}", kind, 1), "refused");
     }
 }
@@ -265,20 +324,56 @@ fn c02_there_is_no_network() {
 fn c04_c06_c07_c11_dangerous_calls_are_refused() {
     // unshare(NEWUSER), setns, mount, ptrace, keyctl, io_uring_setup, bpf, userfaultfd, perf_event_open, process_vm_readv, memfd_create,
     // execve; ENOSYS each, whatever the arguments.
-    let names = ["unshare", "setns", "mount", "ptrace", "keyctl", "io_uring_setup", "bpf", "userfaultfd", "perf_event_open", "process_vm_readv", "memfd_create", "execve", "clone3"];
+    let names = [
+        "unshare",
+        "setns",
+        "mount",
+        "ptrace",
+        "keyctl",
+        "io_uring_setup",
+        "bpf",
+        "userfaultfd",
+        "perf_event_open",
+        "process_vm_readv",
+        "memfd_create",
+        "execve",
+        "clone3",
+    ];
     let numbers = [
-        libc::SYS_unshare, libc::SYS_setns, libc::SYS_mount, libc::SYS_ptrace, libc::SYS_keyctl, libc::SYS_io_uring_setup, libc::SYS_bpf,
-        libc::SYS_userfaultfd, libc::SYS_perf_event_open, libc::SYS_process_vm_readv, libc::SYS_memfd_create, libc::SYS_execve, libc::SYS_clone3,
+        libc::SYS_unshare,
+        libc::SYS_setns,
+        libc::SYS_mount,
+        libc::SYS_ptrace,
+        libc::SYS_keyctl,
+        libc::SYS_io_uring_setup,
+        libc::SYS_bpf,
+        libc::SYS_userfaultfd,
+        libc::SYS_perf_event_open,
+        libc::SYS_process_vm_readv,
+        libc::SYS_memfd_create,
+        libc::SYS_execve,
+        libc::SYS_clone3,
     ];
     for (name, number) in names.into_iter().zip(numbers) {
-        let call = format!("import ctypes, errno\nlibc = ctypes.CDLL(None, use_errno=True)\nlibc.syscall({number}, 0x10000000, 0, 0, 0, 0)\nreturn '{name} ' + errno.errorcode[ctypes.get_errno()]");
+        let call = format!(
+            "import ctypes, errno\nlibc = ctypes.CDLL(None, use_errno=True)\nlibc.syscall({number}, 0x10000000, 0, 0, 0, 0)\nreturn '{name} ' + errno.errorcode[ctypes.get_errno()]"
+        );
         probe(&call, &format!("{name} ENOSYS"));
     }
     // clone with a new user namespace, and the limits of another process.
-    let clone = format!("import ctypes, errno\nlibc = ctypes.CDLL(None, use_errno=True)\nr = libc.syscall({}, 0x10000011, 0, 0, 0, 0)\nreturn errno.errorcode[ctypes.get_errno()]", libc::SYS_clone);
+    let clone = format!(
+        "import ctypes, errno\nlibc = ctypes.CDLL(None, use_errno=True)\nr = libc.syscall({}, 0x10000011, 0, 0, 0, 0)\nreturn errno.errorcode[ctypes.get_errno()]",
+        libc::SYS_clone
+    );
     probe(&clone, "ENOSYS");
-    probe("import resource\ntry:\n    resource.prlimit(1 << 20, resource.RLIMIT_AS)\n    return 'done'\nexcept OSError:\n    return 'refused'", "refused");
-    probe("import ctypes\nlibc = ctypes.CDLL(None)\nout = (ctypes.c_uint32 * 6)()\nreturn str(libc.prctl(47, 2, 21, 0, 0) == 1)", "False");
+    probe(
+        "import resource\ntry:\n    resource.prlimit(1 << 20, resource.RLIMIT_AS)\n    return 'done'\nexcept OSError:\n    return 'refused'",
+        "refused",
+    );
+    probe(
+        "import ctypes\nlibc = ctypes.CDLL(None)\nout = (ctypes.c_uint32 * 6)()\nreturn str(libc.prctl(47, 2, 21, 0, 0) == 1)",
+        "False",
+    );
 }
 
 #[test]
@@ -287,7 +382,10 @@ fn c05_signals_reach_only_the_programs_own() {
         return;
     }
     probe("import os\nreturn f'{os.getpid()} {os.getppid()}'", "1 0");
-    passes("import os\ntry:\n    os.kill(-1, 9)\nexcept OSError:\n    pass\ndef add(a, b):\n    return a + b", add_tests());
+    passes(
+        "import os\ntry:\n    os.kill(-1, 9)\nexcept OSError:\n    pass\ndef add(a, b):\n    return a + b",
+        add_tests(),
+    );
 }
 
 #[test]
@@ -298,14 +396,22 @@ fn c18_nothing_is_left_for_the_next_run() {
     let leave = "import builtins, os, sys\nbuiltins.sorted = lambda x: 42\nsys.modules['math'] = None\nos.environ['LEFT'] = 'x'\nos.umask(0o777)\nopen('/tmp/left', 'w').close()\nos.chmod('/box/tmp', 0)\ndef add(a, b):\n    return a + b";
     passes(leave, add_tests());
     for _ in 0..4 {
-        probe("import math, os\nreturn f\"{sorted('ba')} {os.environ.get('LEFT')} {os.listdir('/tmp')} {oct(os.stat('/tmp').st_mode)} {math.floor(1.5)}\"", "['a', 'b'] None [] 0o40700 1");
+        probe(
+            "import math, os\nreturn f\"{sorted('ba')} {os.environ.get('LEFT')} {os.listdir('/tmp')} {oct(os.stat('/tmp').st_mode)} {math.floor(1.5)}\"",
+            "['a', 'b'] None [] 0o40700 1",
+        );
     }
 }
 
 #[test]
 fn d07_the_same_programs_get_the_same_verdicts_a_thousand_times() {
     // The counter makes each program new, so that none is answered from another's run.
-    let programs = ["def add(a, b):\n    return a + b", "def add(a, b):\n    return {str(i) for i in range(9)}.pop()", "def add(a, b):\n    return 1 / 0", "import random\ndef add(a, b):\n    return random.random()"];
+    let programs = [
+        "def add(a, b):\n    return a + b",
+        "def add(a, b):\n    return {str(i) for i in range(9)}.pop()",
+        "def add(a, b):\n    return 1 / 0",
+        "import random\ndef add(a, b):\n    return random.random()",
+    ];
     let items: Vec<Item> = (0..1000).map(|i| item(&format!("{}\n# {i}", programs[i % 4]), add_tests())).collect();
     let start = Instant::now();
     let verdicts = verifier().verify(&items);
@@ -315,7 +421,13 @@ fn d07_the_same_programs_get_the_same_verdicts_a_thousand_times() {
         assert_eq!(verdict.reason, verdicts[i % 4].reason);
     }
     let seen: std::collections::BTreeSet<String> = (0..8)
-        .map(|i| judge(&format!("def add(a, b):\n    raise ValueError(''.join({{str(i) for i in range(9)}}))\n# {i}"), add_tests()).reason)
+        .map(|i| {
+            judge(
+                &format!("def add(a, b):\n    raise ValueError(''.join({{str(i) for i in range(9)}}))\n# {i}"),
+                add_tests(),
+            )
+            .reason
+        })
         .collect();
     assert_eq!(seen.len(), 1, "the order of a set is the same in every cell: {seen:?}");
 }
@@ -352,7 +464,10 @@ fn inv_9_d04_a_cell_that_cannot_come_back_is_an_error() {
     // A launcher that answers the probe, and then is gone.
     let dir = tempfile::tempdir().expect("directory");
     let python = dir.path().join("python");
-    let script = format!("#!/bin/sh\nexec python3 -S -s -E -c 'print(\"{{\\\"executable\\\": \\\"{}\\\", \\\"version\\\": [3, 11], \\\"libraries\\\": []}}\")'\n", dir.path().join("gone").display());
+    let script = format!(
+        "#!/bin/sh\nexec python3 -S -s -E -c 'print(\"{{\\\"executable\\\": \\\"{}\\\", \\\"version\\\": [3, 11], \\\"libraries\\\": []}}\")'\n",
+        dir.path().join("gone").display()
+    );
     std::fs::write(&python, script).expect("script");
     std::fs::set_permissions(&python, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("mode");
     let lost = CodeVerifier::new(CodeSettings { python, ..CodeSettings::default() });
@@ -371,7 +486,8 @@ fn strict_refuses_less_than_everything() {
 #[test]
 fn nothing_is_left_when_the_verifier_goes() {
     let open = || std::fs::read_dir("/proc/self/fd").expect("/proc").count();
-    let children = || std::fs::read_to_string(format!("/proc/self/task/{}/children", std::process::id())).unwrap_or_default();
+    let children =
+        || std::fs::read_to_string(format!("/proc/self/task/{}/children", std::process::id())).unwrap_or_default();
     let before = (open(), children());
     for _ in 0..3 {
         let verifier = CodeVerifier::new(CodeSettings { workers: 2, ..CodeSettings::default() }).expect("starts");

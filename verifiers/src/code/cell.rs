@@ -89,8 +89,15 @@ enum Step {
     Directory(CString),
     /// An empty file to bind on.
     File(CString),
-    Bind { from: CString, to: CString, flags: u64 },
-    Link { target: CString, at: CString },
+    Bind {
+        from: CString,
+        to: CString,
+        flags: u64,
+    },
+    Link {
+        target: CString,
+        at: CString,
+    },
 }
 
 /// A running zygote.
@@ -141,7 +148,8 @@ impl Plan {
         let (control, inner) = UnixStream::pair().map_err(io("socketpair"))?;
         let (mut status, status_inner) = std::io::pipe().map_err(io("pipe"))?;
         let quiet = std::fs::File::options().read(true).write(true).open("/dev/null").map_err(io("open /dev/null"))?;
-        let log = rustix::fs::memfd_create("cell-log", rustix::fs::MemfdFlags::CLOEXEC).map_err(|e| io("memfd_create")(e.into()))?;
+        let log = rustix::fs::memfd_create("cell-log", rustix::fs::MemfdFlags::CLOEXEC)
+            .map_err(|e| io("memfd_create")(e.into()))?;
         let argv: Vec<*const libc::c_char> = self.argv.iter().map(|s| s.as_ptr()).chain([null()]).collect();
         let envp: Vec<*const libc::c_char> = self.envp.iter().map(|s| s.as_ptr()).chain([null()]).collect();
         let landlock = self.landlock.as_ref().map_or(quiet.as_raw_fd(), |l| l.ruleset.as_raw_fd());
@@ -150,7 +158,14 @@ impl Plan {
             argv: &argv,
             envp: &envp,
             // Standard input, output and error, then control, ruleset and status.
-            fds: [quiet.as_raw_fd(), quiet.as_raw_fd(), log.as_raw_fd(), inner.as_raw_fd(), landlock, status_inner.as_raw_fd()],
+            fds: [
+                quiet.as_raw_fd(),
+                quiet.as_raw_fd(),
+                log.as_raw_fd(),
+                inner.as_raw_fd(),
+                landlock,
+                status_inner.as_raw_fd(),
+            ],
         };
         // SAFETY: the child uses only what `child` borrows, by system calls, and ends in exec or exit.
         let first = unsafe { clone(if self.kind == Kind::User { NAMESPACES } else { 0 }) };
@@ -192,7 +207,9 @@ impl Cell {
             .and_then(|()| self.control.read_exact(&mut answer));
         match started {
             Ok(()) if answer == *b"ready" => Ok(()),
-            Ok(()) => Err(SandboxError::Launch { step: "start of the interpreter", why: "it answered nonsense".into() }),
+            Ok(()) => {
+                Err(SandboxError::Launch { step: "start of the interpreter", why: "it answered nonsense".into() })
+            }
             Err(e) => {
                 let mut text = String::new();
                 let mut log = std::fs::File::from(log);
@@ -259,7 +276,9 @@ fn root_steps(python: &Python) -> Result<Vec<Step>, SandboxError> {
     let nodes = devices.iter().map(|p| (p, libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID));
     for (path, flags) in shown.chain(nodes) {
         // `/lib` may be a link; what it names is bound where the link was.
-        let real = path.canonicalize().map_err(|e| SandboxError::Launch { step: "paths", why: format!("{}: {e}", path.display()) })?;
+        let real = path
+            .canonicalize()
+            .map_err(|e| SandboxError::Launch { step: "paths", why: format!("{}: {e}", path.display()) })?;
         parents(path, &mut steps)?;
         let to = c_string(path.as_os_str().as_bytes())?;
         steps.push(if real.is_dir() { Step::Directory(to.clone()) } else { Step::File(to.clone()) });
@@ -418,7 +437,10 @@ impl Child<'_> {
             let options = c"size=1m,nr_inodes=1024,mode=755";
             let flags = libc::MS_NOSUID | libc::MS_NODEV;
             // Covers /tmp for an instant: after the pivot the host's own is at /old/tmp again.
-            self.must(6, libc::mount(c"tmpfs".as_ptr(), c"/tmp".as_ptr(), c"tmpfs".as_ptr(), flags, options.as_ptr().cast()));
+            self.must(
+                6,
+                libc::mount(c"tmpfs".as_ptr(), c"/tmp".as_ptr(), c"tmpfs".as_ptr(), flags, options.as_ptr().cast()),
+            );
             self.must(7, libc::chdir(c"/tmp".as_ptr()));
             self.must(7, libc::mkdir(c"old".as_ptr(), 0o755));
             self.must(7, libc::syscall(libc::SYS_pivot_root, c".".as_ptr(), c"old".as_ptr()) as i32);
@@ -546,4 +568,3 @@ impl Child<'_> {
         }
     }
 }
-

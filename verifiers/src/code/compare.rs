@@ -74,7 +74,8 @@ impl Rules {
             return false;
         }
         let order = |pairs: &[(Value, Value)]| {
-            let mut keys: Vec<(Vec<u8>, usize)> = pairs.iter().enumerate().map(|(i, (k, _))| (self.dict_key(k), i)).collect();
+            let mut keys: Vec<(Vec<u8>, usize)> =
+                pairs.iter().enumerate().map(|(i, (k, _))| (self.dict_key(k), i)).collect();
             keys.sort_unstable();
             keys
         };
@@ -184,10 +185,20 @@ mod tests {
         for same in ["1", "'a'", "[1, (2, {3})]", "{1: 'a', 'b': None}", "1267650600228229401496703205376"] {
             assert!(equal(&rules, same, same), "{same}");
         }
-        for (a, b) in [("1", "True"), ("0", "False"), ("[1]", "(1,)"), ("'1'", "1"), ("b'a'", "'a'"), ("{1}", "[1]"), ("0", "None")] {
+        for (a, b) in [
+            ("1", "True"),
+            ("0", "False"),
+            ("[1]", "(1,)"),
+            ("'1'", "1"),
+            ("b'a'", "'a'"),
+            ("{1}", "[1]"),
+            ("0", "None"),
+        ] {
             assert!(!equal(&rules, a, b) && !equal(&rules, b, a), "{a} {b}");
         }
-        assert!(equal(&rules, "2", "2.0") && equal(&rules, "{1, 2}", "{2.0, 1}") && equal(&rules, "{1: 2}", "{1.0: 2.0}"));
+        assert!(
+            equal(&rules, "2", "2.0") && equal(&rules, "{1, 2}", "{2.0, 1}") && equal(&rules, "{1: 2}", "{1.0: 2.0}")
+        );
         assert!(!equal(&rules, "9007199254740993", "9007199254740992.0"));
         assert!(!equal(&rules, "float('nan')", "float('nan')") && !equal(&rules, "0.3", "0.30000000000000004"));
         assert!(equal(&rules, "float('inf')", "float('inf')") && !equal(&rules, "float('inf')", "1.0"));

@@ -3,10 +3,12 @@
 use std::os::fd::OwnedFd;
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr, Scope,
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
+    RulesetCreatedAttr, Scope,
 };
 use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen as Len, SeccompCmpOp as Op, SeccompCondition as Condition, SeccompFilter, SeccompRule as Rule,
+    BpfProgram, SeccompAction, SeccompCmpArgLen as Len, SeccompCmpOp as Op, SeccompCondition as Condition,
+    SeccompFilter, SeccompRule as Rule,
 };
 
 use super::SandboxError;
@@ -82,7 +84,10 @@ fn conditional(contained: bool) -> Result<Vec<(i64, Vec<Rule>)>, seccompiler::Ba
         // Terminals can be typed into by ioctl (TIOCSTI); these only ask, or set a flag of the descriptor.
         (
             libc::SYS_ioctl,
-            [TCGETS, FIONREAD, FIONBIO, FIOCLEX, FIONCLEX].into_iter().map(|r| when(1, Len::Dword, Op::Eq, r)).collect::<Result<_, _>>()?,
+            [TCGETS, FIONREAD, FIONBIO, FIOCLEX, FIONCLEX]
+                .into_iter()
+                .map(|r| when(1, Len::Dword, Op::Eq, r))
+                .collect::<Result<_, _>>()?,
         ),
         // Its own limits only: those of another process of the same user would be in reach.
         (libc::SYS_prlimit64, vec![when(0, Len::Dword, Op::Eq, 0)?]),
@@ -120,10 +125,12 @@ pub(super) fn seccomp(contained: bool) -> Result<Vec<u8>, SandboxError> {
     let failed = |e: seccompiler::BackendError| SandboxError::Filter(e.to_string());
     let plain = [COMMON, COMMON_OLD].concat().into_iter();
     let more = if contained { [CONTAINED, CONTAINED_OLD].concat() } else { Vec::new() };
-    let mut rules: std::collections::BTreeMap<i64, Vec<Rule>> = plain.chain(more).map(|number| (number, Vec::new())).collect();
+    let mut rules: std::collections::BTreeMap<i64, Vec<Rule>> =
+        plain.chain(more).map(|number| (number, Vec::new())).collect();
     rules.extend(conditional(contained).map_err(failed)?);
     let arch = std::env::consts::ARCH.try_into().map_err(failed)?;
-    let filter = SeccompFilter::new(rules, SeccompAction::Errno(libc::ENOSYS as u32), SeccompAction::Allow, arch).map_err(failed)?;
+    let filter = SeccompFilter::new(rules, SeccompAction::Errno(libc::ENOSYS as u32), SeccompAction::Allow, arch)
+        .map_err(failed)?;
     let program: BpfProgram = filter.try_into().map_err(failed)?;
     Ok(program
         .iter()
@@ -157,7 +164,8 @@ pub(super) fn landlock(readable: &[std::path::PathBuf]) -> Result<Option<Landloc
         return Ok(None);
     }
     let all = AccessFs::from_all(abi);
-    let mut ruleset = Ruleset::default().set_compatibility(CompatLevel::BestEffort).handle_access(all).map_err(failed)?;
+    let mut ruleset =
+        Ruleset::default().set_compatibility(CompatLevel::BestEffort).handle_access(all).map_err(failed)?;
     if version >= 4 {
         ruleset = ruleset.handle_access(AccessNet::from_all(abi)).map_err(failed)?;
     }
@@ -179,5 +187,7 @@ pub(super) fn landlock(readable: &[std::path::PathBuf]) -> Result<Option<Landloc
 fn abi_version() -> i32 {
     const CREATE_RULESET_VERSION: u32 = 1;
     // SAFETY: with this flag the call reads no memory; it answers a version or an error.
-    unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u8>(), 0usize, CREATE_RULESET_VERSION) as i32 }
+    unsafe {
+        libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u8>(), 0usize, CREATE_RULESET_VERSION) as i32
+    }
 }

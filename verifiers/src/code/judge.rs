@@ -107,7 +107,8 @@ pub(super) fn judge(cell: &mut Cell, program: &Program<'_>) -> Result<Outcome, S
     let mut next = 0;
     let mut go_on = true;
     while go_on && next < program.spec.tests.len() {
-        (next, go_on) = if scripts { script(cell, program, next, &mut tally)? } else { calls(cell, program, next, &mut tally)? };
+        (next, go_on) =
+            if scripts { script(cell, program, next, &mut tally)? } else { calls(cell, program, next, &mut tally)? };
     }
     let mut outcome = tally.outcome;
     outcome.wall_s = tally.started.elapsed().as_secs_f64();
@@ -144,13 +145,18 @@ impl Tally {
     /// What a child's end says of the test that it did not answer.
     fn of_end(&mut self, exit: &Exit, program: &Program<'_>) -> Result<Answer, SandboxError> {
         match exit.code {
-            Ok(code) => Ok(Answer::Wrong(Word::RuntimeError, format!("no result: the program ended itself with exit code {code}"))),
+            Ok(code) => Ok(Answer::Wrong(
+                Word::RuntimeError,
+                format!("no result: the program ended itself with exit code {code}"),
+            )),
             Err(signal @ (libc::SIGKILL | libc::SIGXCPU)) if exit.cpu_s >= program.limits.time_s => {
                 self.outcome.signal.get_or_insert(signal);
                 Ok(Answer::Wrong(Word::TimeLimit, format!("over {} s of CPU time", program.limits.time_s)))
             }
             // Nobody inside can send this one to the init of its namespace: the kernel did, for want of memory on the host.
-            Err(libc::SIGKILL) => Err(SandboxError::Lost("the kernel killed a program, most likely for want of memory on this machine".into())),
+            Err(libc::SIGKILL) => Err(SandboxError::Lost(
+                "the kernel killed a program, most likely for want of memory on this machine".into(),
+            )),
             Err(signal) => {
                 self.outcome.signal.get_or_insert(signal);
                 Ok(Answer::Wrong(Word::RuntimeError, format!("no result: killed by {}", signal_name(signal))))
@@ -160,7 +166,12 @@ impl Tally {
 }
 
 /// Runs calls in one child, from test `first` on, until it ends or all are done.
-fn calls(cell: &mut Cell, program: &Program<'_>, first: usize, tally: &mut Tally) -> Result<(usize, bool), SandboxError> {
+fn calls(
+    cell: &mut Cell,
+    program: &Program<'_>,
+    first: usize,
+    tally: &mut Tally,
+) -> Result<(usize, bool), SandboxError> {
     let tests = &program.spec.tests[first..];
     let nonce = nonce();
     let mut run = cell.start(&program.limits, tests.len(), None)?;
@@ -207,7 +218,12 @@ fn calls(cell: &mut Cell, program: &Program<'_>, first: usize, tally: &mut Tally
 }
 
 /// Runs one test on stdin and stdout in a child of its own.
-fn script(cell: &mut Cell, program: &Program<'_>, index: usize, tally: &mut Tally) -> Result<(usize, bool), SandboxError> {
+fn script(
+    cell: &mut Cell,
+    program: &Program<'_>,
+    index: usize,
+    tally: &mut Tally,
+) -> Result<(usize, bool), SandboxError> {
     let test = &program.spec.tests[index];
     let (Input::Stdin(input), Expect::Stdout(expected)) = (&test.input, &test.expect) else {
         return Err(SandboxError::Lost("a test without stdin among tests with stdin".into()));
@@ -257,7 +273,8 @@ fn send_program(run: &mut Run, nonce: &[u8; 16], mode: &[u8], program: &Program<
 
 /// Reads an answer. Bytes that the runner would not send are a failure of the program, which alone can have sent them.
 fn of_frame(frame: &[u8], nonce: &[u8; 16], index: u32, test: &Test, max: usize, settings: &CodeSettings) -> Answer {
-    let forged = || Answer::Broken(Word::RuntimeError, "no result: the program tampered with its result channel".into());
+    let forged =
+        || Answer::Broken(Word::RuntimeError, "no result: the program tampered with its result channel".into());
     let Some((head, body)) = frame.split_at_checked(HEAD) else { return forged() };
     let Some((&kind, body)) = body.split_first() else { return forged() };
     if head[..16] != *nonce || head[16..] != index.to_be_bytes() {
@@ -324,5 +341,8 @@ pub(super) fn signal_name(signal: i32) -> String {
         (libc::SIGSYS, "SIGSYS"),
         (libc::SIGTERM, "SIGTERM"),
     ];
-    known.iter().find(|(number, _)| *number == signal).map_or_else(|| format!("signal {signal}"), |(_, name)| (*name).to_owned())
+    known
+        .iter()
+        .find(|(number, _)| *number == signal)
+        .map_or_else(|| format!("signal {signal}"), |(_, name)| (*name).to_owned())
 }

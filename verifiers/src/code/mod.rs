@@ -48,7 +48,9 @@ pub enum SandboxError {
     #[error("{0}")]
     Settings(String),
     /// No usable interpreter.
-    #[error("the code verifier needs Python 3.8 or later, and `{python}` is none: {why}; install python3, or set code.python")]
+    #[error(
+        "the code verifier needs Python 3.8 or later, and `{python}` is none: {why}; install python3, or set code.python"
+    )]
     NoPython {
         /// What was tried.
         python: String,
@@ -67,7 +69,9 @@ pub enum SandboxError {
         why: String,
     },
     /// `strict` is set, and a layer is missing.
-    #[error("code.strict is set, but the isolation here is {0}; allow user namespaces and Landlock, or set code.strict = false")]
+    #[error(
+        "code.strict is set, but the isolation here is {0}; allow user namespaces and Landlock, or set code.strict = false"
+    )]
     NotStrict(String),
     /// A cell that had been launched failed.
     #[error("the sandbox failed: {0}")]
@@ -107,7 +111,9 @@ impl CodeVerifier {
         let Some(code) = extract::program(&item.completion, self.settings.bare) else {
             let verdict = Verdict::fail(&item.id, "the completion holds no fenced block of Python");
             let total = spec.tests.len() as f64;
-            return Err(Box::new(verdict.tag("verdict", "CE").metric("tests_passed", 0.0).metric("tests_total", total)));
+            return Err(Box::new(
+                verdict.tag("verdict", "CE").metric("tests_passed", 0.0).metric("tests_total", total),
+            ));
         };
         Ok(Job { code: code.to_owned(), spec, limits })
     }

@@ -108,7 +108,8 @@ impl Parser<'_> {
         let start = self.at;
         let mut previous = 0;
         while let Some(b) = self.peek() {
-            let exponent_sign = matches!(b, b'+' | b'-') && matches!(previous, b'e' | b'E') && !self.text[start..].starts_with(b"0x");
+            let exponent_sign =
+                matches!(b, b'+' | b'-') && matches!(previous, b'e' | b'E') && !self.text[start..].starts_with(b"0x");
             if !(b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_') || exponent_sign) {
                 break;
             }
@@ -295,7 +296,10 @@ enum Split {
 
 /// Takes an assert apart. `None` when the text is not one assert statement.
 pub(super) fn assert_shape(statement: &str) -> Option<Assert<'_>> {
-    let body = statement.trim().strip_prefix("assert").filter(|rest| rest.starts_with([' ', '(', '\t', '[', '\'', '"', '{']))?;
+    let body = statement
+        .trim()
+        .strip_prefix("assert")
+        .filter(|rest| rest.starts_with([' ', '(', '\t', '[', '\'', '"', '{']))?;
     shape(body)
 }
 
@@ -419,7 +423,9 @@ mod tests {
         ] {
             assert_eq!(literal(text), Some(value), "{text}");
         }
-        for text in ["", "x", "1 +1", "[1", "[,]", "f(1)", "1j", "'a", "[1 2]", "{1: 2, 3}", "--True", "__import__('os')"] {
+        for text in
+            ["", "x", "1 +1", "[1", "[,]", "f(1)", "1j", "'a", "[1 2]", "{1: 2, 3}", "--True", "__import__('os')"]
+        {
             assert_eq!(literal(text), None, "{text}");
         }
         assert_eq!(literal(&"[".repeat(100_000)), None);

@@ -23,8 +23,16 @@ print(json.dumps({
 "#;
 
 /// Where the dynamic loader looks, on the distributions that we know.
-const SYSTEM_LIBRARIES: [&str; 8] =
-    ["/usr/lib", "/usr/lib64", "/lib", "/lib64", "/usr/local/lib", "/nix/store", "/etc/ld.so.cache", "/usr/share/zoneinfo"];
+const SYSTEM_LIBRARIES: [&str; 8] = [
+    "/usr/lib",
+    "/usr/lib64",
+    "/lib",
+    "/lib64",
+    "/usr/local/lib",
+    "/nix/store",
+    "/etc/ld.so.cache",
+    "/usr/share/zoneinfo",
+];
 
 /// An interpreter and the paths that it reads.
 #[derive(Debug, Clone)]
@@ -57,7 +65,8 @@ impl Python {
             let text = String::from_utf8_lossy(&output.stderr);
             return Err(failed(text.trim().lines().last().unwrap_or("it failed without a word").to_owned()));
         }
-        let answer: Answer = serde_json::from_slice(&output.stdout).map_err(|e| failed(format!("it is no Python 3: {e}")))?;
+        let answer: Answer =
+            serde_json::from_slice(&output.stdout).map_err(|e| failed(format!("it is no Python 3: {e}")))?;
         if answer.version < (3, 8) {
             return Err(failed(format!("version {}.{} is older than 3.8", answer.version.0, answer.version.1)));
         }

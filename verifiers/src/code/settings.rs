@@ -89,7 +89,10 @@ impl CodeSettings {
             return Some(format!("code.{name} = {value} must be above 0 and at most 3600"));
         }
         if self.memory_mb < 64 {
-            return Some(format!("code.memory_mb = {} must be at least 64: the interpreter itself needs 30", self.memory_mb));
+            return Some(format!(
+                "code.memory_mb = {} must be at least 64: the interpreter itself needs 30",
+                self.memory_mb
+            ));
         }
         if self.output_kb == 0 || self.output_kb > 256 * 1024 {
             return Some(format!("code.output_kb = {} must be between 1 and 262144", self.output_kb));

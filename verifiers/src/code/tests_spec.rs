@@ -84,7 +84,8 @@ impl Spec {
     /// Reads a ground truth, or says what is wrong with it.
     pub fn parse(ground_truth: &Json, settings: &CodeSettings) -> Result<Self, String> {
         let parsed: GroundTruth = match ground_truth {
-            Json::String(text) => serde_json::from_str(text).map_err(|e| format!("ground_truth is a string but not the JSON of tests: {e}"))?,
+            Json::String(text) => serde_json::from_str(text)
+                .map_err(|e| format!("ground_truth is a string but not the JSON of tests: {e}"))?,
             Json::Null => return Err("ground_truth is missing".into()),
             other => GroundTruth::deserialize(other).map_err(|e| format!("ground_truth: {e}"))?,
         };
@@ -98,7 +99,11 @@ impl Spec {
             return Err("ground_truth has no tests, so nothing can be judged".into());
         }
         if tests.len() > settings.max_tests {
-            return Err(format!("ground_truth has {} tests, above code.max_tests = {}", tests.len(), settings.max_tests));
+            return Err(format!(
+                "ground_truth has {} tests, above code.max_tests = {}",
+                tests.len(),
+                settings.max_tests
+            ));
         }
         Ok(Self { fn_name, tests })
     }
@@ -117,13 +122,22 @@ fn pairs(inputs: &[Json], outputs: &[Json], calls: bool, settings: &CodeSettings
 
 fn call(input: &Json, output: &Json, settings: &CodeSettings) -> Result<Test, String> {
     if let Json::String(lines) = input {
-        let arguments = lines.lines().filter(|line| !line.trim().is_empty()).map(serde_json::from_str).collect::<Result<Vec<Json>, _>>();
+        let arguments = lines
+            .lines()
+            .filter(|line| !line.trim().is_empty())
+            .map(serde_json::from_str)
+            .collect::<Result<Vec<Json>, _>>();
         let arguments = arguments.map_err(|e| format!("the input is a string, but not one JSON value a line: {e}"))?;
         let expected = match output {
-            Json::String(text) => serde_json::from_str(text).map_err(|e| format!("the output is a string, but not JSON: {e}"))?,
+            Json::String(text) => {
+                serde_json::from_str(text).map_err(|e| format!("the output is a string, but not JSON: {e}"))?
+            }
             other => other.clone(),
         };
-        return Ok(Test { input: Input::Arguments(Json::Array(arguments).to_string()), expect: Expect::Json(Value::of_json(&expected)?, None) });
+        return Ok(Test {
+            input: Input::Arguments(Json::Array(arguments).to_string()),
+            expect: Expect::Json(Value::of_json(&expected)?, None),
+        });
     }
     if !input.is_array() {
         return Err("the input of a call must be the list of its arguments".into());

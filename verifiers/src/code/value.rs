@@ -50,7 +50,9 @@ impl Value {
             Json::String(s) => Self::Str(s.clone().into_bytes()),
             Json::Array(items) => Self::List(items.iter().map(Self::of_json).collect::<Result<_, _>>()?),
             Json::Object(map) => Self::Dict(
-                map.iter().map(|(k, v)| Ok((Self::Str(k.clone().into_bytes()), Self::of_json(v)?))).collect::<Result<_, String>>()?,
+                map.iter()
+                    .map(|(k, v)| Ok((Self::Str(k.clone().into_bytes()), Self::of_json(v)?)))
+                    .collect::<Result<_, String>>()?,
             ),
         })
     }
@@ -140,7 +142,9 @@ mod tests {
     #[test]
     fn decoding_refuses_what_the_runner_cannot_have_sent() {
         assert_eq!(Value::decode(b"i\0\0\0\x03-ff"), Some(Value::Int((-255).into())));
-        for forged in [&b""[..], b"x", b"NN", b"i\0\0\0\x02zz", b"l\xff\xff\xff\xffN", b"s\xff\xff\xff\xff", b"f1234567"] {
+        for forged in
+            [&b""[..], b"x", b"NN", b"i\0\0\0\x02zz", b"l\xff\xff\xff\xffN", b"s\xff\xff\xff\xff", b"f1234567"]
+        {
             assert_eq!(Value::decode(forged), None, "{forged:?}");
         }
         let deep: Vec<u8> = b"l\0\0\0\x01".repeat(10_000);

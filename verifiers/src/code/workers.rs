@@ -77,7 +77,10 @@ pub(super) struct Workers {
 
 impl std::fmt::Debug for Workers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Workers").field("isolation", &self.isolation).field("threads", &self.threads.len()).finish_non_exhaustive()
+        f.debug_struct("Workers")
+            .field("isolation", &self.isolation)
+            .field("threads", &self.threads.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -95,7 +98,8 @@ impl Workers {
         for i in 0..settings.cells() {
             let (plan, shared, settings) = (Arc::clone(&plan), Arc::clone(&workers.shared), Arc::clone(settings));
             // The cell is launched by the thread that owns it, and dies with that thread, whatever ends it.
-            let thread = std::thread::Builder::new().name(format!("cell-{i}")).spawn(move || work(&plan, &shared, &settings));
+            let thread =
+                std::thread::Builder::new().name(format!("cell-{i}")).spawn(move || work(&plan, &shared, &settings));
             workers.threads.push(thread.map_err(|e| SandboxError::Launch { step: "thread", why: e.to_string() })?);
         }
         Ok(workers)

@@ -60,7 +60,12 @@ pub(super) struct Clock {
 
 impl Cell {
     /// Forks a child. `stdio` replaces its standard input and output.
-    pub fn start(&mut self, limits: &Limits, tests: usize, stdio: Option<[BorrowedFd<'_>; 2]>) -> Result<Run, SandboxError> {
+    pub fn start(
+        &mut self,
+        limits: &Limits,
+        tests: usize,
+        stdio: Option<[BorrowedFd<'_>; 2]>,
+    ) -> Result<Run, SandboxError> {
         let lost = |e: std::io::Error| SandboxError::Lost(format!("a run could not be started: {e}"));
         let (channel, inner) = UnixStream::pair().map_err(lost)?;
         channel.set_nonblocking(true).map_err(lost)?;
@@ -112,9 +117,10 @@ impl Run {
         let clock = Clock { cpu_end: Duration::MAX, wall_end: Instant::now() + SETUP_LIMIT };
         match self.receive(&clock, 4096) {
             Reply::Frame(frame) if frame == b"H" => Ok(()),
-            Reply::Frame(frame) if frame.first() == Some(&b'E') => {
-                Err(SandboxError::Lost(format!("a child could not be confined: {}", String::from_utf8_lossy(&frame[1..]))))
-            }
+            Reply::Frame(frame) if frame.first() == Some(&b'E') => Err(SandboxError::Lost(format!(
+                "a child could not be confined: {}",
+                String::from_utf8_lossy(&frame[1..])
+            ))),
             other => Err(SandboxError::Lost(format!("a child did not start ({other:?})"))),
         }
     }

@@ -96,7 +96,8 @@ impl Evaluator<'_> {
             Node::Sequence(shape, items) => return Ok(Answer::Sequence(*shape, take_all(items, done)?)),
             Node::Union(parts) => return Ok(Answer::Union(take_all(parts, done)?)),
             Node::Member(left, right) => {
-                let name = self.name(*left).ok_or_else(|| Unread::Unsupported("a membership of an expression".into()))?;
+                let name =
+                    self.name(*left).ok_or_else(|| Unread::Unsupported("a membership of an expression".into()))?;
                 return Ok(Answer::Assignment(name, Box::new(take(*right, done)?)));
             }
             Node::Relation(operands, relations) => return self.relation(operands, relations, done),
@@ -129,9 +130,7 @@ impl Evaluator<'_> {
             Node::Binomial(n, k) => self.binomial(&form(*n, done)?, &form(*k, done)?),
             Node::Call(name, of) => self.call(name, &form(*of, done)?),
             Node::Factorial(of) => self.exact_or_opaque("factorial", &form(*of, done)?, number::factorial),
-            Node::Absolute(of) => {
-                self.exact_or_opaque("abs", &form(*of, done)?, |x, _| Ok(Some(number::magnitude(x))))
-            }
+            Node::Absolute(of) => self.exact_or_opaque("abs", &form(*of, done)?, |x, _| Ok(Some(number::magnitude(x)))),
             Node::Floor(of) => {
                 self.exact_or_opaque("floor", &form(*of, done)?, |x, _| Ok(Some(Rational::from(x.floor()))))
             }
@@ -264,7 +263,9 @@ fn quantity(answer: &Answer) -> Result<&Quotient, Unread> {
 
 fn unit(of: Answer, name: &str) -> Result<Answer, Unread> {
     match of {
-        Answer::Value(value) if value.unit.is_none() => Ok(Answer::Value(Value { unit: Some(name.to_owned()), ..value })),
+        Answer::Value(value) if value.unit.is_none() => {
+            Ok(Answer::Value(Value { unit: Some(name.to_owned()), ..value }))
+        }
         // "(1, 2) meters" and the like: the words decorate the whole.
         other @ Answer::Sequence(..) => Ok(other),
         _ => Err(Unread::Malformed("words behind something that has no unit")),

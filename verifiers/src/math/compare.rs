@@ -95,7 +95,8 @@ fn forms(gold: &Value, other: &Value, policy: Policy, budget: &mut Budget) -> Re
             return Ok(Outcome::Equal("equal but for the percent sign"));
         }
     }
-    if let (Some(places), Some(a), Some(b)) = (policy.decimal_places, gold.form.as_rational(), other.form.as_rational()) {
+    if let (Some(places), Some(a), Some(b)) = (policy.decimal_places, gold.form.as_rational(), other.form.as_rational())
+    {
         let half_unit = Rational::from_parts(Integer::ONE, Natural::from(10u8).pow(places.min(1_000) as usize) * 2u8);
         number::spend_bits(budget, number::bits(&a) + number::bits(&b) + number::bits(&half_unit))?;
         if number::magnitude(&(a - b)) <= half_unit {

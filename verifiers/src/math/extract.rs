@@ -152,8 +152,14 @@ fn announced(text: &str) -> Option<Finals<'_>> {
             ends.push(at + phrase.len());
         }
     }
-    let texts: Vec<&str> =
-        ends.iter().rev().take(MAX_ANNOUNCED).rev().map(|end| sentence(&text[*end..])).filter(|s| !s.is_empty()).collect();
+    let texts: Vec<&str> = ends
+        .iter()
+        .rev()
+        .take(MAX_ANNOUNCED)
+        .rev()
+        .map(|end| sentence(&text[*end..]))
+        .filter(|s| !s.is_empty())
+        .collect();
     (!texts.is_empty()).then_some(Finals { rule: "announced answer", texts })
 }
 
@@ -175,7 +181,11 @@ fn last_number(text: &str) -> Option<Finals<'_>> {
     let mut texts: Vec<&str> = Vec::new();
     let mut joined = false;
     for word in text.split_whitespace() {
-        let core = word.rsplit('=').next().unwrap_or(word).trim_matches(['$', '*', '(', ')', '[', ']', '.', ',', ';', ':', '?']);
+        let core = word
+            .rsplit('=')
+            .next()
+            .unwrap_or(word)
+            .trim_matches(['$', '*', '(', ')', '[', ']', '.', ',', ';', ':', '?']);
         if is_number(core) {
             if !joined {
                 texts.clear();

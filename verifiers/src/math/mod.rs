@@ -250,7 +250,11 @@ impl Judge<'_> {
             return Outcome::Equal("the same text");
         }
         if let (Some(gold), Some(other)) = (normal::choice_only(&gold.normal), normal::choice(&other.normal)) {
-            return if gold == other { Outcome::Equal("the same choice") } else { Outcome::Different("another choice") };
+            return if gold == other {
+                Outcome::Equal("the same choice")
+            } else {
+                Outcome::Different("another choice")
+            };
         }
         let first = self.compared(gold, other, Commas::Thousands);
         if matches!(first, Outcome::Equal(_)) || !(gold.ambiguous || other.ambiguous) {

@@ -80,7 +80,8 @@ fn map_character(c: char, plain: &mut String) {
 
 /// The answer without mathematics delimiters, bold marks and final punctuation around it.
 fn undecorated(text: &str) -> &str {
-    const PAIRS: [(&str, &str); 6] = [("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("**", "**"), ("`", "`")];
+    const PAIRS: [(&str, &str); 6] =
+        [("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("**", "**"), ("`", "`")];
     let mut inner = text.trim();
     loop {
         let before = inner.len();
@@ -183,9 +184,9 @@ pub fn choice(normal: &str) -> Option<char> {
     if (opened && !plain.contains(')')) || (!marked && !rest.is_empty()) {
         return None;
     }
-    let names_another = rest.split(|c: char| !c.is_alphanumeric()).any(|word| {
-        matches!(word, "or" | "and") || (word.len() == 1 && word.bytes().all(|b| b.is_ascii_uppercase()))
-    });
+    let names_another = rest
+        .split(|c: char| !c.is_alphanumeric())
+        .any(|word| matches!(word, "or" | "and") || (word.len() == 1 && word.bytes().all(|b| b.is_ascii_uppercase())));
     (!names_another).then(|| letter.to_ascii_uppercase())
 }
 

@@ -48,7 +48,11 @@ pub fn literal(raw: &str, budget: &mut Budget) -> Result<Rational, Unread> {
     spend_bits(budget, if scale < 0 { digits.len() * 7 } else { digits.len() + 4 * scale as usize })?;
     let unscaled = Natural::from_str_radix(&digits, 10).map_err(|_| Unread::Malformed("a number without digits"))?;
     let power = Natural::from(10u8).pow(scale.unsigned_abs() as usize);
-    Ok(if scale < 0 { Rational::from_parts(unscaled.into(), power) } else { Rational::from(Integer::from(unscaled * power)) })
+    Ok(if scale < 0 {
+        Rational::from_parts(unscaled.into(), power)
+    } else {
+        Rational::from(Integer::from(unscaled * power))
+    })
 }
 
 /// `value` as a machine integer, where it is one.

@@ -253,7 +253,8 @@ impl Parser<'_> {
                 (Some(Token::Divide), Some(Token::Word(_))) => "/",
                 (Some(Token::Caret), Some(Token::Number)) => "^",
                 (Some(Token::Caret), Some(Token::Open(Bracket::Group)))
-                    if self.token(2) == Some(&Token::Number) && self.token(3) == Some(&Token::Close(Bracket::Group)) =>
+                    if self.token(2) == Some(&Token::Number)
+                        && self.token(3) == Some(&Token::Close(Bracket::Group)) =>
                 {
                     name.push_str(&format!("^{}", self.source_of(self.at + 2)));
                     self.at += 4;

@@ -168,11 +168,7 @@ impl Polynomial {
 }
 
 /// The product of two monomials and the rational factor that falls out of it: whole powers of primes, i² = −1.
-fn multiply_monomials(
-    left: &Monomial,
-    right: &Monomial,
-    budget: &mut Budget,
-) -> Result<(Monomial, Rational), Unread> {
+fn multiply_monomials(left: &Monomial, right: &Monomial, budget: &mut Budget) -> Result<(Monomial, Rational), Unread> {
     let (mut product, mut factor) = (Monomial::with_capacity(left.len() + right.len()), Rational::ONE);
     let (mut a, mut b) = (left.iter().peekable(), right.iter().peekable());
     loop {

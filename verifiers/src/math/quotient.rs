@@ -133,8 +133,8 @@ impl Quotient {
             return Ok(Self::rational(if numerator.is_zero() { Rational::ZERO } else { Rational::ONE }));
         }
         if let Some((monomial, coefficient)) = denominator.as_term() {
-            let inverse = power_of_term(monomial, coefficient, &Rational::from(-1), budget)?
-                .ok_or(Unread::Limit("digits"))?;
+            let inverse =
+                power_of_term(monomial, coefficient, &Rational::from(-1), budget)?.ok_or(Unread::Limit("digits"))?;
             return Ok(Self::whole(numerator.multiply(&inverse, budget)?));
         }
         let scale = denominator.leading();
@@ -191,7 +191,8 @@ impl Quotient {
 
     /// The real `index`-th root where the value is rational, the principal one otherwise.
     pub fn root(&self, index: &Self, budget: &mut Budget) -> Result<Self, Unread> {
-        if let (Some(value), Some(n)) = (self.as_rational(), index.as_rational().as_ref().and_then(number::small_integer))
+        if let (Some(value), Some(n)) =
+            (self.as_rational(), index.as_rational().as_ref().and_then(number::small_integer))
             && number::is_negative(&value)
             && n % 2 != 0
         {

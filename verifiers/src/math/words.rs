@@ -26,15 +26,44 @@ pub enum Command {
 
 /// Functions that stay symbolic unless a rule evaluates them.
 const FUNCTIONS: [&str; 24] = [
-    "sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "log", "ln", "lg", "exp",
-    "gcd", "lcm", "max", "min", "det", "arg", "abs", "deg",
+    "sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "log", "ln", "lg",
+    "exp", "gcd", "lcm", "max", "min", "det", "arg", "abs", "deg",
 ];
 
 /// Words that change the value beside them or take it back. Taking one for a unit would pass a wrong answer, so they are not read at all.
 const OPERATORS: [&str; 32] = [
-    "squared", "cubed", "factorial", "over", "times", "plus", "minus", "mod", "modulo", "base", "to", "power", "half", "third",
-    "quarter", "not", "more", "less", "than", "divided", "multiplied", "negative", "root", "choose", "double", "twice",
-    "wrong", "incorrect", "maybe", "possibly", "perhaps", "except",
+    "squared",
+    "cubed",
+    "factorial",
+    "over",
+    "times",
+    "plus",
+    "minus",
+    "mod",
+    "modulo",
+    "base",
+    "to",
+    "power",
+    "half",
+    "third",
+    "quarter",
+    "not",
+    "more",
+    "less",
+    "than",
+    "divided",
+    "multiplied",
+    "negative",
+    "root",
+    "choose",
+    "double",
+    "twice",
+    "wrong",
+    "incorrect",
+    "maybe",
+    "possibly",
+    "perhaps",
+    "except",
 ];
 
 /// Units under their common spellings; the first of each row names it.
@@ -126,7 +155,9 @@ const GREEK: [&str; 13] =
 pub fn command(name: &str) -> Result<Command, Unread> {
     let token = match name {
         "left" | "right" | "big" | "Big" | "bigg" | "Bigg" | "bigl" | "bigr" | "Bigl" | "Bigr" | "biggl" | "biggr"
-        | "displaystyle" | "textstyle" | "quad" | "qquad" | "limits" | "phantom" | "mathopen" => return Ok(Command::Skip),
+        | "displaystyle" | "textstyle" | "quad" | "qquad" | "limits" | "phantom" | "mathopen" => {
+            return Ok(Command::Skip);
+        }
         "text" | "textbf" | "textit" | "textrm" | "textnormal" | "mathrm" | "mbox" | "operatorname" | "rm" => {
             return Ok(Command::Wrapper { prose: true });
         }
@@ -165,7 +196,9 @@ pub fn command(name: &str) -> Result<Command, Unread> {
         _ => match (FUNCTIONS.iter().find(|f| **f == name), GREEK.iter().find(|g| **g == name)) {
             (Some(function), _) => Token::Function(function),
             (_, Some(letter)) => Token::Symbol((*letter).into()),
-            _ => return Err(Unread::Unsupported(format!("the command \\{}", name.chars().take(20).collect::<String>()))),
+            _ => {
+                return Err(Unread::Unsupported(format!("the command \\{}", name.chars().take(20).collect::<String>())));
+            }
         },
     };
     Ok(Command::Token(token))

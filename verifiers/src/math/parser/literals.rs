@@ -46,7 +46,11 @@ impl Parser<'_> {
         let group = Bracket::Group;
         let ahead: Vec<&Token> = (0..7).map_while(|ahead| self.token(ahead)).collect();
         let (over, under, width) = match ahead.as_slice() {
-            [Frac, Open(a), Number, Close(b), Open(c), Number, Close(d)] if [a, b, c, d].iter().all(|x| **x == group) => (2, 5, 7),
+            [Frac, Open(a), Number, Close(b), Open(c), Number, Close(d)]
+                if [a, b, c, d].iter().all(|x| **x == group) =>
+            {
+                (2, 5, 7)
+            }
             [Number, Divide, Number, ..] if self.lexemes[self.at].spaced => (0, 2, 3),
             [Frac, Number, ..] if self.source_of(self.at + 1).len() == 2 => return Ok(self.short_fraction()),
             _ => return Ok(None),
