@@ -167,12 +167,12 @@ fn unit_loss(
             KlTerms { logp_T: &logp_T, old_logp_T: &old_logp_T, ref_logp_T: &ref_logp_T, beta_T: &beta_T, weight_T };
         let (penalty, stats) = kl_penalty(&terms, settings.kl);
         report.kl.add(&stats);
-        loss = loss + penalty;
+        loss += penalty;
     }
     if let (Some(indexer_loss), Some(coefficient)) = (forward.indexer_loss, settings.indexer.coefficient()) {
         report.indexer_kl += indexer_loss.double_value(&[]) / model.config.num_hidden_layers as f64;
         add_coverage(&mut report.coverage, &forward.coverage);
-        loss = loss + indexer_loss * coefficient;
+        loss += indexer_loss * coefficient;
     }
     loss
 }

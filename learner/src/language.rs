@@ -68,11 +68,11 @@ pub fn language_step(
             let weight_T = token_weights(Aggregation::TokenMean, counts, &unit.layout, model.device())?;
             let loss = cross_entropy(&logp_T, &weight_T);
             report.loss += loss.double_value(&[]);
-            total = total + loss;
+            total += loss;
         }
         if let (Some(loss), Some(coefficient)) = (forward.indexer_loss, task.indexer) {
             report.indexer_kl += loss.double_value(&[]) / model.config.num_hidden_layers as f64;
-            total = total + loss * coefficient;
+            total += loss * coefficient;
         }
         add_coverage(&mut report.coverage, &forward.coverage);
         Ok(total)

@@ -102,12 +102,12 @@ fn unit_loss(
     if settings.reward_coefficient != 0.0 {
         let old_logp_T = Tensor::from_slice(&old).to_device(device);
         let reward = surrogate(&logp_T, &old_logp_T, unit, samples, weight_T, &settings.grpo, &mut report.grpo);
-        loss = loss + reward * settings.reward_coefficient;
+        loss += reward * settings.reward_coefficient;
     }
     if let (Some(indexer_loss), Some(coefficient)) = (forward.indexer_loss, settings.indexer) {
         report.grpo.indexer_kl += indexer_loss.double_value(&[]) / student.config.num_hidden_layers as f64;
         add_coverage(&mut report.grpo.coverage, &forward.coverage);
-        loss = loss + indexer_loss * coefficient;
+        loss += indexer_loss * coefficient;
     }
     loss
 }

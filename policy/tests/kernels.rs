@@ -196,7 +196,7 @@ fn log_probability_over_kept_sets() {
         let mask = Tensor::zeros([9, 50], (Kind::Double, Device::Cpu));
         if cut {
             for (row, &token) in tokens.iter().enumerate() {
-                let kept: Vec<u32> = (0..50).filter(|&v| v == token || (v + row as u32) % 3 == 0).collect();
+                let kept: Vec<u32> = (0..50).filter(|&v| v == token || (v + row as u32).is_multiple_of(3)).collect();
                 targets.push_kept(Some(&kept));
                 for v in (0..50).filter(|v| !kept.contains(v)) {
                     let _ = mask.get(row as i64).get(i64::from(v)).fill_(f64::NEG_INFINITY);

@@ -124,7 +124,9 @@ pub struct Engine {
     pub tokens_sampled: u64,
 }
 
-struct StopCheck(Box<dyn Fn(&[u32]) -> bool>);
+type CompletionTest = dyn Fn(&[u32]) -> bool;
+
+struct StopCheck(Box<CompletionTest>);
 
 impl std::fmt::Debug for StopCheck {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -140,7 +140,7 @@ fn svg(html: &mut Html, topic: &Topic, series: &[Series<'_>], steps: &[u64], sca
 fn describe(series: &[Series<'_>], steps: &[u64]) -> String {
     let main = &series[0];
     let finite = || main.points.iter().zip(steps).filter_map(|(point, step)| Some((point.mean()?, step)));
-    match (finite().next(), finite().last()) {
+    match (finite().next(), finite().next_back()) {
         (Some((first, from)), Some((last, to))) => {
             format!(": {} from {} at step {from} to {} at step {to}", main.name, compact(first), compact(last))
         }

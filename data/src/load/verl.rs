@@ -53,7 +53,7 @@ fn value(array: &dyn Array, i: usize) -> Result<Value, Problem> {
         return Ok(Value::String(text));
     }
     downcast_integer_array!(
-        array => return Ok(Value::from(array.value(i))),
+        array => Ok(Value::from(array.value(i))),
         DataType::Null => Ok(Value::Null),
         DataType::Boolean => Ok(Value::Bool(array.as_boolean().value(i))),
         DataType::Float16 => float(array.as_primitive::<Float16Type>().value(i).to_f64()),
@@ -90,7 +90,7 @@ fn text(array: &dyn Array, i: usize) -> Result<Option<String>, Problem> {
         DataType::BinaryView => from_bytes(array.as_binary_view().value(i)),
         d if d.is_temporal() || matches!(d, DataType::Decimal128(_, _) | DataType::Decimal256(_, _)) => {
             let formatter = ArrayFormatter::try_new(array, &FormatOptions::default());
-            let shown = formatter.and_then(|f| Ok(f.value(i).try_to_string()?));
+            let shown = formatter.and_then(|f| f.value(i).try_to_string());
             shown.map(Some).map_err(|e| Problem::new("", e.to_string()))
         }
         _ => Ok(None),

@@ -240,7 +240,7 @@ fn same_condition(gold: &Condition, other: &Condition, budget: &mut Budget) -> R
         return Ok(Some(false));
     }
     let (a, b) = (&gold.difference, &other.difference);
-    if !both_ways && !(a.is_whole() && b.is_whole()) {
+    if !(both_ways || a.is_whole() && b.is_whole()) {
         return Ok(a.equals(b, budget)?.then_some(true));
     }
     let clear = |q: &Quotient, budget: &mut Budget| {

@@ -72,7 +72,7 @@ pub fn power(base: &Rational, exponent: &Rational, budget: &mut Budget) -> Resul
     }
     let Some(n) = small_integer(exponent) else { return Ok(None) };
     if base.is_zero() {
-        return Ok((n >= 0).then(|| if n == 0 { Rational::ONE } else { Rational::ZERO }));
+        return Ok((n >= 0).then_some(if n == 0 { Rational::ONE } else { Rational::ZERO }));
     }
     if (bits(base) as u64).saturating_mul(n.unsigned_abs()) > MAX_BITS as u64 {
         return Ok(None);
@@ -112,7 +112,7 @@ pub fn factor(value: &Natural, budget: &mut Budget) -> Result<Option<Vec<(Natura
     }
     let (mut rest, mut factors) = (value.clone(), Vec::new());
     let mut divisor = 2u64;
-    while divisor < TRIAL_LIMIT && (divisor * divisor <= u64::MAX && Natural::from(divisor * divisor) <= rest) {
+    while divisor < TRIAL_LIMIT && Natural::from(divisor * divisor) <= rest {
         let mut times = 0;
         while (&rest % divisor) == 0 {
             rest /= divisor;

@@ -100,7 +100,7 @@ struct Parser<'a> {
     budget: &'a mut Budget,
 }
 
-impl Parser<'_> {
+impl<'a> Parser<'a> {
     fn peek(&self) -> Option<&Token> {
         self.token(0)
     }
@@ -274,7 +274,7 @@ impl Parser<'_> {
         }
     }
 
-    fn source_of(&self, lexeme: usize) -> &str {
+    fn source_of(&self, lexeme: usize) -> &'a str {
         let lexeme = &self.lexemes[lexeme];
         &self.source[lexeme.start..lexeme.end]
     }

@@ -176,7 +176,8 @@ fn multiply_monomials(left: &Monomial, right: &Monomial, budget: &mut Budget) ->
             (None, None) => return Ok((product, factor)),
             (Some(x), Some(y)) if x.0 == y.0 => {
                 let merged = (x.0.clone(), &x.1 + &y.1);
-                (a.next(), b.next());
+                a.next();
+                b.next();
                 merged
             }
             (Some(x), Some(y)) if x.0 < y.0 => {

@@ -197,7 +197,10 @@ pub fn command(name: &str) -> Result<Command, Unread> {
             (Some(function), _) => Token::Function(function),
             (_, Some(letter)) => Token::Symbol((*letter).into()),
             _ => {
-                return Err(Unread::Unsupported(format!("the command \\{}", name.chars().take(20).collect::<String>())));
+                return Err(Unread::Unsupported(format!(
+                    "the command \\{}",
+                    name.chars().take(20).collect::<String>()
+                )));
             }
         },
     };

@@ -55,8 +55,8 @@ impl Parser<'_> {
             [Frac, Number, ..] if self.source_of(self.at + 1).len() == 2 => return Ok(self.short_fraction()),
             _ => return Ok(None),
         };
-        let over = number::literal(&self.source_of(self.at + over).to_owned(), self.budget)?;
-        let under = number::literal(&self.source_of(self.at + under).to_owned(), self.budget)?;
+        let over = number::literal(self.source_of(self.at + over), self.budget)?;
+        let under = number::literal(self.source_of(self.at + under), self.budget)?;
         if !over.is_int() || !under.is_int() || over >= under {
             return Ok(None);
         }
@@ -99,7 +99,7 @@ impl Parser<'_> {
         if !self.take(&Token::Number) {
             return Err(Unread::Unsupported("an index that is no number".into()));
         }
-        let value = number::literal(&self.source_of(self.at - 1).to_owned(), self.budget)?;
+        let value = number::literal(self.source_of(self.at - 1), self.budget)?;
         if grouped && !self.take(&Token::Close(Bracket::Group)) {
             return Err(Unread::Unsupported("an index that is no number".into()));
         }
