@@ -75,7 +75,8 @@ impl Failure {
         Self { code, message: message.into(), hint: None }
     }
 
-    /// A failure from an error and its chain of causes. A full or read-only disk anywhere in the chain decides the code.
+    /// A failure from an error and its chain of causes. A full or read-only disk anywhere in the chain decides the
+    /// code.
     pub fn from_error(code: Code, error: &(dyn Error + 'static)) -> Self {
         let disk = causes(error).find_map(|cause| cause.downcast_ref::<io::Error>()).filter(|io| is_disk(io));
         let failure = Self::new(if disk.is_some() { Code::Disk } else { code }, chain(error));

@@ -65,7 +65,9 @@ pub fn run(args: &VerifyArgs) -> Result<(), Failure> {
     eprintln!("{tally}");
     if tally.error > 0 && tally.error == tally.total() {
         let message = "every verdict is an error; `reason` of each says why";
-        return Err(Failure::new(Code::Verifier, message).hint("`temper doctor` says what the sandbox lacks"));
+        return Err(
+            Failure::new(Code::Verifier, message).hint("where it is the sandbox, `temper doctor` says what is missing")
+        );
     }
     Ok(())
 }
@@ -85,7 +87,8 @@ fn settings(sets: &[String]) -> Result<Table, Failure> {
 
 /// Judges the lines of `input` and writes a verdict for each to `output`.
 ///
-/// Lines that wait are judged together, and no line waits for another to come. A reader that closes `output` ends it without an error.
+/// Lines that wait are judged together, and no line waits for another to come. A reader that closes `output` ends it
+/// without an error.
 ///
 /// # Errors
 /// Data for a line that cannot be read or is no item; the verdicts of the lines before it are written.
@@ -121,7 +124,8 @@ pub fn stream(
 
 type Line = Result<(usize, Vec<u8>), Failure>;
 
-/// Reads lines, blank ones left out, in a thread of its own: one that waits for input must not hold up the verdicts before it.
+/// Reads lines, blank ones left out, in a thread of its own: one that waits for input must not hold up the verdicts
+/// before it.
 fn read_ahead(input: impl BufRead + Send + 'static) -> Receiver<Line> {
     let (sender, receiver) = sync_channel(2 * BATCH);
     std::thread::spawn(move || {

@@ -11,8 +11,8 @@ pub(super) const DEFAULT_TOKENS: usize = 8192;
 pub struct Batch {
     /// Tokens a step in stages that read tokens; 0 in `rl` and `distill`, whose steps are counted in prompts.
     pub tokens: usize,
-    /// Tokens of one fixed unit of work. Gradients are summed over units in a fixed tree (INV-7), so this changes the result, as
-    /// the number of threads or workers does not.
+    /// Tokens of one fixed unit of work. Gradients are summed over units in a fixed tree (INV-7), so this changes the
+    /// result, as the number of threads or workers does not.
     pub unit_tokens: usize,
     /// Tokens of a packed sequence in `pretrain`.
     pub sequence: usize,

@@ -135,6 +135,19 @@ fn the_example_of_the_page_is_sound() {
 }
 
 #[test]
+fn every_recipe_in_configs_is_sound() {
+    let configs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
+    let files = configs.read_dir().expect("there is such a folder").map(|entry| entry.expect("it is readable").path());
+    let recipes: Vec<_> = files.filter(|path| path.extension().is_some_and(|kind| kind == "toml")).collect();
+    assert!(!recipes.is_empty(), "no recipe in {}", configs.display());
+    for path in recipes {
+        if let Err(error) = Recipe::load(&path, &[]) {
+            panic!("{error}");
+        }
+    }
+}
+
+#[test]
 fn the_documented_settings_of_generators_and_verifiers_are_the_real_ones() {
     settings_are_documented("arithmetic", Arithmetic::default(), "");
     settings_are_documented("functions", Functions::default(), "");

@@ -45,8 +45,9 @@ pub enum IndexerMode {
 }
 
 impl IndexerMode {
-    /// The mode that `Auto` stands for: none where the checkpoint has no indexer, live with replay where the policy is sampled, otherwise live.
-    /// `indexer-warmup` and `sparse` add an indexer where there is none. Any other mode stands for itself.
+    /// The mode that `Auto` stands for: none where the checkpoint has no indexer, live with replay where the policy
+    /// is sampled, otherwise live. `indexer-warmup` and `sparse` add an indexer where there is none. Any other mode
+    /// stands for itself.
     pub fn settle(self, kind: Kind, checkpoint_has_indexer: bool) -> Self {
         let adds_indexer = matches!(kind, Kind::IndexerWarmup | Kind::Sparse);
         match self {

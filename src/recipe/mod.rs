@@ -1,8 +1,9 @@
 //! Recipes: a run as a TOML file, typed. `docs/recipes.md` lists every setting.
 //!
-//! A recipe is read in four steps, each of which can refuse it: the text becomes the tables of this module (unknown keys are errors), the `--set`
-//! overrides are applied, defaults that depend on other settings are filled in, and what is impossible is refused. What comes out is what runs,
-//! and what `resolved.toml` of the run holds: reading that file gives the same recipe.
+//! A recipe is read in four steps, each of which can refuse it: the text becomes the tables of this module (unknown
+//! keys are errors), the `--set` overrides are applied, defaults that depend on other settings are filled in, and
+//! what is impossible is refused. What comes out is what runs, and what `resolved.toml` of the run holds: reading
+//! that file gives the same recipe.
 
 mod batch;
 mod distill;

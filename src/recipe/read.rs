@@ -10,7 +10,8 @@ use super::words::{explain, says_missing};
 use super::{Place, Problem, Recipe, RecipeError};
 
 impl Recipe {
-    /// Reads, overrides, completes and checks the recipe in the file `path`. `sets` are `--set` arguments, `a.b=c`, the later winning.
+    /// Reads, overrides, completes and checks the recipe in the file `path`. `sets` are `--set` arguments, `a.b=c`,
+    /// the later winning.
     ///
     /// # Errors
     /// [`RecipeError`] names every problem with its line, or with the override that caused it.

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 /// `[stages.rl]`.
 ///
-/// Sources: GRPO, arXiv:2402.03300; asymmetric clipping, dynamic sampling and overlong filtering, DAPO, arXiv:2503.14476; unbiased KL and
-/// off-policy sequence masking, DeepSeek-V3.2, arXiv:2512.02556, equations 7 and 9.
+/// Sources: GRPO, arXiv:2402.03300; asymmetric clipping, dynamic sampling and overlong filtering, DAPO,
+/// arXiv:2503.14476; unbiased KL and off-policy sequence masking, DeepSeek-V3.2, arXiv:2512.02556, equations 7 and 9.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rl {
@@ -76,7 +76,8 @@ pub enum Aggregation {
     Constant,
 }
 
-/// Estimates of KL(π_θ ‖ π_ref) from the sampled token, with `x = π_ref / π_θ` (Schulman, "Approximating KL Divergence").
+/// Estimates of KL(π_θ ‖ π_ref) from the sampled token, with `x = π_ref / π_θ` (Schulman, "Approximating KL
+/// Divergence").
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum KlEstimator {

@@ -19,7 +19,8 @@ pub struct RunSettings {
     pub device: Device,
     /// The folder that holds runs.
     pub out: String,
-    /// Refuse to start where the sampler's and the learner's log-probabilities cannot be made bit for bit equal (INV-1, INV-2).
+    /// Refuse to start where the sampler's and the learner's log-probabilities cannot be made bit for bit equal
+    /// (INV-1, INV-2).
     pub exact: bool,
 }
 

@@ -11,7 +11,8 @@ pub const MODEL: &str = "model";
 
 /// `[[stages]]`.
 ///
-/// The tables that a kind of stage does not use are `None` after [`super::Recipe::load`], and those that it uses are there.
+/// The tables that a kind of stage does not use are `None` after [`super::Recipe::load`], and those that it uses are
+/// there.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Stage {
@@ -19,7 +20,8 @@ pub struct Stage {
     pub name: String,
     /// What is done.
     pub kind: Kind,
-    /// The stage whose checkpoint it starts from, or [`MODEL`]. Empty: the last stage before it that leaves a checkpoint.
+    /// The stage whose checkpoint it starts from, or [`MODEL`]. Empty: the last stage before it that leaves a
+    /// checkpoint.
     #[serde(default)]
     pub from: String,
     /// Domains whose prompts it uses. Empty: all, or those of `mix`.
@@ -31,7 +33,8 @@ pub struct Stage {
     /// In place of `steps`: the share in (0, 1) of the FLOPs of this and all earlier stages that this stage takes.
     #[serde(default)]
     pub budget_share: f64,
-    /// Whether it is evaluated at its end. `None` until resolved: `eval.after`, and only where the stage leaves a checkpoint.
+    /// Whether it is evaluated at its end. `None` until resolved: `eval.after`, and only where the stage leaves a
+    /// checkpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eval: Option<bool>,
     /// Steps between checkpoints; 0: only at the end.
@@ -73,7 +76,8 @@ impl Stage {
     /// The optimizer's settings.
     ///
     /// # Panics
-    /// If the kind does not train ([`Kind::trains`]); the other accessors likewise. A loaded recipe has what its kind needs.
+    /// If the kind does not train ([`Kind::trains`]); the other accessors likewise. A loaded recipe has what its kind
+    /// needs.
     pub fn optimizer(&self) -> &Optimizer {
         self.optimizer.as_ref().expect("a loaded stage that trains has an optimizer")
     }

@@ -34,7 +34,8 @@ fn base_with(sets: &[&str]) -> Result<Recipe, String> {
     Recipe::parse(BASE, "r.toml", &sets).map_err(|error| error.to_string())
 }
 
-/// Replaces `from` by `to` in the base recipe and expects an error that begins with `error`, its help line included where there is one.
+/// Replaces `from` by `to` in the base recipe and expects an error that begins with `error`, its help line included
+/// where there is one.
 #[track_caller]
 fn refused(from: &str, to: &str, error: &str) {
     assert!(BASE.contains(from), "the base recipe has no `{from}`");

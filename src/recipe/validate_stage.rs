@@ -237,6 +237,8 @@ impl Here<'_> {
             }
             _ => {}
         }
+        f.positive(self.path2("indexer", "heads"), x.heads);
+        f.positive(self.path2("indexer", "width"), x.width);
         f.number(self.path2("indexer", "coefficient"), x.coefficient, "0 or above", |c| c >= 0.0);
     }
 

@@ -19,7 +19,7 @@ use std::{
 
 use super::{
     SandboxError,
-    filter::{self, Landlock},
+    filter::{self, Filters, Landlock},
     python::Python,
     settings::CodeSettings,
 };
@@ -72,7 +72,7 @@ pub(super) struct Plan {
     pub kind: Kind,
     pub python: Python,
     pub landlock: Option<Landlock>,
-    filter: Vec<u8>,
+    filters: Filters,
     steps: Vec<Step>,
     argv: Vec<CString>,
     envp: Vec<CString>,
@@ -128,7 +128,7 @@ impl Plan {
         ];
         Ok(Self {
             kind,
-            filter: filter::seccomp(kind.namespaces())?,
+            filters: filter::seccomp(kind.namespaces())?,
             steps: if kind.namespaces() { root_steps(&python)? } else { Vec::new() },
             argv: argv.into_iter().map(c_string).collect::<Result<_, _>>()?,
             envp: envp.iter().map(|s| c_string(s.as_bytes())).collect::<Result<_, _>>()?,
@@ -196,9 +196,11 @@ impl Plan {
 impl Cell {
     fn warm_up(&mut self, plan: &Plan, log: OwnedFd) -> Result<(), SandboxError> {
         let flags = u32::from(plan.kind.namespaces()) | (u32::from(plan.landlock.is_some()) << 1);
-        let words = [flags, plan.scratch_mb, plan.output_bytes, plan.filter.len() as u32];
+        let Filters { zygote, child } = &plan.filters;
+        let words = [flags, plan.scratch_mb, plan.output_bytes, zygote.len() as u32, child.len() as u32];
         let mut config: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
-        config.extend_from_slice(&plan.filter);
+        config.extend_from_slice(zygote);
+        config.extend_from_slice(child);
         let mut answer = [0; 5];
         let started = self
             .control

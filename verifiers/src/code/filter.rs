@@ -74,41 +74,49 @@ const CONTAINED_OLD: &[i64] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const CONTAINED_OLD: &[i64] = &[];
 
+/// What the zygote needs besides, to make its children's namespaces, start and end them; and they, to give up their rights.
+#[rustfmt::skip]
+const ZYGOTE: &[i64] = &[
+    libc::SYS_mount, libc::SYS_umount2, libc::SYS_setns, libc::SYS_unshare, libc::SYS_recvmsg, libc::SYS_capset,
+    libc::SYS_landlock_restrict_self,
+];
+
+/// The same where a program may not have these itself.
+const ZYGOTE_THIN: &[i64] = &[libc::SYS_kill, libc::SYS_setsid];
+
+/// Two filters, each as the bytes of `struct sock_filter`s. The kernel works through a filter's whole table when it is installed, which
+/// for the long one takes longer than the fork: the zygote installs it once, and each child adds the short one.
+#[derive(Debug)]
+pub(super) struct Filters {
+    /// The allow-list, with what the zygote needs.
+    pub zygote: Vec<u8>,
+    /// Takes from a child what only the zygote needs.
+    pub child: Vec<u8>,
+}
+
+type Rules = std::collections::BTreeMap<i64, Vec<Rule>>;
+
 fn when(argument: u8, len: Len, op: Op, value: u64) -> Result<Rule, seccompiler::BackendError> {
     Rule::new(vec![Condition::new(argument, len, op, value)?])
 }
 
 /// Calls that are allowed for some arguments only.
 fn conditional(contained: bool) -> Result<Vec<(i64, Vec<Rule>)>, seccompiler::BackendError> {
+    let each = |argument, values: &[u64]| values.iter().map(|v| when(argument, Len::Dword, Op::Eq, *v)).collect::<Result<Vec<_>, _>>();
+    let options = [libc::PR_SET_NAME, libc::PR_GET_NAME, libc::PR_SET_VMA, libc::PR_SET_SECCOMP].map(|option| option as u64);
     let mut rules = vec![
         // Terminals can be typed into by ioctl (TIOCSTI); these only ask, or set a flag of the descriptor.
-        (
-            libc::SYS_ioctl,
-            [TCGETS, FIONREAD, FIONBIO, FIOCLEX, FIONCLEX]
-                .into_iter()
-                .map(|r| when(1, Len::Dword, Op::Eq, r))
-                .collect::<Result<_, _>>()?,
-        ),
+        (libc::SYS_ioctl, each(1, &[TCGETS, FIONREAD, FIONBIO, FIOCLEX, FIONCLEX])?),
         // Its own limits only: those of another process of the same user would be in reach.
-        (libc::SYS_prlimit64, vec![when(0, Len::Dword, Op::Eq, 0)?]),
+        (libc::SYS_prlimit64, each(0, &[0])?),
         // Event loops wake themselves over a pair; nothing else can be reached through one while no address is given.
-        (libc::SYS_socketpair, vec![when(0, Len::Dword, Op::Eq, libc::AF_UNIX as u64)?]),
+        (libc::SYS_socketpair, each(0, &[libc::AF_UNIX as u64])?),
         (libc::SYS_sendto, vec![when(4, Len::Qword, Op::Eq, 0)?]),
         (libc::SYS_recvfrom, vec![when(4, Len::Qword, Op::Eq, 0)?]),
-        (
-            libc::SYS_prctl,
-            [libc::PR_SET_NAME, libc::PR_GET_NAME, libc::PR_SET_VMA]
-                .into_iter()
-                .map(|option| when(0, Len::Dword, Op::Eq, option as u64))
-                .collect::<Result<_, _>>()?,
-        ),
+        (libc::SYS_prctl, each(0, &options)?),
+        (libc::SYS_clone, vec![when(0, Len::Qword, Op::MaskedEq(CLONE_NAMESPACES), 0)?]),
     ];
-    if contained {
-        rules.push((libc::SYS_clone, vec![when(0, Len::Qword, Op::MaskedEq(CLONE_NAMESPACES), 0)?]));
-    } else {
-        // Without a process namespace nothing would end a process that the program left behind, so it gets threads only.
-        let threads = (CLONE_NAMESPACES | libc::CLONE_THREAD as u64, libc::CLONE_THREAD as u64);
-        rules.push((libc::SYS_clone, vec![when(0, Len::Qword, Op::MaskedEq(threads.0), threads.1)?]));
+    if !contained {
         let writing = (libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC) as u64;
         rules.push((libc::SYS_openat, vec![when(2, Len::Dword, Op::MaskedEq(writing), 0)?]));
         #[cfg(target_arch = "x86_64")]
@@ -117,29 +125,46 @@ fn conditional(contained: bool) -> Result<Vec<(i64, Vec<Rule>)>, seccompiler::Ba
     Ok(rules)
 }
 
-/// The filter as the bytes of `struct sock_filter`s.
+/// What the child's filter refuses of what the zygote's allows.
+fn refused(contained: bool) -> Result<Rules, seccompiler::BackendError> {
+    let mut rules: Rules = ZYGOTE.iter().map(|number| (*number, Vec::new())).collect();
+    // A program that makes the kernel kill it would look like one that the machine had no memory for.
+    let lowers = vec![Condition::new(1, Len::Dword, Op::Eq, u64::from(libc::RLIMIT_CPU))?, Condition::new(2, Len::Qword, Op::Ne, 0)?];
+    rules.insert(libc::SYS_prlimit64, vec![Rule::new(lowers)?]);
+    rules.insert(libc::SYS_prctl, vec![when(0, Len::Dword, Op::Eq, libc::PR_SET_SECCOMP as u64)?]);
+    if !contained {
+        rules.extend(ZYGOTE_THIN.iter().map(|number| (*number, Vec::new())));
+        // Without a process namespace nothing would end a process that the program left behind, so it gets threads only.
+        rules.insert(libc::SYS_clone, vec![when(0, Len::Qword, Op::MaskedEq(libc::CLONE_THREAD as u64), 0)?]);
+    }
+    Ok(rules)
+}
+
+/// The filters for a cell with namespaces (`contained`) or without.
 ///
-/// Everything that is not listed answers ENOSYS, not EPERM: the C library has another way for a call that is not there (`clone3`,
+/// Everything that is not allowed answers ENOSYS, not EPERM: the C library has another way for a call that is not there (`clone3`,
 /// `openat2`, …) and none for one that is forbidden. Another architecture's calls end the process; x32 numbers match nothing.
-pub(super) fn seccomp(contained: bool) -> Result<Vec<u8>, SandboxError> {
+pub(super) fn seccomp(contained: bool) -> Result<Filters, SandboxError> {
     let failed = |e: seccompiler::BackendError| SandboxError::Filter(e.to_string());
-    let plain = [COMMON, COMMON_OLD].concat().into_iter();
-    let more = if contained { [CONTAINED, CONTAINED_OLD].concat() } else { Vec::new() };
-    let mut rules: std::collections::BTreeMap<i64, Vec<Rule>> =
-        plain.chain(more).map(|number| (number, Vec::new())).collect();
-    rules.extend(conditional(contained).map_err(failed)?);
-    let arch = std::env::consts::ARCH.try_into().map_err(failed)?;
-    let filter = SeccompFilter::new(rules, SeccompAction::Errno(libc::ENOSYS as u32), SeccompAction::Allow, arch)
-        .map_err(failed)?;
-    let program: BpfProgram = filter.try_into().map_err(failed)?;
-    Ok(program
-        .iter()
-        .flat_map(|i| {
-            let [c0, c1] = i.code.to_ne_bytes();
-            let [k0, k1, k2, k3] = i.k.to_ne_bytes();
-            [c0, c1, i.jt, i.jf, k0, k1, k2, k3]
-        })
-        .collect())
+    let more = if contained { [CONTAINED, CONTAINED_OLD].concat() } else { ZYGOTE_THIN.to_vec() };
+    let plain = [COMMON, COMMON_OLD, ZYGOTE, &more].concat();
+    let mut allowed: Rules = plain.into_iter().map(|number| (number, Vec::new())).collect();
+    allowed.extend(conditional(contained).map_err(failed)?);
+    let no = SeccompAction::Errno(libc::ENOSYS as u32);
+    Ok(Filters {
+        zygote: compiled(allowed, no.clone(), SeccompAction::Allow).map_err(failed)?,
+        child: compiled(refused(contained).map_err(failed)?, SeccompAction::Allow, no).map_err(failed)?,
+    })
+}
+
+fn compiled(rules: Rules, others: SeccompAction, listed: SeccompAction) -> Result<Vec<u8>, seccompiler::BackendError> {
+    let program: BpfProgram = SeccompFilter::new(rules, others, listed, std::env::consts::ARCH.try_into()?)?.try_into()?;
+    let bytes = program.iter().flat_map(|i| {
+        let [c0, c1] = i.code.to_ne_bytes();
+        let [k0, k1, k2, k3] = i.k.to_ne_bytes();
+        [c0, c1, i.jt, i.jf, k0, k1, k2, k3]
+    });
+    Ok(bytes.collect())
 }
 
 /// A ruleset that grants reading beneath `readable` and nothing else; the cell adds its own directories.

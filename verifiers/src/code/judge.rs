@@ -145,6 +145,7 @@ impl Tally {
     /// What a child's end says of the test that it did not answer.
     fn of_end(&mut self, exit: &Exit, program: &Program<'_>) -> Result<Answer, SandboxError> {
         match exit.code {
+            _ if exit.killed => Ok(Answer::Wrong(Word::RuntimeError, "no result: the program closed its result channel".into())),
             Ok(code) => Ok(Answer::Wrong(
                 Word::RuntimeError,
                 format!("no result: the program ended itself with exit code {code}"),
@@ -153,7 +154,8 @@ impl Tally {
                 self.outcome.signal.get_or_insert(signal);
                 Ok(Answer::Wrong(Word::TimeLimit, format!("over {} s of CPU time", program.limits.time_s)))
             }
-            // Nobody inside can send this one to the init of its namespace: the kernel did, for want of memory on the host.
+            // Nobody inside can send this one to the init of its namespace, nor lower the limit of CPU time that ends in it: the kernel did,
+            // for want of memory on the host.
             Err(libc::SIGKILL) => Err(SandboxError::Lost(
                 "the kernel killed a program, most likely for want of memory on this machine".into(),
             )),
@@ -208,7 +210,7 @@ fn calls(
             break;
         }
     }
-    let exit = cell.end(run)?;
+    let exit = cell.end(run, ended.is_some())?;
     tally.add(&exit);
     if let Some(index) = ended {
         let answer = tally.of_end(&exit, program)?;
@@ -237,7 +239,7 @@ fn script(
     send_program(&mut run, &nonce, b"S", program);
     run.ready()?;
     let reply = run.receive(&clock, HEAD + 1024);
-    let exit = cell.end(run)?;
+    let exit = cell.end(run, reply == Reply::Closed)?;
     tally.add(&exit);
     let limit = program.limits.output_kb << 10;
     // Everything that could write is dead, so the length is final.

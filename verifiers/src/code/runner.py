@@ -26,6 +26,7 @@ import resource
 import string
 import struct
 import sys
+import time
 import types
 import typing
 
@@ -57,6 +58,13 @@ class FilterProgram(ctypes.Structure):
 
     _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
 
+    def __init__(self, code):
+        self.code = ctypes.create_string_buffer(code, len(code))
+        super().__init__(len(code) // 8, ctypes.addressof(self.code))
+
+    def install(self):
+        must(libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(self), 0, 0), "seccomp")
+
 
 # ---------------------------------------------------------------- the zygote
 
@@ -64,12 +72,10 @@ class FilterProgram(ctypes.Structure):
 class Zygote:
     def __init__(self):
         self.control = _socket.socket(fileno=CHANNEL)
-        flags, self.scratch_mb, max_result, size = struct.unpack("<IIII", self.read(16))
+        flags, self.scratch_mb, self.max_result, own, child = struct.unpack("<IIIII", self.read(20))
         self.namespaces = bool(flags & NAMESPACES)
         self.landlock = bool(flags & HAS_LANDLOCK)
-        self.max_result = max_result
-        self.bpf = ctypes.create_string_buffer(self.read(size), size)
-        self.program = FilterProgram(size // 8, ctypes.addressof(self.bpf))
+        self.filter, self.child_filter = FilterProgram(self.read(own)), FilterProgram(self.read(child))
         self.pid = None
         self.error = b""
         if self.namespaces:
@@ -101,8 +107,11 @@ class Zygote:
         self.pristine = self.scratch_state()
 
     def scratch_state(self):
-        s = os.stat(SCRATCH)
-        return s.st_ctime_ns, s.st_mtime_ns, s.st_mode, s.st_nlink, s.st_size, tuple(os.listdir(SCRATCH))
+        try:
+            s = os.stat(SCRATCH)
+            return s.st_ctime_ns, s.st_mtime_ns, s.st_mode, s.st_nlink, s.st_size, tuple(os.listdir(SCRATCH))
+        except OSError:
+            return None
 
     def renew_scratch(self):
         """Every program starts on an empty tmpfs; one that nothing has touched is as good as a new one."""
@@ -130,19 +139,40 @@ class Zygote:
         for fd in fds:
             os.close(fd)
 
-    def end(self):
-        """Kills the child, which is the init of its namespace, so that everything that it started dies too."""
+    def end(self, patient):
+        """Kills the child, which is the init of its namespace, so that everything that it started dies too.
+
+        A child whose socket is closed is most likely about to be gone by itself, and how is worth a short wait.
+        """
         if self.pid is None:
             self.control.sendall(struct.pack("<iddQ", -1, 0.0, 0.0, 0) + struct.pack("<I", len(self.error)) + self.error)
             return
-        os.kill(self.pid, 9)
-        _, status, usage = os.wait4(self.pid, 0)
+        gone, status, usage = os.wait4(self.pid, os.WNOHANG)
+        for _ in range(100 if patient else 0):
+            if gone:
+                break
+            time.sleep(0.001)
+            gone, status, usage = os.wait4(self.pid, os.WNOHANG)
+        if not gone:
+            os.kill(self.pid, 9)
+            _, status, usage = os.wait4(self.pid, 0)
         self.pid = None
-        self.control.sendall(struct.pack("<iddQI", status, usage.ru_utime, usage.ru_stime, usage.ru_maxrss, 0))
+        self.control.sendall(struct.pack("<iddQI", status, usage.ru_utime, usage.ru_stime, usage.ru_maxrss, not gone))
+
+
+def warm_up():
+    """Does once what every child would do first: the compiler makes its hundred node types at the first call, tables grow, pages are touched."""
+    nonce, source = bytes(16), "import math\n\ndef f(x):\n    return [{x: (x, 1.5, str(x))}]\n"
+    space = types.ModuleType("warm").__dict__
+    exec(compile(source.encode(), "warm.py", "exec", dont_inherit=True), space)
+    for request in (b"A[1]", b"Ef(2)", b"A[]"):
+        attempt(space, find(space, "f"), request, 1 << 20)
+    assert nonce + struct.pack(">I", 0) and describe(ValueError("x"))
 
 
 def main():
     zygote = Zygote()
+    warm_up()
     null = os.open("/dev/null", os.O_RDWR)
     os.dup2(null, 2)
     os.close(null)
@@ -153,13 +183,15 @@ def main():
     gc.disable()
     gc.collect()
     gc.freeze()
+    # The children inherit it, and add what only the zygote may do.
+    zygote.filter.install()
     zygote.control.sendall(b"ready")
     while True:
         (kind, *limits), fds = zygote.command()
         if kind == b"R":
             zygote.start(limits, fds)
         else:
-            zygote.end()
+            zygote.end(kind == b"W")
 
 
 # ---------------------------------------------------------------- the child
@@ -214,7 +246,7 @@ def confine(zygote, limits, fds):
     # Version 3 of the capability header, for this process; two words of each set, all zero.
     header, none = struct.pack("<Ii", 0x20080522, 0), bytes(24)
     must(libc.capset(header, none), "capset")
-    must(libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(zygote.program), 0, 0), "seccomp")
+    zygote.child_filter.install()
 
 
 def send(payload, write=os.write, pack=struct.pack):

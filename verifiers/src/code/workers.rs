@@ -165,7 +165,7 @@ impl Cell {
         let mut run = self.start(&limits, 1, None)?;
         let ready = run.ready();
         // The zygote's own word on a fork that failed says more than the silence of the child.
-        self.end(run).and(ready)
+        self.end(run, false).and(ready)
     }
 }
 

@@ -47,6 +47,8 @@ pub(super) enum Reply {
 pub(super) struct Exit {
     /// `Err` holds the signal.
     pub code: Result<i32, i32>,
+    /// It had not ended by itself.
+    pub killed: bool,
     pub cpu_s: f64,
     pub peak_memory_mb: f64,
 }
@@ -80,11 +82,11 @@ impl Cell {
         Ok(Run { channel, pid: None, inbox: Vec::new(), outbox: Vec::new() })
     }
 
-    /// Kills the child and all that it started, and says how it had ended.
-    pub fn end(&mut self, run: Run) -> Result<Exit, SandboxError> {
+    /// Kills the child and all that it started, and says how it had ended. One that is `closed` is given a moment to end by itself.
+    pub fn end(&mut self, run: Run, closed: bool) -> Result<Exit, SandboxError> {
         drop(run);
         let lost = |e: std::io::Error| SandboxError::Lost(format!("the interpreter of a cell is gone: {e}"));
-        self.control.write_all(&command(b'E', [0; 4])).map_err(lost)?;
+        self.control.write_all(&command(if closed { b'W' } else { b'E' }, [0; 4])).map_err(lost)?;
         let mut answer = [0; 32];
         self.control.read_exact(&mut answer).map_err(lost)?;
         let word = |at: usize| u64::from_le_bytes(answer[at..at + 8].try_into().expect("eight bytes"));
@@ -97,6 +99,7 @@ impl Cell {
         }
         Ok(Exit {
             code: if libc::WIFSIGNALED(status) { Err(libc::WTERMSIG(status)) } else { Ok(libc::WEXITSTATUS(status)) },
+            killed: short(28) != 0,
             cpu_s: f64::from_bits(word(4)) + f64::from_bits(word(12)),
             peak_memory_mb: word(20) as f64 / 1024.0,
         })
