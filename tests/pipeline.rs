@@ -162,7 +162,12 @@ fn bad_input_gives_a_clear_message_and_its_exit_code() {
     let cases = [
         (write("empty.jsonl", ""), good.1.to_owned(), 3, "empty.jsonl"),
         (write("broken.jsonl", "{\"prompt\": \"1+1\", \n"), good.1.to_owned(), 3, "broken.jsonl"),
-        (write("long.jsonl", &format!("{{\"prompt\": \"{long}\", \"ground_truth\": \"4\"}}\n")), good.1.to_owned(), 3, "tokens leave no room"),
+        (
+            write("long.jsonl", &format!("{{\"prompt\": \"{long}\", \"ground_truth\": \"4\"}}\n")),
+            good.1.to_owned(),
+            3,
+            "tokens leave no room",
+        ),
         (good.0.to_owned(), cut.display().to_string(), 4, "cut or damaged"),
         (good.0.to_owned(), out.path().join("absent").display().to_string(), 4, "absent"),
     ];

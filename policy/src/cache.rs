@@ -22,11 +22,11 @@ pub struct PagedCache {
 }
 
 impl PagedCache {
-    /// A cache of `pages` pages of `page` positions each.
-    pub fn new(config: &ModelConfig, pages: usize, page: usize, device: Device) -> Self {
+    /// A cache of `pages` pages of `page` positions each. It lies where attention is computed: on the CPU.
+    pub fn new(config: &ModelConfig, pages: usize, page: usize) -> Self {
         let slots = (pages * page) as i64;
         let pool = |width: i64| -> Vec<Tensor> {
-            (0..config.num_hidden_layers).map(|_| Tensor::zeros([slots, width], (Kind::Float, device))).collect()
+            (0..config.num_hidden_layers).map(|_| Tensor::zeros([slots, width], (Kind::Float, Device::Cpu))).collect()
         };
         Self {
             keys: pool(config.key_width()),
@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn a_shared_page_is_free_when_its_last_holder_lets_go() {
         let config = crate::testing::tiny_config(None);
-        let mut cache = PagedCache::new(&config, 2, 4, Device::Cpu);
+        let mut cache = PagedCache::new(&config, 2, 4);
         let page = cache.take().expect("two are free");
         cache.share(page);
         cache.release(page);

@@ -1,6 +1,7 @@
 //! The format verifier: does a completion have the parts that the settings ask for, each exactly once and in order?
 //!
-//! Of every part there must be one, not at least one: a model that repeats its tags has found how to please a looser rule.
+//! Of every part there must be one, not at least one: a model that repeats its tags has found how to please a looser
+//! rule.
 
 use data::{Item, Verdict};
 use serde::{Deserialize, Serialize};
@@ -26,7 +27,8 @@ pub enum FormatError {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FormatSettings {
-    /// Names of tags: `["think"]` asks for one `<think>`, then one `</think>`. Several follow one another and do not nest.
+    /// Names of tags: `["think"]` asks for one `<think>`, then one `</think>`. Several follow one another and do not
+    /// nest.
     pub tags: Vec<String>,
     /// The prompt ends with the first opening tag, so the completion must not have it.
     pub opened_by_prompt: bool,

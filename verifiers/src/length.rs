@@ -37,8 +37,9 @@ pub struct LengthSettings {
 
 /// Punishes completions that come near the limit.
 ///
-/// R(n) = 0 for n ≤ L_max − L_cache; ((L_max − L_cache) − n) / L_cache for n ≤ L_max; −1 beyond. The length n is the item's
-/// `token_count`: text is never tokenised again. The reward is in [−1, 0] and is meant to be added to another one.
+/// R(n) = 0 for n ≤ L_max − L_cache; ((L_max − L_cache) − n) / L_cache for n ≤ L_max; −1 beyond. The length n is the
+/// item's `token_count`: text is never tokenised again. The reward is in [−1, 0] and is meant to be added to another
+/// one.
 #[derive(Debug, Clone)]
 pub struct LengthVerifier {
     settings: LengthSettings,

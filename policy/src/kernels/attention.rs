@@ -17,7 +17,7 @@ use native::{custom_op, parallel_chunks, parallel_for, wants_grad};
 use tch::{Device, Kind, Tensor};
 
 use super::math::{add_scaled, dot, exp_shifted, max, sum};
-use super::{empty, floats, floats_mut, plain};
+use super::{empty, floats, floats_mut, plain, to_cpu};
 use crate::rows::KeyIndex;
 
 /// Rows that one task takes. Later rows of a sequence cost more, so tasks are small.
@@ -31,7 +31,7 @@ pub type Selection = Option<Tensor>;
 pub struct Attended {
     /// `[rows, heads, latent]`: the mixed latents.
     pub out: Tensor,
-    /// `[rows, heads]`: `log Σ_j e^{s_hj}`, without history.
+    /// `[rows, heads]`: `log Σ_j e^{s_hj}`, without history, on the CPU.
     pub lse: Tensor,
 }
 
@@ -61,8 +61,12 @@ pub fn attention(
     let size = q.size();
     assert_eq!(size[0] as usize, index.rows(), "one query row for each row of the index");
     assert_eq!(size[2], keys.size()[1], "queries and keys have one width");
-    if q.device() != Device::Cpu || q.kind() != Kind::Float {
+    if q.kind() != Kind::Float {
         return reference(q, keys, latent, index, selection, scale);
+    }
+    if q.device() != Device::Cpu {
+        let attended = attention(&to_cpu(q), &to_cpu(keys), latent, index, selection, scale);
+        return Attended { out: attended.out.to_device(q.device()), lse: attended.lse };
     }
     let shape = Shape { heads: size[1] as usize, key: size[2] as usize, latent: latent as usize, scale: scale as f32 };
     let (q_plain, keys_plain) = (plain(q), plain(keys));

@@ -11,7 +11,7 @@ use native::parallel_chunks;
 use tch::{Device, Kind, Tensor};
 
 use super::math::dot;
-use super::{floats, plain};
+use super::{floats, plain, to_cpu};
 use crate::rows::KeyIndex;
 
 const ROWS_PER_TASK: usize = 4;
@@ -25,14 +25,17 @@ pub struct IndexerQuery {
     pub w: Tensor,
 }
 
-/// Selects `k` positions for each row: `[rows, k]` i32, ascending, −1 where fewer are visible.
+/// Selects `k` positions for each row: `[rows, k]` i32 on the CPU, ascending, −1 where fewer are visible.
 ///
 /// `keys [slots, index width]` are the rotated index keys. Rows that see at most `k` keys select them all without scoring.
 pub fn select(query: &IndexerQuery, keys: &Tensor, index: &KeyIndex, k: usize) -> Tensor {
-    let device = query.q.device();
     let shape = [index.rows() as i64, k as i64];
-    if device != Device::Cpu || query.q.kind() != Kind::Float {
+    if query.q.kind() != Kind::Float {
         return reference_select(query, keys, index, k);
+    }
+    if query.q.device() != Device::Cpu {
+        let query = IndexerQuery { q: to_cpu(&query.q), w: to_cpu(&query.w) };
+        return select(&query, &to_cpu(keys), index, k);
     }
     let (q, w, keys) = (plain(&query.q), plain(&query.w), plain(keys));
     let size = q.size();

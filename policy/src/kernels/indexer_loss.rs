@@ -19,7 +19,7 @@ use tch::{Device, Kind, Tensor};
 use super::attention::{DisjointRows, KeyPartial, SelectedRows, Selection, listed, score};
 use super::indexer::{IndexerQuery, reference_scores, top_k};
 use super::math::{add_scaled, exp_shifted, max, sum};
-use super::{empty, floats, floats_mut, plain};
+use super::{empty, floats, floats_mut, plain, to_cpu};
 use crate::rows::KeyIndex;
 
 /// The main attention that the indexer imitates: constants.
@@ -68,8 +68,16 @@ pub fn indexer_loss(
     weight: &Tensor,
     k: usize,
 ) -> (Tensor, Coverage) {
-    if query.q.device() != Device::Cpu || query.q.kind() != Kind::Float {
+    if query.q.kind() != Kind::Float {
         return (reference(query, keys, target, index, selection, weight), Coverage::default());
+    }
+    let device = query.q.device();
+    if device != Device::Cpu {
+        let query = IndexerQuery { q: to_cpu(&query.q), w: to_cpu(&query.w) };
+        let [q, main_keys, lse] = [&target.q, &target.keys, &target.lse].map(to_cpu);
+        let target = Target { q, keys: main_keys, lse, scale: target.scale };
+        let (loss, coverage) = indexer_loss(&query, &to_cpu(keys), &target, index, selection, &to_cpu(weight), k);
+        return (loss.to_device(device), coverage);
     }
     let mut pass = Pass::run(query, keys, target, index, selection, weight, k);
     let loss = Tensor::from(pass.loss as f32);

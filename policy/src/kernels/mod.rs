@@ -1,6 +1,9 @@
 //! Own kernels of the model, one idea a file: each a row-parallel Rust kernel for the CPU with its backward, beside a plain-tensor
 //! reference of the same formula.
 //!
+//! Kernels compute in f32; other kinds, which only tests use, take the reference. On a GPU the products run there and the kernels still
+//! on the CPU, until they have CUDA twins.
+//!
 //! Three rules make a row's bits independent of the rest of the batch (INV-2): a task computes whole rows and nothing else; every
 //! reduction inside a row runs in one fixed order ([`math`]); where rows add into one place (the gradient of a key), the partial
 //! sums belong to chunks whose bounds depend on the sequence alone, and are added in order (INV-7).
@@ -15,6 +18,12 @@ pub mod rotary;
 pub mod swiglu;
 
 use tch::{Kind, Tensor};
+
+/// The tensor on the CPU, with its history. A kernel that is called with a GPU's tensors computes on the CPU and sends its result back:
+/// slow, and the same bits as anywhere else.
+pub(crate) fn to_cpu(tensor: &Tensor) -> Tensor {
+    tensor.to_device(tch::Device::Cpu)
+}
 
 /// Rows that one task of a cheap row kernel takes. It bounds the cost of scheduling and does not touch the arithmetic.
 pub(crate) const ROWS_PER_TASK: usize = 32;

@@ -11,7 +11,7 @@ use native::{custom_op, parallel_chunks};
 use tch::{Kind, Tensor};
 
 use super::math::{LANES, add_lanes, dot, sum};
-use super::{ROWS_PER_TASK, empty, floats, floats_mut, plain, width};
+use super::{ROWS_PER_TASK, empty, floats, floats_mut, plain, to_cpu, width};
 
 /// RMSNorm of every row of `x [.., d]` with weight `w [d]`.
 pub fn rms_norm(x: &Tensor, w: &Tensor, eps: f64) -> Tensor {
@@ -35,8 +35,11 @@ pub fn reference(x: &Tensor, w: &Tensor, b: Option<&Tensor>, eps: f64) -> Tensor
 }
 
 fn normalise(x: &Tensor, w: &Tensor, b: Option<&Tensor>, eps: f64) -> Tensor {
-    if x.device() != tch::Device::Cpu || x.kind() != Kind::Float {
+    if x.kind() != Kind::Float {
         return reference(x, w, b, eps);
+    }
+    if x.device() != tch::Device::Cpu {
+        return normalise(&to_cpu(x), &to_cpu(w), b.map(to_cpu).as_ref(), eps).to_device(x.device());
     }
     let (x_plain, w_plain, b_plain) = (plain(x), plain(w), b.map(plain));
     let d = width(&x_plain);

@@ -8,7 +8,7 @@ use multiversion::multiversion;
 use native::{custom_op, parallel_chunks};
 use tch::{Device, Kind, Tensor};
 
-use super::{ROWS_PER_TASK, empty, floats, floats_mut, plain, width};
+use super::{ROWS_PER_TASK, empty, floats, floats_mut, plain, to_cpu, width};
 
 /// Which elements form a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,8 +30,12 @@ pub struct Angles {
 
 /// Rotates the first `2·(d/2)` elements of every head of `x [rows, heads, width]` by the row's angles; further elements stay.
 pub fn rotate(x: &Tensor, angles: &Angles, layout: Layout) -> Tensor {
-    if x.device() != Device::Cpu || x.kind() != Kind::Float {
+    if x.kind() != Kind::Float {
         return reference(x, angles, layout);
+    }
+    if x.device() != Device::Cpu {
+        let angles = Angles { cos: to_cpu(&angles.cos), sin: to_cpu(&angles.sin) };
+        return rotate(&to_cpu(x), &angles, layout).to_device(x.device());
     }
     let (x_plain, cos, sin) = (plain(x), plain(&angles.cos), plain(&angles.sin));
     let out = rotate_plain(&x_plain, &cos, &sin, layout, false);

@@ -9,15 +9,18 @@ use native::{custom_op, parallel_chunks};
 use tch::{Kind, Tensor};
 
 use super::math::exp;
-use super::{empty, floats, floats_mut, plain};
+use super::{empty, floats, floats_mut, plain, to_cpu};
 
 /// Elements that one task takes.
 const ELEMENTS_PER_TASK: usize = 8192;
 
 /// `silu(a) · b`, elementwise; `a` and `b` have one shape.
 pub fn swiglu(a: &Tensor, b: &Tensor) -> Tensor {
-    if a.device() != tch::Device::Cpu || a.kind() != Kind::Float {
+    if a.kind() != Kind::Float {
         return reference(a, b);
+    }
+    if a.device() != tch::Device::Cpu {
+        return swiglu(&to_cpu(a), &to_cpu(b)).to_device(a.device());
     }
     let (a_plain, b_plain) = (plain(a), plain(b));
     let mut out = empty(&a_plain.size());

@@ -7,13 +7,13 @@ use std::{sync::OnceLock, time::Instant};
 use data::{Item, Status, Verdict};
 use serde_json::{Value, json};
 
-use super::{CodeSettings, CodeVerifier, SandboxError};
+use super::{CodeSettings, CodeVerifier};
 use crate::Verifier;
 
-const HONEST: &str = "def add(a, b):\n    return a + b\n";
+pub(super) const HONEST: &str = "def add(a, b):\n    return a + b\n";
 
 /// One verifier serves every test of this process.
-fn verifier() -> &'static CodeVerifier {
+pub(super) fn verifier() -> &'static CodeVerifier {
     static VERIFIER: OnceLock<CodeVerifier> = OnceLock::new();
     VERIFIER.get_or_init(|| {
         let settings = CodeSettings { time_limit_s: 0.5, wall_limit_s: 4.0, workers: 2, ..CodeSettings::default() };
@@ -21,7 +21,7 @@ fn verifier() -> &'static CodeVerifier {
     })
 }
 
-fn item(program: &str, ground_truth: Value) -> Item {
+pub(super) fn item(program: &str, ground_truth: Value) -> Item {
     Item {
         id: "item".into(),
         prompt: None,
@@ -35,16 +35,16 @@ fn item(program: &str, ground_truth: Value) -> Item {
 }
 
 /// Six hidden tests of `add`.
-fn add_tests() -> Value {
+pub(super) fn add_tests() -> Value {
     json!({"inputs": [[1, 2], [0, 0], [-5, 3], [10, 20], [7, 8], [100, -1]], "outputs": [3, 0, -2, 30, 15, 99], "fn_name": "add"})
 }
 
-fn judge(program: &str, ground_truth: Value) -> Verdict {
+pub(super) fn judge(program: &str, ground_truth: Value) -> Verdict {
     verifier().verify(&[item(program, ground_truth)]).remove(0)
 }
 
 /// The attack fails with the given word, and an honest program in the same cells still passes.
-fn fails(program: &str, word: &str) -> Verdict {
+pub(super) fn fails(program: &str, word: &str) -> Verdict {
     fails_on(program, add_tests(), word)
 }
 
@@ -69,7 +69,7 @@ fn probe(body: &str, expected: &str) {
 }
 
 /// False, with the reason printed, where this machine gives the sandbox no namespaces.
-fn namespaces() -> bool {
+pub(super) fn namespaces() -> bool {
     let isolation = verifier().isolation();
     if !isolation.namespaces {
         eprintln!("skipped: {isolation}");
@@ -402,164 +402,4 @@ fn c18_nothing_is_left_for_the_next_run() {
             "['a', 'b'] None [] 0o40700 1",
         );
     }
-}
-
-#[test]
-fn d07_the_same_programs_get_the_same_verdicts_a_thousand_times() {
-    // The counter makes each program new, so that none is answered from another's run.
-    let programs = [
-        "def add(a, b):\n    return a + b",
-        "def add(a, b):\n    return {str(i) for i in range(9)}.pop()",
-        "def add(a, b):\n    return 1 / 0",
-        "import random\ndef add(a, b):\n    return random.random()",
-    ];
-    let items: Vec<Item> = (0..1000).map(|i| item(&format!("{}\n# {i}", programs[i % 4]), add_tests())).collect();
-    let start = Instant::now();
-    let verdicts = verifier().verify(&items);
-    let cpu_s: f64 = verdicts.iter().map(|v| v.metrics["cpu_s"]).sum();
-    eprintln!("{:.0} programs/s with up to 6 tests each, 2 cells; {cpu_s:.2} ms of CPU in a child", 1000.0 / start.elapsed().as_secs_f64());
-    for (i, verdict) in verdicts.iter().enumerate() {
-        assert_eq!(verdict.tags["verdict"], ["AC", "WA", "RE", "WA"][i % 4], "{verdict:?}");
-        assert_eq!(verdict.reason, verdicts[i % 4].reason);
-    }
-    let seen: std::collections::BTreeSet<String> = (0..8)
-        .map(|i| {
-            judge(
-                &format!("def add(a, b):\n    raise ValueError(''.join({{str(i) for i in range(9)}}))\n# {i}"),
-                add_tests(),
-            )
-            .reason
-        })
-        .collect();
-    assert_eq!(seen.len(), 1, "the order of a set is the same in every cell: {seen:?}");
-}
-
-#[test]
-fn one_verifier_serves_several_threads() {
-    std::thread::scope(|scope| {
-        for t in 0..4 {
-            scope.spawn(move || {
-                for i in 0..10 {
-                    let verdict = judge(&format!("def add(a, b):\n    return a + b + {}", (i + t) % 2), add_tests());
-                    assert_eq!(verdict.status == Status::Pass, (i + t) % 2 == 0, "{verdict:?}");
-                }
-            });
-        }
-    });
-}
-
-#[test]
-fn inv_9_what_fails_in_the_sandbox_is_an_error_and_never_a_reward() {
-    let python = "/nonexistent/python3";
-    let missing = CodeVerifier::new(CodeSettings { python: python.into(), ..CodeSettings::default() });
-    assert!(matches!(missing, Err(SandboxError::NoPython { .. })), "{missing:?}");
-    for bad in [json!(null), json!("x"), json!({"inputs": [[1]], "outputs": [], "fn_name": "add"})] {
-        let verdict = judge(HONEST, bad);
-        assert_eq!((verdict.status, verdict.reward), (Status::Error, None), "{verdict:?}");
-    }
-    let wrong = Item { extra_info: json!({"code": {"time_limit_s": -1.0}}), ..item(HONEST, add_tests()) };
-    assert_eq!(verifier().verify(&[wrong])[0].status, Status::Error);
-}
-
-#[test]
-fn inv_9_a_program_cannot_make_its_failure_look_like_the_sandboxs() {
-    // An error masks a sample, which a program that cannot solve its task would like better than a zero.
-    for (program, word) in [
-        ("import os, signal\ndef add(a, b):\n    os.kill(os.getpid(), signal.SIGKILL)", "WA"),
-        ("import resource\ndef add(a, b):\n    resource.setrlimit(resource.RLIMIT_CPU, (0, 0))\n    while True: pass", "RE"),
-        ("import os\ndef add(a, b):\n    os.abort()", "RE"),
-        ("import os, sys\nos.chmod('/box/tmp', 0)\nsys.exit(1)", "RE"),
-    ] {
-        if namespaces() {
-            fails(program, word);
-        }
-    }
-}
-
-#[test]
-fn inv_9_d04_a_cell_that_cannot_come_back_is_an_error() {
-    // A launcher that answers the probe, and then is gone.
-    let dir = tempfile::tempdir().expect("directory");
-    let python = dir.path().join("python");
-    let script = format!(
-        "#!/bin/sh\nexec python3 -S -s -E -c 'print(\"{{\\\"executable\\\": \\\"{}\\\", \\\"version\\\": [3, 11], \\\"libraries\\\": []}}\")'\n",
-        dir.path().join("gone").display()
-    );
-    std::fs::write(&python, script).expect("script");
-    std::fs::set_permissions(&python, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("mode");
-    let lost = CodeVerifier::new(CodeSettings { python, ..CodeSettings::default() });
-    assert!(matches!(lost, Err(SandboxError::Launch { .. })), "{lost:?}");
-}
-
-#[test]
-fn strict_refuses_less_than_everything() {
-    let strict = CodeVerifier::new(CodeSettings { strict: true, workers: 1, ..CodeSettings::default() });
-    match strict {
-        Ok(verifier) => assert!(verifier.isolation().is_full()),
-        Err(e) => assert!(matches!(e, SandboxError::NotStrict(_)) && !verifier().isolation().is_full(), "{e}"),
-    }
-}
-
-#[test]
-fn d03_nothing_is_left_when_the_verifier_goes() {
-    const ROUNDS: usize = 16;
-    // Other tests may run beside this one; a leak of one thing a round would still show.
-    let descriptors = || std::fs::read_dir("/proc/self/fd").expect("/proc").count();
-    let children = || {
-        let tasks = std::fs::read_dir("/proc/self/task").expect("/proc");
-        let lists = tasks.flatten().filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
-        lists.map(|list| list.split_whitespace().count()).sum::<usize>()
-    };
-    let before = (descriptors(), children());
-    for _ in 0..ROUNDS {
-        let verifier = CodeVerifier::new(CodeSettings { workers: 1, ..CodeSettings::default() }).expect("starts");
-        assert_eq!(verifier.verify(&[item(HONEST, add_tests())])[0].status, Status::Pass);
-    }
-    let after = (descriptors(), children());
-    assert!(after.0 < before.0 + ROUNDS && after.1 < before.1 + ROUNDS, "{before:?} {after:?}");
-}
-
-#[test]
-fn d03_the_cells_die_with_their_supervisor() {
-    // This test runs itself in a process that is killed, then looks whether the cells that it had are gone.
-    const MARK: &str = "TEMPER_TEST_SUPERVISOR";
-    if std::env::var_os(MARK).is_some() {
-        let verifier = CodeVerifier::new(CodeSettings { workers: 1, wall_limit_s: 60.0, ..CodeSettings::default() }).expect("starts");
-        println!("started");
-        verifier.verify(&[item("import time\ndef add(a, b):\n    time.sleep(60)", add_tests())]);
-        return;
-    }
-    let myself = std::env::current_exe().expect("path");
-    let name = "code::attacks::d03_the_cells_die_with_their_supervisor";
-    let mut child = std::process::Command::new(myself)
-        .args([name, "--exact", "--nocapture"])
-        .env(MARK, "1")
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .expect("a second process of this test");
-    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().expect("piped")));
-    assert!(lines.any(|line| line.expect("text").contains("started")));
-    let family = descendants(child.id());
-    assert!(!family.is_empty());
-    child.kill().expect("kill");
-    child.wait().expect("wait");
-    let deadline = Instant::now() + std::time::Duration::from_secs(5);
-    while family.iter().any(|pid| alive(*pid)) {
-        assert!(Instant::now() < deadline, "still alive: {family:?}");
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
-}
-
-/// Processes below `pid`, as they are now.
-fn descendants(pid: u32) -> Vec<u32> {
-    let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
-    let lists = tasks.flatten().filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
-    let children: Vec<u32> = lists.flat_map(|l| l.split_whitespace().filter_map(|p| p.parse().ok()).collect::<Vec<_>>()).collect();
-    children.iter().copied().chain(children.iter().flat_map(|child| descendants(*child))).collect()
-}
-
-/// Runs: neither gone nor waiting to be reaped.
-fn alive(pid: u32) -> bool {
-    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
-    !stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with(['Z', 'X']))
 }

@@ -81,6 +81,9 @@ const ZYGOTE: &[i64] = &[
     libc::SYS_landlock_restrict_self,
 ];
 
+/// Options of `prctl` for the same.
+const ZYGOTE_PRCTL: [u64; 2] = [libc::PR_SET_SECCOMP as u64, libc::PR_SET_PDEATHSIG as u64];
+
 /// The same where a program may not have these itself.
 const ZYGOTE_THIN: &[i64] = &[libc::SYS_kill, libc::SYS_setsid];
 
@@ -102,8 +105,11 @@ fn when(argument: u8, len: Len, op: Op, value: u64) -> Result<Rule, seccompiler:
 
 /// Calls that are allowed for some arguments only.
 fn conditional(contained: bool) -> Result<Vec<(i64, Vec<Rule>)>, seccompiler::BackendError> {
-    let each = |argument, values: &[u64]| values.iter().map(|v| when(argument, Len::Dword, Op::Eq, *v)).collect::<Result<Vec<_>, _>>();
-    let options = [libc::PR_SET_NAME, libc::PR_GET_NAME, libc::PR_SET_VMA, libc::PR_SET_SECCOMP].map(|option| option as u64);
+    let each = |argument, values: &[u64]| {
+        values.iter().map(|v| when(argument, Len::Dword, Op::Eq, *v)).collect::<Result<Vec<_>, _>>()
+    };
+    let harmless = [libc::PR_SET_NAME, libc::PR_GET_NAME, libc::PR_SET_VMA].map(|option| option as u64);
+    let options = [&harmless[..], &ZYGOTE_PRCTL].concat();
     let mut rules = vec![
         // Terminals can be typed into by ioctl (TIOCSTI); these only ask, or set a flag of the descriptor.
         (libc::SYS_ioctl, each(1, &[TCGETS, FIONREAD, FIONBIO, FIOCLEX, FIONCLEX])?),
@@ -129,9 +135,13 @@ fn conditional(contained: bool) -> Result<Vec<(i64, Vec<Rule>)>, seccompiler::Ba
 fn refused(contained: bool) -> Result<Rules, seccompiler::BackendError> {
     let mut rules: Rules = ZYGOTE.iter().map(|number| (*number, Vec::new())).collect();
     // A program that makes the kernel kill it would look like one that the machine had no memory for.
-    let lowers = vec![Condition::new(1, Len::Dword, Op::Eq, u64::from(libc::RLIMIT_CPU))?, Condition::new(2, Len::Qword, Op::Ne, 0)?];
+    let lowers = vec![
+        Condition::new(1, Len::Dword, Op::Eq, u64::from(libc::RLIMIT_CPU))?,
+        Condition::new(2, Len::Qword, Op::Ne, 0)?,
+    ];
     rules.insert(libc::SYS_prlimit64, vec![Rule::new(lowers)?]);
-    rules.insert(libc::SYS_prctl, vec![when(0, Len::Dword, Op::Eq, libc::PR_SET_SECCOMP as u64)?]);
+    let options = ZYGOTE_PRCTL.iter().map(|option| when(0, Len::Dword, Op::Eq, *option));
+    rules.insert(libc::SYS_prctl, options.collect::<Result<_, _>>()?);
     if !contained {
         rules.extend(ZYGOTE_THIN.iter().map(|number| (*number, Vec::new())));
         // Without a process namespace nothing would end a process that the program left behind, so it gets threads only.
@@ -158,7 +168,8 @@ pub(super) fn seccomp(contained: bool) -> Result<Filters, SandboxError> {
 }
 
 fn compiled(rules: Rules, others: SeccompAction, listed: SeccompAction) -> Result<Vec<u8>, seccompiler::BackendError> {
-    let program: BpfProgram = SeccompFilter::new(rules, others, listed, std::env::consts::ARCH.try_into()?)?.try_into()?;
+    let program: BpfProgram =
+        SeccompFilter::new(rules, others, listed, std::env::consts::ARCH.try_into()?)?.try_into()?;
     let bytes = program.iter().flat_map(|i| {
         let [c0, c1] = i.code.to_ne_bytes();
         let [k0, k1, k2, k3] = i.k.to_ne_bytes();

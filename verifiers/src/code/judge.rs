@@ -145,7 +145,9 @@ impl Tally {
     /// What a child's end says of the test that it did not answer.
     fn of_end(&mut self, exit: &Exit, program: &Program<'_>) -> Result<Answer, SandboxError> {
         match exit.code {
-            _ if exit.killed => Ok(Answer::Wrong(Word::RuntimeError, "no result: the program closed its result channel".into())),
+            _ if exit.killed => {
+                Ok(Answer::Wrong(Word::RuntimeError, "no result: the program closed its result channel".into()))
+            }
             Ok(code) => Ok(Answer::Wrong(
                 Word::RuntimeError,
                 format!("no result: the program ended itself with exit code {code}"),

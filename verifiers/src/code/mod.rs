@@ -10,7 +10,9 @@
 //! exact-typed data; a result that is missing is a failure whatever the exit code. What goes wrong in the sandbox itself is an error
 //! and never a reward (INV-9).
 
+mod asserts;
 mod cell;
+mod child;
 mod compare;
 mod extract;
 mod filter;
@@ -26,6 +28,8 @@ mod zygote;
 
 #[cfg(test)]
 mod attacks;
+#[cfg(test)]
+mod service;
 
 use std::{collections::HashMap, sync::Arc};
 

@@ -35,7 +35,7 @@ COMMAND = struct.Struct("<cQQQQ")
 NAMESPACES, HAS_LANDLOCK = 1, 2
 CLONE_NEWPID = 0x20000000
 MS_NOSUID_NODEV, MNT_DETACH = 2 | 4, 2
-PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 22, 2
+PR_SET_PDEATHSIG, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 1, 22, 2
 # These three have the same number on every architecture.
 SYS_PIDFD_OPEN, SYS_CLOSE_RANGE, SYS_LANDLOCK_RESTRICT_SELF = 434, 436, 446
 SCRATCH = "/box/tmp"
@@ -76,10 +76,10 @@ class Zygote:
         self.namespaces = bool(flags & NAMESPACES)
         self.landlock = bool(flags & HAS_LANDLOCK)
         self.filter, self.child_filter = FilterProgram(self.read(own)), FilterProgram(self.read(child))
-        self.pid = None
+        self.own_pid, self.pid = os.getpid(), None
         self.error = b""
         if self.namespaces:
-            self.pidfd = must(libc.syscall(SYS_PIDFD_OPEN, os.getpid(), 0), "pidfd_open")
+            self.pidfd = must(libc.syscall(SYS_PIDFD_OPEN, self.own_pid, 0), "pidfd_open")
             self.mount_scratch()
 
     def read(self, size):
@@ -246,6 +246,10 @@ def confine(zygote, limits, fds):
     # Version 3 of the capability header, for this process; two words of each set, all zero.
     header, none = struct.pack("<Ii", 0x20080522, 0), bytes(24)
     must(libc.capset(header, none), "capset")
+    # Without a namespace that dies with the zygote, the child has to be told.
+    must(libc.prctl(PR_SET_PDEATHSIG, 9, 0, 0, 0), "PR_SET_PDEATHSIG")
+    if not zygote.namespaces and os.getppid() != zygote.own_pid:
+        os._exit(70)
     zygote.child_filter.install()
 
 

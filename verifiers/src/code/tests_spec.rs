@@ -8,8 +8,8 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use super::{
+    asserts::{Assert, assert_shape},
     compare::Rules,
-    pyliteral::{Assert, assert_shape},
     settings::CodeSettings,
     value::Value,
 };

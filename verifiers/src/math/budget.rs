@@ -1,4 +1,5 @@
-//! The step budget and the reasons an answer is not read. Work is counted, never timed, so a verdict does not depend on the machine.
+//! The step budget and the reasons an answer is not read. Work is counted, never timed, so a verdict does not depend
+//! on the machine.
 
 /// Why a text was not read as an answer, or a comparison not finished.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -1,4 +1,5 @@
-//! Are two typed answers the same? Gold first: what the gold leaves open (a name, a unit, brackets) the other may fill in.
+//! Are two typed answers the same? Gold first: what the gold leaves open (a name, a unit, brackets) the other may
+//! fill in.
 
 use dashu::{Integer, Natural, Rational};
 use serde::{Deserialize, Serialize};
@@ -232,8 +233,8 @@ fn systems(gold: &[Condition], other: &[Condition], budget: &mut Budget) -> Resu
     Ok(Outcome::Equal("the same relations"))
 }
 
-/// Two conditions are the same when one difference is a multiple of the other: any for `=` and `≠`, a positive one for `<` and `≤`.
-/// `None` where that does not settle it.
+/// Two conditions are the same when one difference is a multiple of the other: any for `=` and `≠`, a positive one
+/// for `<` and `≤`. `None` where that does not settle it.
 fn same_condition(gold: &Condition, other: &Condition, budget: &mut Budget) -> Result<Option<bool>, Unread> {
     let both_ways = matches!(gold.relation, Relation::Equal | Relation::NotEqual);
     if gold.relation != other.relation {

@@ -114,7 +114,8 @@ pub fn boxes(text: &str) -> Boxes<'_> {
             b'}' => {
                 if let Some(Some(content)) = open.pop() {
                     open_boxes -= 1;
-                    // An inner box is a part of the outer one. If that never closes, the whole is cut and counts for nothing.
+                    // An inner box is a part of the outer one. If that never closes, the whole is cut and counts for
+                    // nothing.
                     if open_boxes == 0 {
                         found.contents.push(&text[content..at]);
                     }

@@ -1,8 +1,8 @@
 //! The math verifier: is the final answer of a completion the same as the gold answer?
 //!
-//! [`extract`] finds the final answer; [`normal`], [`lexer`] and [`parser`] read it into a tree; [`answer`] gives the tree its type
-//! and exact value; [`compare`] decides. Nothing is ever evaluated as code, no clock is read and no signal is used: a
-//! [`budget::Budget`] of steps bounds the work, so the same item always gets the same verdict.
+//! [`extract`] finds the final answer; [`normal`], [`lexer`] and [`parser`] read it into a tree; [`answer`] gives the
+//! tree its type and exact value; [`compare`] decides. Nothing is ever evaluated as code, no clock is read and no
+//! signal is used: a [`budget::Budget`] of steps bounds the work, so the same item always gets the same verdict.
 
 pub mod answer;
 pub mod budget;

@@ -1,6 +1,7 @@
 //! One spelling for what is written in many: full-width and typographic characters, delimiters around the whole answer.
 
-/// Maps typographic characters to the ASCII or LaTeX that the lexer reads, and strips what only decorates the whole answer.
+/// Maps typographic characters to the ASCII or LaTeX that the lexer reads, and strips what only decorates the whole
+/// answer.
 pub fn normalise(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut raised = false;
@@ -101,8 +102,8 @@ fn undecorated(text: &str) -> &str {
     }
 }
 
-/// A key under which two answers are the same text: no sizing commands, no spaces but those between letters or digits, and for
-/// prose no case and no fonts.
+/// A key under which two answers are the same text: no sizing commands, no spaces but those between letters or
+/// digits, and for prose no case and no fonts.
 pub fn text_key(normal: &str) -> String {
     let prose = without_fonts(normal);
     if is_prose(&prose) && prose.chars().all(|c| c.is_alphabetic() || c.is_whitespace() || matches!(c, '-' | '\'')) {
@@ -146,7 +147,8 @@ fn blank(text: &str, first: char) -> Option<usize> {
     COMMANDS.iter().filter(|name| text.starts_with(**name)).find(ends).map(|name| name.len())
 }
 
-/// True when the text has a word: a run of four letters that is no LaTeX command, or one of the short words that are answers.
+/// True when the text has a word: a run of four letters that is no LaTeX command, or one of the short words that are
+/// answers.
 fn is_prose(text: &str) -> bool {
     const SHORT: [&str; 8] = ["yes", "no", "true", "odd", "even", "none", "all", "neither"];
     let mut start = None;
@@ -170,8 +172,8 @@ fn is_prose(text: &str) -> bool {
     false
 }
 
-/// The letter of a multiple-choice answer: `B`, `(b)`, `\text{(B)}`, `B. Paris`, `(B) 12`; `None` when the text is anything else
-/// or names a second choice.
+/// The letter of a multiple-choice answer: `B`, `(b)`, `\text{(B)}`, `B. Paris`, `(B) 12`; `None` when the text is
+/// anything else or names a second choice.
 pub fn choice(normal: &str) -> Option<char> {
     let plain = without_fonts(normal);
     let (opened, rest) = plain.strip_prefix('(').map_or((false, plain.as_str()), |rest| (true, rest));

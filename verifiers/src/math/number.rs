@@ -1,5 +1,5 @@
-//! Exact rationals under size limits: literals, powers, roots, factorials. Whatever would grow past a limit answers `None`, and the
-//! caller keeps it symbolic: no input makes a number explode.
+//! Exact rationals under size limits: literals, powers, roots, factorials. Whatever would grow past a limit answers
+//! `None`, and the caller keeps it symbolic: no input makes a number explode.
 
 use dashu::base::{Abs, BitTest, Signed};
 use dashu::{Integer, Natural, Rational};

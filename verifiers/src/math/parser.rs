@@ -1,7 +1,8 @@
 //! Tokens to a tree: a Pratt parser, linear in the tokens, with limits on depth and size.
 //!
-//! The tree is an arena in which children stand before their parents, so whoever evaluates it walks an array and never recurses.
-//! Binding powers, loosest first: relation 10, union 14, unit 15, sum 20, product 30, implied product 31, power 50, postfix 60.
+//! The tree is an arena in which children stand before their parents, so whoever evaluates it walks an array and
+//! never recurses. Binding powers, loosest first: relation 10, union 14, unit 15, sum 20, product 30, implied product
+//! 31, power 50, postfix 60.
 
 use dashu::Rational;
 

@@ -1,7 +1,7 @@
 //! Generalised polynomials over Q: sums of `coefficient · atom^exponent · …` with rational exponents.
 //!
-//! Roots of integers are atoms too: a prime to an exponent in [0, 1). Distinct products of such powers are linearly independent over
-//! Q (Besicovitch 1940), so two sums of radicals are equal exactly when they have the same terms.
+//! Roots of integers are atoms too: a prime to an exponent in [0, 1). Distinct products of such powers are linearly
+//! independent over Q (Besicovitch 1940), so two sums of radicals are equal exactly when they have the same terms.
 
 use std::collections::BTreeMap;
 use std::fmt;

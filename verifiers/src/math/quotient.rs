@@ -1,7 +1,8 @@
 //! Quotients of generalised polynomials: the canonical form in which values are computed and compared.
 //!
-//! Equality is exact, by cross-multiplication. What has no such form (a sine, a power over the size limit) becomes an opaque atom
-//! named by its canonical text: equal texts are equal values, and unequal ones prove nothing ([`Quotient::is_unresolved`]).
+//! Equality is exact, by cross-multiplication. What has no such form (a sine, a power over the size limit) becomes an
+//! opaque atom named by its canonical text: equal texts are equal values, and unequal ones prove nothing
+//! ([`Quotient::is_unresolved`]).
 
 use std::fmt;
 
@@ -240,8 +241,8 @@ fn power_of_term(
 
 /// Whether a fractional power of `atom ^ power` is the atom to the product of both.
 ///
-/// It is for positive atoms. A variable to an odd power is taken to be one too, because its root is real nowhere else; (x²)^½ is
-/// |x| and is not.
+/// It is for positive atoms. A variable to an odd power is taken to be one too, because its root is real nowhere
+/// else; (x²)^½ is |x| and is not.
 fn splits_under_root(atom: &Atom, power: &Rational) -> bool {
     match atom {
         Atom::Prime(_) | Atom::Euler | Atom::Pi => true,

@@ -617,7 +617,8 @@ proptest! {
         let grouped = whole.to_string().as_bytes().rchunks(3).rev()
             .map(|chunk| String::from_utf8_lossy(chunk).into_owned()).collect::<Vec<_>>().join(",");
         let gold = format!("\\frac{{{}}}{{1000}}", u64::from(whole) * 1_000 + u64::from(decimals));
-        for form in [format!("{whole}.{decimals:03}"), format!("{grouped}.{decimals:03}"), format!("{whole}.{decimals:03}000")] {
+        let exact = format!("{whole}.{decimals:03}");
+        for form in [format!("{grouped}.{decimals:03}"), format!("{exact}000"), exact] {
             prop_assert_eq!(verdict(&gold, &format!("\\boxed{{{form}}}")).status, Pass, "{} | {}", gold, form);
         }
     }

@@ -30,7 +30,8 @@ const FUNCTIONS: [&str; 24] = [
     "exp", "gcd", "lcm", "max", "min", "det", "arg", "abs", "deg",
 ];
 
-/// Words that change the value beside them or take it back. Taking one for a unit would pass a wrong answer, so they are not read at all.
+/// Words that change the value beside them or take it back. Taking one for a unit would pass a wrong answer, so they
+/// are not read at all.
 const OPERATORS: [&str; 32] = [
     "squared",
     "cubed",

@@ -1,0 +1,160 @@
+//! The shape of an assert: which expression goes into the child, and which literal stays outside.
+
+use super::{
+    pyliteral::{literal, string_end},
+    value::Value,
+};
+
+/// An assert, taken apart.
+#[derive(Debug, PartialEq)]
+pub(super) enum Assert<'a> {
+    /// `assert EXPRESSION == LITERAL`, either way round, or with `is` and a constant.
+    Equals(&'a str, Value),
+    /// `assert f(…)` or `assert not f(…)`.
+    Truth(&'a str, bool),
+    /// Anything else.
+    Other,
+}
+
+/// A token that splits an expression at its top level.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Split {
+    Equal,
+    Is,
+    Comma,
+    Other,
+}
+
+/// Takes an assert apart. `None` when the text is not one assert statement.
+pub(super) fn assert_shape(statement: &str) -> Option<Assert<'_>> {
+    let body = statement
+        .trim()
+        .strip_prefix("assert")
+        .filter(|rest| rest.starts_with([' ', '(', '\t', '[', '\'', '"', '{']))?;
+    shape(body)
+}
+
+fn shape(body: &str) -> Option<Assert<'_>> {
+    let mut splits = splits(body)?;
+    let end = splits.iter().position(|(_, _, s)| *s == Split::Comma);
+    let body = match end {
+        Some(i) => {
+            let comma = splits[i].0;
+            splits.truncate(i);
+            &body[..comma]
+        }
+        None => body,
+    };
+    let sides = |start: usize, len: usize| (body[..start].trim(), body[start + len..].trim());
+    Some(match splits.as_slice() {
+        [(at, len, Split::Equal)] => match sides(*at, *len) {
+            (left, right) if !left.is_empty() && literal(right).is_some() => Assert::Equals(left, literal(right)?),
+            (left, right) if !right.is_empty() && literal(left).is_some() => Assert::Equals(right, literal(left)?),
+            _ => Assert::Other,
+        },
+        [(at, len, Split::Is)] => match (sides(*at, *len).0, literal(sides(*at, *len).1)) {
+            (left, Some(value @ (Value::None | Value::Bool(_)))) if !left.is_empty() => Assert::Equals(left, value),
+            _ => Assert::Other,
+        },
+        [] if wrapped(body).is_some() => shape(wrapped(body)?)?,
+        [] => match body.trim().strip_prefix("not ") {
+            Some(negated) if is_one_call(negated) => Assert::Truth(negated.trim(), false),
+            None if is_one_call(body) => Assert::Truth(body.trim(), true),
+            _ => Assert::Other,
+        },
+        _ => Assert::Other,
+    })
+}
+
+/// The inside of an expression that is all in parentheses, and no tuple.
+fn wrapped(text: &str) -> Option<&str> {
+    let inner = text.trim().strip_prefix('(')?.strip_suffix(')')?;
+    splits(inner)?.iter().all(|(_, _, s)| *s != Split::Comma).then_some(inner)
+}
+
+/// Where an expression is split at its top level: (byte offset, length, what). `None` for unbalanced text.
+fn splits(text: &str) -> Option<Vec<(usize, usize, Split)>> {
+    let bytes = text.as_bytes();
+    let (mut at, mut depth, mut found) = (0, 0usize, Vec::new());
+    while at < bytes.len() {
+        let rest = &text[at..];
+        match bytes[at] {
+            b'"' | b'\'' => {
+                at = string_end(bytes, at)?;
+                continue;
+            }
+            b'(' | b'[' | b'{' => depth += 1,
+            b')' | b']' | b'}' => depth = depth.checked_sub(1)?,
+            b'#' | b';' | b'\\' => return None,
+            _ if depth > 0 => {}
+            b',' => found.push((at, 1, Split::Comma)),
+            b'=' if rest.starts_with("==") => {
+                found.push((at, 2, Split::Equal));
+                at += 1;
+            }
+            b'=' | b'<' | b'>' | b'!' | b':' => found.push((at, 1, Split::Other)),
+            b if b.is_ascii_alphabetic() || b == b'_' || b >= 128 => {
+                let word = rest.split(|c: char| !(c.is_alphanumeric() || c == '_')).next().unwrap_or("");
+                match word {
+                    "is" if !rest[2..].trim_start().starts_with("not ") => found.push((at, 2, Split::Is)),
+                    "is" | "and" | "or" | "in" | "if" | "else" | "lambda" | "await" | "yield" => {
+                        found.push((at, word.len(), Split::Other));
+                    }
+                    _ => {}
+                }
+                at += word.len().max(1);
+                continue;
+            }
+            _ => {}
+        }
+        at += 1;
+        while !text.is_char_boundary(at) {
+            at += 1;
+        }
+    }
+    (depth == 0).then_some(found)
+}
+
+/// True for `name(…)` where the name is no builtin: the truth of a builtin's result would be at the mercy of a returned object's methods.
+fn is_one_call(text: &str) -> bool {
+    const BUILTINS: [&str; 12] =
+        ["all", "any", "abs", "bool", "callable", "hasattr", "isinstance", "issubclass", "len", "max", "min", "sum"];
+    let text = text.trim();
+    let name_len = text.bytes().take_while(|b| b.is_ascii_alphanumeric() || *b == b'_').count();
+    let Some(inner) = text[name_len..].strip_prefix('(').and_then(|t| t.strip_suffix(')')) else { return false };
+    name_len > 0 && !BUILTINS.contains(&&text[..name_len]) && splits(inner).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Assert, Value, assert_shape};
+
+    fn int(i: i64) -> Value {
+        Value::Int(i.into())
+    }
+
+    #[test]
+    fn asserts_are_split_at_their_top_level() {
+        let string = |s: &str| Value::Str(s.into());
+        for (text, shape) in [
+            ("assert f(1, '==') == 2", Assert::Equals("f(1, '==')", int(2))),
+            ("assert 2 == f(x == 1), 'message'", Assert::Equals("f(x == 1)", int(2))),
+            ("assert(f(1) == 2)", Assert::Equals("f(1)", int(2))),
+            ("assert f('a,b') == 'c == d'", Assert::Equals("f('a,b')", string("c == d"))),
+            ("assert f(1) is None", Assert::Equals("f(1)", Value::None)),
+            ("assert f(1)", Assert::Truth("f(1)", true)),
+            ("assert not f(1)", Assert::Truth("not f(1)".strip_prefix("not ").expect("prefix"), false)),
+            ("assert sorted(f(1)) == [1]", Assert::Equals("sorted(f(1))", Value::List(vec![int(1)]))),
+            ("assert isinstance(f(1), int)", Assert::Other),
+            ("assert f(1) == 2 and g(1) == 3", Assert::Other),
+            ("assert abs(f(1) - 2) < 1e-6", Assert::Other),
+            ("assert f(1) == g(2)", Assert::Other),
+            ("assert f(1)(2)", Assert::Other),
+        ] {
+            assert_eq!(assert_shape(text), Some(shape), "{text}");
+        }
+        for text in ["print(1)", "assert f(1", "asserting(1)", "assert f(1) == 1; import os"] {
+            assert_eq!(assert_shape(text), None, "{text}");
+        }
+    }
+}
