@@ -20,6 +20,10 @@ use crate::verifiers_by_name::build_verifier;
 /// Judging one group may take this long, queueing included. The verifiers' own limits are far below it.
 const DEADLINE: Duration = Duration::from_secs(120);
 
+/// Metrics of a verdict that the machine's mood decides. They stay out of the run log, which is then the same bytes for every run of a
+/// recipe; `temper verify` shows them.
+const VOLATILE_METRICS: [&str; 3] = ["cpu_s", "wall_s", "peak_memory_mb"];
+
 /// The verifiers of every domain, and the threads that run them.
 pub struct Judge {
     runtime: Runtime,
@@ -96,7 +100,8 @@ impl Judge {
 fn judge(verifiers: &[Named], items: &[Item]) -> Verdicts {
     let mut by_item: Verdicts = vec![Vec::with_capacity(verifiers.len()); items.len()];
     for named in verifiers {
-        for (verdicts, verdict) in by_item.iter_mut().zip(named.verifier.verify(items)) {
+        for (verdicts, mut verdict) in by_item.iter_mut().zip(named.verifier.verify(items)) {
+            verdict.metrics.retain(|name, _| !VOLATILE_METRICS.contains(&name.as_str()));
             verdicts.push((named.name.to_owned(), verdict));
         }
     }
