@@ -1,6 +1,6 @@
 //! The learner: losses, advantages, gradient sums and the optimiser that turn scored groups into the next weights version.
 //!
-//! A unit of work is a few packed sequences ([`unit`]). Its loss is a plain weighted sum over its rows ([`losses::aggregate`] makes the
+//! A unit of work is a few packed sequences ([`mod@unit`]). Its loss is a plain weighted sum over its rows ([`losses::aggregate`] makes the
 //! weights from the counts of the whole batch), so units add; their gradients are added in one fixed order
 //! ([`grad_tree`], INV-7), and [`optimizer::AdamW`] applies the result. [`trainer`] is that loop; [`language`], [`grpo`] and
 //! [`on_policy`] are the three losses that run in it.
