@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Problem, check_range};
+use super::{Problem, check_range, check_share};
 use crate::CounterRng;
 
 /// An operator.
@@ -60,6 +60,22 @@ pub struct Arithmetic {
     pub negative: bool,
     /// The operators to draw from.
     pub ops: Vec<Op>,
+    /// Share of the worked answers in which one step gets a wrong result, from which the others go on. Text that
+    /// people wrote holds such slips, and a model trained on it samples them: what a verifier's reward can mend and
+    /// imitation cannot. The ground truth is right all the same.
+    pub slips: f64,
+}
+
+/// By how much a slip is off at most.
+const SLIP_MAX: i64 = 9;
+
+/// A wrong step.
+#[derive(Debug, Clone, Copy)]
+struct Slip {
+    /// Which, from 0.
+    step: usize,
+    /// What its result is off by.
+    by: i64,
 }
 
 impl Default for Arithmetic {
@@ -72,6 +88,7 @@ impl Default for Arithmetic {
             value_max: 99,
             negative: false,
             ops: vec![Op::Add, Op::Sub, Op::Mul],
+            slips: 0.0,
         }
     }
 }
@@ -79,6 +96,7 @@ impl Default for Arithmetic {
 impl Arithmetic {
     pub(super) fn validate(&self) -> Result<(), (&'static str, String)> {
         check_range("steps", self.steps, 1, 16)?;
+        check_share("slips", self.slips)?;
         let kinds = self.steps[1] - self.steps[0] + 1;
         if !self.mix.is_empty() && self.mix.len() != kinds {
             return Err(("mix", format!("has {} weights, but `steps` spans {kinds} numbers of steps", self.mix.len())));
@@ -109,18 +127,30 @@ impl Arithmetic {
                 if factor { rng.range(2, self.factor_max) } else { rng.range(1, self.operand_max) }
             })
             .collect();
-        let (steps, result) = self.work(&numbers, &ops)?;
+        let (steps, result) = self.work(&numbers, &ops, None)?;
         let mut question = numbers[0].to_string();
         for (op, n) in ops.iter().zip(&numbers[1..]) {
             question.push(op.symbol());
             question.push_str(&n.to_string());
         }
+        let (steps, answer) = match self.draw_slip(ops.len(), rng) {
+            Some(slip) => self.work(&numbers, &ops, Some(slip))?,
+            None => (steps, result),
+        };
         Some(Problem {
             canonical: question.clone(),
             question,
             ground_truth: json!(result.to_string()),
-            answer: format!("<think>{}</think>\\boxed{{{result}}}", steps.join(";")),
+            answer: format!("<think>{}</think>\\boxed{{{answer}}}", steps.join(";")),
             facts: json!({"steps": ops.len()}),
+        })
+    }
+
+    /// Draws whether an answer of this many steps slips, at which step and by how much.
+    fn draw_slip(&self, steps: usize, rng: &mut CounterRng) -> Option<Slip> {
+        (self.slips > 0.0 && rng.uniform() < self.slips).then(|| Slip {
+            step: rng.range(0, steps as i64 - 1) as usize,
+            by: rng.range(1, SLIP_MAX) * if rng.uniform() < 0.5 { 1 } else { -1 },
         })
     }
 
@@ -150,10 +180,11 @@ impl Arithmetic {
     }
 
     /// The steps in the order in which they are worked, and the result; `None` if a value leaves the allowed range.
-    fn work(&self, numbers: &[i64], ops: &[Op]) -> Option<(Vec<String>, i64)> {
+    fn work(&self, numbers: &[i64], ops: &[Op], slip: Option<Slip>) -> Option<(Vec<String>, i64)> {
         let mut steps = Vec::with_capacity(ops.len());
         let mut step = |op: Op, a: i64, b: i64| {
-            let value = op.apply(a, b);
+            let off = slip.filter(|slip| slip.step == steps.len()).map_or(0, |slip| slip.by);
+            let value = op.apply(a, b) + off;
             steps.push(format!("{a}{}{b}={value}", op.symbol()));
             let least = if self.negative { -self.value_max } else { 0 };
             (least..=self.value_max).contains(&value).then_some(value)
@@ -227,10 +258,10 @@ mod tests {
     #[test]
     fn products_come_first_then_sums_from_the_left() {
         let all = Arithmetic::default();
-        let (steps, result) = all.work(&[17, 26, 8, 3], &[Op::Add, Op::Sub, Op::Mul]).expect("in range");
+        let (steps, result) = all.work(&[17, 26, 8, 3], &[Op::Add, Op::Sub, Op::Mul], None).expect("in range");
         assert_eq!(steps, ["8*3=24", "17+26=43", "43-24=19"]);
         assert_eq!(result, 19);
-        assert_eq!(all.work(&[3, 26, 30], &[Op::Sub, Op::Add]), None, "3-26 is negative");
+        assert_eq!(all.work(&[3, 26, 30], &[Op::Sub, Op::Add], None), None, "3-26 is negative");
     }
 
     #[test]
@@ -244,11 +275,26 @@ mod tests {
     }
 
     #[test]
+    fn slips_are_in_the_answer_and_never_in_the_ground_truth() {
+        let task = Task::Arithmetic(Arithmetic { slips: 0.3, ..Arithmetic::default() });
+        let items = task.items("t", 5, Split::Train, 0..1000).expect("items");
+        let wrong = items.iter().filter(|prompt| {
+            let truth = prompt.ground_truth.as_str().expect("text");
+            assert_eq!(evaluate(&prompt.messages[0].content).to_string(), truth);
+            let boxed = format!("\\boxed{{{truth}}}");
+            !prompt.answer.as_deref().expect("worked").ends_with(&boxed)
+        });
+        let share = wrong.count() as f64 / 1000.0;
+        assert!((0.2..0.32).contains(&share), "{share}");
+    }
+
+    #[test]
     fn senseless_settings_are_named() {
         let key = |a: Arithmetic| a.validate().expect_err("senseless").0;
         assert_eq!(key(Arithmetic { steps: [3, 2], ..Arithmetic::default() }), "steps");
         assert_eq!(key(Arithmetic { mix: vec![1.0], ..Arithmetic::default() }), "mix");
         assert_eq!(key(Arithmetic { ops: vec![Op::Mul], ..Arithmetic::default() }), "ops");
         assert_eq!(key(Arithmetic { operand_max: 0, ..Arithmetic::default() }), "operand_max");
+        assert_eq!(key(Arithmetic { slips: 1.5, ..Arithmetic::default() }), "slips");
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::program::{Datum, Kind, LETTERS, Program, families};
-use super::{Problem, check_range};
+use super::{Problem, check_range, check_share};
 use crate::CounterRng;
 
 /// A family with at least this many programs is split by program, so that evaluation asks for functions never seen in
@@ -39,6 +39,9 @@ pub struct Functions {
     pub length: [usize; 2],
     /// Number of hidden tests.
     pub tests: usize,
+    /// Share of the answers that end in another function than the one that the reasoning found, of the same kind: see
+    /// [`Arithmetic::slips`](super::arithmetic::Arithmetic::slips).
+    pub slips: f64,
 }
 
 impl Default for Functions {
@@ -49,6 +52,7 @@ impl Default for Functions {
             input_max: 12,
             length: [2, 4],
             tests: 6,
+            slips: 0.0,
         }
     }
 }
@@ -66,6 +70,7 @@ impl Functions {
                 format!("is {}, but must exceed `constant_max` (for max and min) and stay below 100", self.input_max);
             return Err(("input_max", message));
         }
+        check_share("slips", self.slips)?;
         check_range("length", self.length, 2, 8)?;
         check_range("tests", [self.tests; 2], 3, 16)
     }
@@ -83,9 +88,23 @@ impl Functions {
             canonical,
             question,
             ground_truth: tests(&hidden),
-            answer: answer(&work, program),
+            answer: answer(&work, self.draw_slip(&all, program, rng).unwrap_or(program)),
             facts: json!({"program": program.body()}),
         })
+    }
+
+    /// Draws whether the answer slips, and to which function: of any family of its kind, each as likely.
+    fn draw_slip(&self, all: &[Vec<Program>], program: Program, rng: &mut CounterRng) -> Option<Program> {
+        if self.slips <= 0.0 || rng.uniform() >= self.slips {
+            return None;
+        }
+        let kin: Vec<&Vec<Program>> = all.iter().filter(|family| family[0].kind() == program.kind()).collect();
+        (0..POSINGS)
+            .map(|_| {
+                let family = *rng.choose(&kin);
+                *rng.choose(family)
+            })
+            .find(|other| *other != program)
     }
 
     /// Draws shown examples, the reasoning that they allow, and hidden tests; `None` if they do not make a well-posed
@@ -283,10 +302,26 @@ print("agrees")
     }
 
     #[test]
+    fn slips_are_in_the_answer_and_never_in_the_tests() {
+        let clean = Task::Functions(Functions::default());
+        let task = Task::Functions(Functions { slips: 0.3, ..Functions::default() });
+        let items = task.items("t", 5, Split::Train, 0..1000).expect("items");
+        let wrong = items.iter().filter(|prompt| {
+            let body = format!("return {}\n```", program_of(prompt));
+            !prompt.answer.as_deref().expect("worked").ends_with(&body)
+        });
+        let share = wrong.count() as f64 / 1000.0;
+        assert!((0.25..0.35).contains(&share), "{share}");
+        let first = |task: &Task| task.items("t", 5, Split::Train, 0..1).expect("items").remove(0).ground_truth;
+        assert_eq!(first(&clean), first(&task), "the problem does not depend on the slips");
+    }
+
+    #[test]
     fn senseless_settings_are_named() {
         let key = |f: Functions| f.validate().expect_err("senseless").0;
         assert_eq!(key(Functions { kinds: vec![], ..Functions::default() }), "kinds");
         assert_eq!(key(Functions { input_max: 9, ..Functions::default() }), "input_max");
         assert_eq!(key(Functions { length: [0, 3], ..Functions::default() }), "length");
+        assert_eq!(key(Functions { slips: -0.1, ..Functions::default() }), "slips");
     }
 }

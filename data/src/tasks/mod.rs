@@ -212,6 +212,13 @@ fn check_range(
     Err((key, format!("is [{low}, {high}], but must be a range [low, high] within [{least}, {most}]")))
 }
 
+fn check_share(key: &'static str, share: f64) -> Result<(), (&'static str, String)> {
+    if (0.0..=1.0).contains(&share) {
+        return Ok(());
+    }
+    Err((key, format!("is {share}, but must be a share within 0 and 1")))
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
