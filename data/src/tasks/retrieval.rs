@@ -1,16 +1,13 @@
 //! Retrieval from a long context: `k17=42;k83=10;…;?k17` → `<think>k17=42</think>\boxed{42}`.
 //!
-//! A pair costs 7 tokens (5 where a key is a letter), so 18 to 72 pairs make a context 4 to 16 times as long as a
-//! top-k of 32 tokens: a sparse model answers only if its indexer selects the right pair.
+//! A pair costs 7 tokens, so 18 to 72 pairs make a context 4 to 16 times as long as a top-k of 32 tokens: a sparse
+//! model answers only if its indexer selects the right pair.
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{Problem, check_range};
 use crate::CounterRng;
-
-/// The keys that are letters.
-const LETTERS: &str = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
 /// The settings of the retrieval task.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -20,9 +17,6 @@ pub struct Retrieval {
     pub pairs: [usize; 2],
     /// Smallest and largest key. Keys of one length are easier to learn than a mixture.
     pub keys: [usize; 2],
-    /// Whether keys are single letters (`q=42;`) in place of numbers. One token names the pair then, and to look it
-    /// up takes one match where a number takes one for each digit.
-    pub letters: bool,
     /// Smallest and largest value.
     pub values: [usize; 2],
     /// Whether the reference answer restates the pair before it answers. A small model learns that much sooner:
@@ -32,7 +26,7 @@ pub struct Retrieval {
 
 impl Default for Retrieval {
     fn default() -> Self {
-        Self { pairs: [18, 72], keys: [10, 99], letters: false, values: [10, 99], worked: true }
+        Self { pairs: [18, 72], keys: [10, 99], values: [10, 99], worked: true }
     }
 }
 
@@ -40,28 +34,20 @@ impl Retrieval {
     pub(super) fn validate(&self) -> Result<(), (&'static str, String)> {
         check_range("keys", self.keys, 0, 999_999)?;
         check_range("values", self.values, 0, 999_999)?;
-        check_range("pairs", self.pairs, 1, if self.letters { LETTERS.len() } else { self.keys[1] - self.keys[0] + 1 })
-    }
-
-    /// Every key, as it is written.
-    fn names(&self) -> Vec<String> {
-        if self.letters {
-            return LETTERS.chars().map(String::from).collect();
-        }
-        (self.keys[0]..=self.keys[1]).map(|key| format!("k{key}")).collect()
+        check_range("pairs", self.pairs, 1, self.keys[1] - self.keys[0] + 1)
     }
 
     pub(super) fn draw(&self, rng: &mut CounterRng) -> Problem {
         let count = rng.range(self.pairs[0] as i64, self.pairs[1] as i64) as usize;
-        let mut keys = self.names();
+        let mut keys: Vec<usize> = (self.keys[0]..=self.keys[1]).collect();
         rng.shuffle(&mut keys);
         keys.truncate(count);
         let values: Vec<i64> = keys.iter().map(|_| rng.range(self.values[0] as i64, self.values[1] as i64)).collect();
         let asked = rng.range(0, count as i64 - 1) as usize;
-        let (key, value) = (&keys[asked], values[asked]);
-        let pairs: String = keys.iter().zip(&values).map(|(k, v)| format!("{k}={v};")).collect();
-        let question = format!("{pairs}?{key}");
-        let work = if self.worked { format!("<think>{key}={value}</think>") } else { String::new() };
+        let (key, value) = (keys[asked], values[asked]);
+        let pairs: String = keys.iter().zip(&values).map(|(k, v)| format!("k{k}={v};")).collect();
+        let question = format!("{pairs}?k{key}");
+        let work = if self.worked { format!("<think>k{key}={value}</think>") } else { String::new() };
         Problem {
             canonical: question.clone(),
             question,
@@ -81,9 +67,8 @@ mod tests {
 
     #[test]
     fn the_answer_is_in_the_context_once() {
-        for (worked, letters) in [(false, false), (true, false), (true, true)] {
-            let pairs = if letters { [18, 52] } else { [18, 72] };
-            let task = Task::Retrieval(Retrieval { worked, letters, pairs, ..Retrieval::default() });
+        for worked in [false, true] {
+            let task = Task::Retrieval(Retrieval { worked, ..Retrieval::default() });
             for prompt in task.items("t", 3, Split::Eval, 0..100).expect("items") {
                 let (pairs, asked) = prompt.messages[0].content.rsplit_once('?').expect("a question");
                 let pairs: Vec<(&str, &str)> =
@@ -115,8 +100,6 @@ mod tests {
     #[test]
     fn more_pairs_than_keys_are_refused() {
         let error = Retrieval { pairs: [10, 91], ..Retrieval::default() }.validate().expect_err("90 keys");
-        assert_eq!(error.0, "pairs");
-        let error = Retrieval { pairs: [10, 53], letters: true, ..Retrieval::default() }.validate().expect_err("52 letters");
         assert_eq!(error.0, "pairs");
     }
 }
