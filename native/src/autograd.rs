@@ -106,7 +106,9 @@ extern "C" fn run_backward(
             .map(|i| unsafe { *grads.add(i) })
             .map(|p| (!p.is_null()).then(|| unsafe { Tensor::clone_from_ptr(p) }))
             .collect();
-        let inputs = tch::no_grad(|| closure(&grads));
+        // A guard and not `tch::no_grad`, which would leave the thread without gradients after a panic.
+        let _guard = tch::no_grad_guard();
+        let inputs = closure(&grads);
         assert_eq!(inputs.len(), n_out as usize, "a backward must return one gradient for each input");
         inputs
     }));
@@ -162,10 +164,22 @@ mod tests {
     }
 
     #[test]
+    fn an_input_changed_in_place_before_the_backward_is_refused() {
+        let x = Tensor::from_slice(&[1.0f32, -2.0]).set_requires_grad(true);
+        let mut middle = &x * 2.0;
+        let y = square(&middle).sum(Kind::Float);
+        tch::no_grad(|| middle += 1.0);
+        let error = y.f_backward().expect_err("its backward would read other numbers");
+        assert!(error.to_string().contains("changed in place"), "{error}");
+    }
+
+    #[test]
     fn inv_10_a_panic_in_a_backward_becomes_an_error() {
         let x = Tensor::from_slice(&[1.0f32]).set_requires_grad(true);
         let y = custom_op(&[&x], vec![x.detach()], |_| panic!("broken on purpose")).pop().expect("one output");
         let error = y.sum(Kind::Float).f_backward().expect_err("the panic must surface as an error");
         assert!(error.to_string().contains("broken on purpose"), "{error}");
+        let x = Tensor::from_slice(&[1.0f32]).set_requires_grad(true);
+        assert!((&x * 2.0).requires_grad(), "the thread still has gradients");
     }
 }

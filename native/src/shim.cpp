@@ -7,9 +7,12 @@
 #include <omp.h>
 #include <torch/csrc/autograd/function.h>
 #include <torch/csrc/autograd/functions/utils.h>
+#include <torch/csrc/autograd/variable.h>
 
-#include <cstring>
+#include <algorithm>
+#include <memory>
 #include <string>
+#include <vector>
 
 using torch::autograd::Node;
 using torch::autograd::variable_list;
@@ -30,6 +33,9 @@ struct RustNode final : Node {
 
   variable_list apply(variable_list&& grads) override {
     TORCH_CHECK(closure != nullptr, "this node's backward ran already");
+    // The closure may have kept an input's storage, and an operation in place would have put other numbers there.
+    for (const auto& [counter, version] : inputs)
+      TORCH_CHECK(counter.current_version() == version, "an input of a custom operation was changed in place before its backward");
     std::vector<at::Tensor*> in;
     for (auto& grad : grads) in.push_back(grad.defined() ? &grad : nullptr);
     std::vector<at::Tensor*> out(n_inputs, nullptr);
@@ -56,6 +62,7 @@ struct RustNode final : Node {
   Backward backward;
   Drop drop;
   int n_inputs;
+  std::vector<std::pair<c10::VariableVersion, uint32_t>> inputs;
 };
 
 template <class F>
@@ -92,7 +99,10 @@ int temper_attach(at::Tensor** inputs, int n_inputs, at::Tensor** outputs, int n
   return guarded([&] {
     auto node = std::shared_ptr<RustNode>(new RustNode(closure, backward, drop, n_inputs), torch::autograd::deleteNode);
     variable_list sources;
-    for (int i = 0; i < n_inputs; i++) sources.push_back(*inputs[i]);
+    for (int i = 0; i < n_inputs; i++) {
+      sources.push_back(*inputs[i]);
+      node->inputs.emplace_back(torch::autograd::impl::version_counter(*inputs[i]), inputs[i]->_version());
+    }
     node->set_next_edges(torch::autograd::collect_next_edges(sources));
     for (int i = 0; i < n_outputs; i++) {
       // An alias without history: the closure may hold the plain output, and a cycle through the node would never be freed.

@@ -168,7 +168,7 @@ impl Model {
         for (l, layer) in self.layers.iter().enumerate() {
             let normal = rms_norm(&hidden, &layer.input_norm, self.config.rms_norm_eps);
             let attended = self.attend(l, layer, &normal, &angles, index, &mut keys, task);
-            hidden += attended.out;
+            hidden = &hidden + attended.out;
             let normal = rms_norm(&hidden, &layer.post_norm, self.config.rms_norm_eps);
             hidden = &hidden + self.feed_forward(layer, &normal);
             result.take(attended.selection.filter(|_| task.record), attended.loss);
