@@ -2,7 +2,9 @@
 //!
 //! A BLAS picks its kernel by shape, and below some number of rows it may pick one that adds in another order. Nobody promises where
 //! that ends, so it is measured on the machine at hand, for the shapes of the model at hand: the smallest power of two from which
-//! every larger number of rows tried, at every offset tried, gives the bits of the largest.
+//! every larger number of rows tried, at every offset tried, gives the bits of the largest. Where there is none (a GPU's library cuts
+//! long sums in a number of parts that depends on the rows), a product of always the same number of rows uses always the same kernel,
+//! and what is measured is that a row's place in it does not matter.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -14,6 +16,8 @@ const ROWS: [i64; 22] = [1, 2, 3, 4, 5, 8, 12, 16, 17, 24, 31, 33, 48, 64, 100, 
 const LARGEST: i64 = 4096;
 /// Padding beyond this would cost more than an own kernel.
 const MOST_PADDING: i64 = 2048;
+/// Rows of a product that always has the same number of them: enough for every product that is safe by itself.
+const BLOCK: i64 = MOST_PADDING;
 
 /// One product of the model: `[rows, k] × [k, n]`, over `batch` heads at once where `batch > 1`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,15 +30,25 @@ pub struct ProductShape {
     pub n: i64,
 }
 
-/// The smallest safe number of rows of a product, or `None` where no number up to 2,048 is safe. Measured once a process.
-pub fn safe_rows(device: Device, kind: Kind, shape: ProductShape) -> Option<i64> {
-    static MEASURED: Mutex<BTreeMap<String, Option<i64>>> = Mutex::new(BTreeMap::new());
+/// The numbers of rows of a product that give a row the same bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SafeRows {
+    /// Any number from this on.
+    From(i64),
+    /// This number alone, wherever in it the row stands.
+    Exactly(i64),
+}
+
+/// The safe numbers of rows of a product, or `None` where neither every number from one up to 2,048 on nor blocks of 2,048 are safe.
+/// Measured once a process.
+pub fn safe_rows(device: Device, kind: Kind, shape: ProductShape) -> Option<SafeRows> {
+    static MEASURED: Mutex<BTreeMap<String, Option<SafeRows>>> = Mutex::new(BTreeMap::new());
     let key = format!("{device:?} {kind:?} {shape:?} {}", tch::get_num_threads());
     let mut measured = MEASURED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     *measured.entry(key).or_insert_with(|| measure(device, kind, shape))
 }
 
-fn measure(device: Device, kind: Kind, shape: ProductShape) -> Option<i64> {
+fn measure(device: Device, kind: Kind, shape: ProductShape) -> Option<SafeRows> {
     tch::no_grad(|| {
         let ProductShape { batch, k, n } = shape;
         // Fixed values rather than libtorch's generator, whose state belongs to nobody here.
@@ -55,6 +69,13 @@ fn measure(device: Device, kind: Kind, shape: ProductShape) -> Option<i64> {
         };
         let worst = ROWS.into_iter().rev().find(|&rows| !agrees(rows)).unwrap_or(0);
         let safe = (worst as u64 + 1).next_power_of_two() as i64;
-        (safe <= MOST_PADDING).then_some(safe)
+        if safe <= MOST_PADDING {
+            return Some(SafeRows::From(safe));
+        }
+        // Two blocks that share rows, which stand elsewhere in the second.
+        let block = |at: i64| product(&x.narrow(1, at, BLOCK).contiguous());
+        let first = block(0);
+        let same = |by: i64| first.narrow(1, by, BLOCK - by).equal(&block(by).narrow(1, 0, BLOCK - by));
+        [1, 2, 7, 16, 33, 64, 100, 129, 512, 1000, 2000].into_iter().all(same).then_some(SafeRows::Exactly(BLOCK))
     })
 }

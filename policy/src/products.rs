@@ -1,11 +1,12 @@
 //! Matrix products whose rows do not depend on how many there are (INV-2).
 //!
 //! Below some number of rows a BLAS adds in another order, so fewer rows than that are padded with zeros. [`crate::doctor`] measures
-//! the number; decoding is bound by memory, so the padding costs little.
+//! the number; decoding is bound by memory, so the padding costs little. Where no number is safe, products go in blocks of always the
+//! same number of rows.
 
 use tch::{Device, Kind, Tensor};
 
-use crate::doctor::{ProductShape, safe_rows};
+use crate::doctor::{ProductShape, SafeRows, safe_rows};
 
 /// Rows that a CPU product is padded to even where fewer were measured to be safe.
 pub const CPU_FLOOR: i64 = 16;
@@ -15,6 +16,8 @@ pub const CPU_FLOOR: i64 = 16;
 pub struct Products {
     /// Products of fewer rows are padded to this.
     pub min_rows: i64,
+    /// Products of more rows are cut into blocks of this many; `None` leaves them whole.
+    pub block: Option<i64>,
 }
 
 /// A product of the model has no safe number of rows on this device.
@@ -38,27 +41,72 @@ impl Products {
     /// [`NoSafeRows`] where one has none: exact mode must then refuse to start.
     pub fn measure(device: Device, kind: Kind, shapes: &[ProductShape]) -> Result<Self, NoSafeRows> {
         let mut min_rows = if device == Device::Cpu { CPU_FLOOR } else { 1 };
+        let mut block = None;
         for &shape in shapes {
-            let safe = safe_rows(device, kind, shape).ok_or(NoSafeRows { k: shape.k, n: shape.n, device })?;
-            min_rows = min_rows.max(safe);
+            match safe_rows(device, kind, shape).ok_or(NoSafeRows { k: shape.k, n: shape.n, device })? {
+                SafeRows::From(rows) => min_rows = min_rows.max(rows),
+                SafeRows::Exactly(rows) => block = Some(rows),
+            }
         }
-        Ok(Self { min_rows })
+        Ok(Self { min_rows: block.unwrap_or(min_rows), block })
     }
 
     /// `x wᵀ` for `x [rows, k]`, `w [n, k]`.
     pub fn linear(&self, x: &Tensor, w: &Tensor) -> Tensor {
-        let rows = x.size()[0];
-        if rows >= self.min_rows {
-            return x.matmul(&w.tr());
-        }
-        x.constant_pad_nd([0, 0, 0, self.min_rows - rows]).matmul(&w.tr()).narrow(0, 0, rows)
+        self.by_rows(x, 0, |x| x.matmul(&w.tr()))
     }
 
     /// `x_h w_h` for each head: `x [rows, heads, k]`, `w [heads, k, n]` → `[rows, heads, n]`.
     pub fn per_head(&self, x: &Tensor, w: &Tensor) -> Tensor {
-        let rows = x.size()[0];
-        let x = x.transpose(0, 1);
-        let x = if rows >= self.min_rows { x } else { x.constant_pad_nd([0, 0, 0, self.min_rows - rows]) };
-        x.bmm(w).narrow(1, 0, rows).transpose(0, 1)
+        self.by_rows(&x.transpose(0, 1), 1, |x| x.bmm(w)).transpose(0, 1)
+    }
+
+    /// A product of `x`, whose rows lie along `dim`, on as many rows at once as are safe.
+    fn by_rows(&self, x: &Tensor, dim: i64, product: impl Fn(&Tensor) -> Tensor) -> Tensor {
+        let rows = x.size()[dim as usize];
+        match self.block.filter(|&block| rows > block) {
+            None => self.padded(x, dim, &product),
+            Some(block) => {
+                let part = |at: usize| {
+                    let at = at as i64;
+                    self.padded(&x.narrow(dim, at, block.min(rows - at)), dim, &product)
+                };
+                let parts: Vec<Tensor> = (0..rows as usize).step_by(block as usize).map(part).collect();
+                Tensor::cat(&parts, dim)
+            }
+        }
+    }
+
+    fn padded(&self, x: &Tensor, dim: i64, product: impl Fn(&Tensor) -> Tensor) -> Tensor {
+        let rows = x.size()[dim as usize];
+        if rows >= self.min_rows {
+            return product(x);
+        }
+        product(&x.constant_pad_nd([0, 0, 0, self.min_rows - rows])).narrow(dim, 0, rows)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inv_2_blocks_give_each_row_its_bits_and_each_weight_its_gradient() {
+        let whole = Products { min_rows: 16, block: None };
+        let blocks = Products { min_rows: 32, block: Some(32) };
+        let wave = |sizes: &[i64], step: f64| {
+            let n: i64 = sizes.iter().product();
+            (Tensor::arange(n, (Kind::Double, Device::Cpu)) * step).sin().to_kind(Kind::Float).view(sizes)
+        };
+        let (x, heads) = (wave(&[77, 24], 0.73), wave(&[3, 24, 8], 0.31));
+        let w = wave(&[8, 24], 1.37).set_requires_grad(true);
+        let per_head = |p: &Products| p.per_head(&x.unsqueeze(1).expand([77, 3, 24], false), &heads);
+        assert!(blocks.linear(&x, &w).equal(&whole.linear(&x, &w)));
+        assert!(per_head(&blocks).equal(&per_head(&whole)));
+        assert!(blocks.linear(&x.narrow(0, 40, 5), &w).equal(&blocks.linear(&x, &w).narrow(0, 40, 5)));
+        let gradient =
+            |p: &Products| Tensor::run_backward(&[p.linear(&x, &w).sin().sum(Kind::Float)], &[&w], false, false);
+        let difference = (&gradient(&blocks)[0] - &gradient(&whole)[0]).abs().max().double_value(&[]);
+        assert!(difference < 1e-4, "{difference}");
     }
 }

@@ -66,7 +66,10 @@ fn check(model: &Model, gradients: &BTreeMap<String, Tensor>, loss: impl Fn(&Mod
         let slope = gradient.to_kind(Kind::Double) * normal(name, &gradient.size());
         let analytic = slope.sum(Kind::Double).double_value(&[]);
         let size = slope.abs().sum(Kind::Double).double_value(&[]);
-        assert!((numeric - analytic).abs() < 1e-4 * size.max(1e-3), "{name}: {analytic}, and differences give {numeric}");
+        assert!(
+            (numeric - analytic).abs() < 1e-4 * size.max(1e-3),
+            "{name}: {analytic}, and differences give {numeric}"
+        );
     }
 }
 
@@ -106,7 +109,8 @@ fn the_two_losses_reach_disjoint_parameters() {
         let loss = if divergence { forward.indexer_loss.expect("asked for") } else { projected(&model, &forward) };
         gradients(&model, &loss).into_keys().collect()
     };
-    let (indexer, backbone): (Vec<String>, Vec<String>) = model.params.keys().cloned().partition(|name| is_indexer(name));
+    let (indexer, backbone): (Vec<String>, Vec<String>) =
+        model.params.keys().cloned().partition(|name| is_indexer(name));
     for attend in [|| Attend::Sparse, || Attend::Dense] {
         assert_eq!(reached(attend(), true), indexer);
         assert_eq!(reached(attend(), false), backbone);

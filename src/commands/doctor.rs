@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use policy::config::ModelConfig;
-use policy::doctor::safe_rows;
+use policy::doctor::{SafeRows, safe_rows};
 use policy::model::product_shapes;
 use policy::testing::tiny_config;
 use tch::Kind;
@@ -45,7 +45,11 @@ fn products(device: tch::Device, checkpoint: Option<&Path>) -> Result<(), Failur
     let mut unsafe_shapes = 0;
     for shape in product_shapes(&config) {
         let rows = safe_rows(device, Kind::Float, shape);
-        let words = rows.map_or("NEVER the same bits".to_owned(), |rows| format!("safe from {rows} rows"));
+        let words = match rows {
+            Some(SafeRows::From(rows)) => format!("safe from {rows} rows"),
+            Some(SafeRows::Exactly(rows)) => format!("safe in blocks of {rows} rows"),
+            None => "NEVER the same bits".to_owned(),
+        };
         println!("product    {} x [n, {}] x [{}, {}]: {words}", shape.batch, shape.k, shape.k, shape.n);
         unsafe_shapes += usize::from(rows.is_none());
     }
