@@ -1,17 +1,18 @@
 //! Are two typed answers the same? Gold first: what the gold leaves open (a name, a unit, brackets) the other may
 //! fill in.
 
-use dashu::{Integer, Natural, Rational};
-use serde::{Deserialize, Serialize};
-
-use super::answer::{Answer, Condition, Value};
+use super::answer::{Answer, Assignment, Condition, Conditions};
 use super::budget::{Budget, Unread};
-use super::lexer::Relation;
-use super::number;
-use super::parser::Shape;
 use super::polynomial::Atom;
 use super::quotient::Quotient;
-use super::words;
+use super::region::{self, Region};
+use super::tree::Shape;
+
+mod relations;
+mod sequences;
+mod values;
+
+pub use values::{Percent, Units};
 
 /// What a comparison says, and by which rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,24 +25,23 @@ pub enum Outcome {
     Unknown(&'static str),
 }
 
-/// Whether a percent sign may be left off or put on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Percent {
-    /// `50%` is 50 and is 0.5, when the other side has no sign.
-    #[default]
-    Either,
-    /// `50%` is 0.5.
-    Value,
-}
-
 /// The switches of a comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Policy {
     /// Percent signs.
     pub percent: Percent,
+    /// Units of measurement.
+    pub units: Units,
     /// Numbers that are within half a unit of this decimal place are the same; exact when absent.
     pub decimal_places: Option<u32>,
+    /// Where one side is a decimal literal, both are rounded to so many places.
+    pub float_rounding: Option<u32>,
+    /// Lists without brackets are compared in order.
+    pub ordered_lists: bool,
+    /// A condition may stand where the gold is the set of what fulfils it.
+    pub relation_for_set: bool,
+    /// Of an equation between other things than a name and its value, the last side counts.
+    pub last_side_counts: bool,
 }
 
 /// Compares two answers.
@@ -49,213 +49,133 @@ pub struct Policy {
 /// # Errors
 /// [`Unread::Limit`] when the budget runs out.
 pub fn compare(gold: &Answer, other: &Answer, policy: Policy, budget: &mut Budget) -> Result<Outcome, Unread> {
-    budget.spend(8)?;
-    match (gold, other) {
-        (Answer::Value(a), Answer::Value(b)) => values(a, b, policy, budget),
-        (Answer::Assignment(a, x), Answer::Assignment(b, y)) if a == b => compare(x, y, policy, budget),
-        (Answer::Assignment(..) | Answer::Conditions(_), Answer::Assignment(..) | Answer::Conditions(_)) => {
-            match (conditions(gold, budget)?, conditions(other, budget)?) {
-                (Some(a), Some(b)) => systems(&a, &b, budget),
-                _ => Ok(Outcome::Different("relations about different things")),
-            }
-        }
-        (Answer::Assignment(_, value), _) => compare(value, other, policy, budget),
-        (_, Answer::Assignment(_, value)) => compare(gold, value, policy, budget),
-        (Answer::Sequence(a, xs), Answer::Sequence(b, ys)) => sequences((*a, xs), (*b, ys), policy, budget),
-        (Answer::Sequence(Shape::Set, xs), _) if xs.len() == 1 => compare(&xs[0], other, policy, budget),
-        (_, Answer::Sequence(Shape::Set, ys)) if ys.len() == 1 => compare(gold, &ys[0], policy, budget),
-        (Answer::Union(xs), Answer::Union(ys)) => unordered(xs, ys, policy, budget),
-        (Answer::Text(a), Answer::Text(b)) if a == b => Ok(Outcome::Equal("the same words")),
-        (Answer::Text(_), Answer::Text(_)) => Ok(Outcome::Different("different words")),
-        _ => Ok(Outcome::Different("answers of different kinds")),
-    }
+    Comparison { policy, budget, depth: 0 }.answers(gold, other)
 }
 
-fn values(gold: &Value, other: &Value, policy: Policy, budget: &mut Budget) -> Result<Outcome, Unread> {
-    let outcome = forms(gold, other, policy, budget)?;
-    let known = |value: &Value| value.unit.as_deref().and_then(words::unit);
-    if let (Some(a), Some(b)) = (known(gold), known(other))
-        && a != b
-    {
-        return Ok(match outcome {
-            Outcome::Equal(_) => Outcome::Different("the units differ"),
-            _ => Outcome::Unknown("the units differ and are not converted"),
-        });
-    }
-    Ok(outcome)
-}
+/// How deep tuples may hold tuples.
+const MAX_DEPTH: usize = 64;
 
-fn forms(gold: &Value, other: &Value, policy: Policy, budget: &mut Budget) -> Result<Outcome, Unread> {
-    if gold.form.equals(&other.form, budget)? {
-        return Ok(Outcome::Equal("equal values"));
-    }
-    if policy.percent == Percent::Either && gold.percent != other.percent {
-        let hundred = Quotient::rational(Rational::from(100));
-        let (signed, bare) = if gold.percent { (gold, other) } else { (other, gold) };
-        if signed.form.multiply(&hundred, budget)?.equals(&bare.form, budget)? {
-            return Ok(Outcome::Equal("equal but for the percent sign"));
-        }
-    }
-    if let (Some(places), Some(a), Some(b)) = (policy.decimal_places, gold.form.as_rational(), other.form.as_rational())
-    {
-        let half_unit = Rational::from_parts(Integer::ONE, Natural::from(10u8).pow(places.min(1_000) as usize) * 2u8);
-        number::spend_bits(budget, number::bits(&a) + number::bits(&b) + number::bits(&half_unit))?;
-        if number::magnitude(&(a - b)) <= half_unit {
-            return Ok(Outcome::Equal("equal to the asked decimal place"));
-        }
-    }
-    Ok(if gold.form.is_unresolved() || other.form.is_unresolved() {
-        Outcome::Unknown("symbolic terms that no rule separates")
-    } else {
-        Outcome::Different("different values")
-    })
-}
-
-fn sequences(
-    (gold_shape, gold): (Shape, &[Answer]),
-    (shape, other): (Shape, &[Answer]),
+struct Comparison<'a> {
     policy: Policy,
-    budget: &mut Budget,
-) -> Result<Outcome, Unread> {
-    use Shape::{Bare, Brackets, Set};
-    match (gold_shape, shape) {
-        (Set, Set | Bare) | (Bare, Set) => {
-            let (gold, other) = (distinct(gold, policy, budget)?, distinct(other, policy, budget)?);
-            unordered(&gold, &other, policy, budget)
-        }
-        (Bare, Bare) => unordered(gold, other, policy, budget),
-        // Only an interval mixes its brackets, and brackets of one kind do not stand for another.
-        (Brackets(a, b), Bare) | (Bare, Brackets(a, b)) if a == b => ordered(gold, other, policy, budget),
-        (a, b) if a == b => ordered(gold, other, policy, budget),
-        _ => Ok(Outcome::Different("brackets of different kinds")),
-    }
+    budget: &'a mut Budget,
+    depth: usize,
 }
 
-fn ordered(gold: &[Answer], other: &[Answer], policy: Policy, budget: &mut Budget) -> Result<Outcome, Unread> {
-    if gold.len() != other.len() {
-        return Ok(Outcome::Different("different numbers of items"));
-    }
-    let mut unknown = None;
-    for (a, b) in gold.iter().zip(other) {
-        match compare(a, b, policy, budget)? {
-            Outcome::Equal(_) => {}
-            Outcome::Different(_) => return Ok(Outcome::Different("an item differs")),
-            Outcome::Unknown(why) => unknown = Some(why),
+impl Comparison<'_> {
+    fn answers(&mut self, gold: &Answer, other: &Answer) -> Result<Outcome, Unread> {
+        self.budget.spend(8)?;
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            return Err(Unread::Limit("depth"));
         }
+        let outcome = self.typed(gold, other)?;
+        self.depth -= 1;
+        Ok(outcome)
     }
-    Ok(unknown.map_or(Outcome::Equal("the same items in order"), Outcome::Unknown))
-}
 
-/// Pairs equal items off, each once.
-fn unordered(gold: &[Answer], other: &[Answer], policy: Policy, budget: &mut Budget) -> Result<Outcome, Unread> {
-    if gold.len() != other.len() {
-        return Ok(Outcome::Different("different numbers of items"));
-    }
-    let mut left: Vec<&Answer> = other.iter().collect();
-    let (mut missing, mut unknown) = (false, None);
-    'gold: for item in gold {
-        let mut undecided = None;
-        for at in 0..left.len() {
-            match compare(item, left[at], policy, budget)? {
-                Outcome::Equal(_) => {
-                    left.swap_remove(at);
-                    continue 'gold;
+    fn typed(&mut self, gold: &Answer, other: &Answer) -> Result<Outcome, Unread> {
+        use Answer::{Matrix, Sequence, Text, Value};
+        if let Some(outcome) = self.as_regions(gold, other)? {
+            return Ok(outcome);
+        }
+        match (gold, other) {
+            (Value(a), Value(b)) => self.values(a, b),
+            (Answer::Assignment(a), Answer::Assignment(b)) => self.assignments(a, b),
+            (Answer::Assignment(_) | Answer::Conditions(_), Answer::Assignment(_) | Answer::Conditions(_)) => {
+                self.relations(gold, other)
+            }
+            (Answer::Assignment(assignment), _) => self.answers(&assignment.value, other),
+            (_, Answer::Assignment(assignment)) => self.answers(gold, &assignment.value),
+            (gold, Answer::Conditions(Conditions { last: Some(last), all })) if self.ends_in_value(all, last) => {
+                self.answers(gold, last)
+            }
+            (Answer::Conditions(Conditions { last: Some(last), all }), _)
+                if self.policy.last_side_counts && all.len() > 1 =>
+            {
+                self.answers(last, other)
+            }
+            (Sequence(a, xs, _), Sequence(b, ys, _)) => self.sequences((*a, xs), (*b, ys)),
+            (Sequence(Shape::Set, xs, _), _) if xs.len() == 1 => self.answers(&xs[0], other),
+            (_, Sequence(Shape::Set, ys, _)) if ys.len() == 1 => self.answers(gold, &ys[0]),
+            (Sequence(Shape::Ratio(_), parts, _), Value(value))
+            | (Value(value), Sequence(Shape::Ratio(_), parts, _)) => self.ratio_and_value(parts, value),
+            (Matrix { rows, cells }, Matrix { rows: other_rows, cells: others }) => {
+                if rows != other_rows {
+                    return Ok(Outcome::Different("matrices of different shapes"));
                 }
-                Outcome::Unknown(why) => undecided = Some(why),
-                Outcome::Different(_) => {}
+                self.ordered(cells, others)
             }
-        }
-        match undecided {
-            Some(why) => unknown = Some(why),
-            None => missing = true,
+            // A vector may be written as a tuple.
+            (Matrix { rows, cells }, Sequence(Shape::Brackets(false, false), items, _))
+            | (Sequence(Shape::Brackets(false, false), items, _), Matrix { rows, cells })
+                if *rows == 1 || *rows == cells.len() =>
+            {
+                self.ordered(cells, items)
+            }
+            (Text(a), Text(b)) if a == b || sequences::is_none(a) && sequences::is_none(b) => {
+                Ok(Outcome::Equal("the same words"))
+            }
+            (Text(_), Text(_)) => Ok(Outcome::Different("different words")),
+            (Answer::Dots, Answer::Dots) => Ok(Outcome::Equal("both go on")),
+            _ => Ok(Outcome::Different("answers of different kinds")),
         }
     }
-    Ok(match (missing, unknown) {
-        (true, _) => Outcome::Different("an item is missing"),
-        (false, Some(why)) => Outcome::Unknown(why),
-        (false, None) => Outcome::Equal("the same items"),
-    })
-}
 
-/// The items without repetitions.
-fn distinct(items: &[Answer], policy: Policy, budget: &mut Budget) -> Result<Vec<Answer>, Unread> {
-    let mut kept: Vec<Answer> = Vec::new();
-    'items: for item in items {
-        for seen in &kept {
-            if matches!(compare(seen, item, policy, budget)?, Outcome::Equal(_)) {
-                continue 'items;
+    /// Whether an equation tells a value: `a + b = 5` does, `3x - y + 13 = 0` is an equation, and `3 = 5` is wrong.
+    fn ends_in_value(&self, all: &[Condition], last: &Answer) -> bool {
+        let has_variables = |form: &Quotient| form.atoms().any(|atom| matches!(atom, Atom::Symbol(_)));
+        match last.form() {
+            Some(last) if all.len() == 1 && all.iter().any(|c| has_variables(&c.difference)) => {
+                !has_variables(last) && last.as_rational().is_none_or(|last| !last.is_zero())
             }
+            _ => self.policy.last_side_counts,
         }
-        kept.push(item.clone());
     }
-    Ok(kept)
+
+    /// Compares sets of real numbers, where both sides are ones: intervals, unions, and conditions on one unknown.
+    fn as_regions(&mut self, gold: &Answer, other: &Answer) -> Result<Option<Outcome>, Unread> {
+        let words = |answer: &Answer| match answer {
+            Answer::Text(text) => sequences::set_in_words(text),
+            _ => None,
+        };
+        let (gold_words, other_words) = (words(gold), words(other));
+        let (gold, other) = (gold_words.as_ref().unwrap_or(gold), other_words.as_ref().unwrap_or(other));
+        let (gold_set, other_set) = (region::is_set(gold), region::is_set(other));
+        let (gold_relation, other_relation) = (region::is_relation(gold), region::is_relation(other));
+        let wanted = match (gold_set, gold_relation, other_set, other_relation) {
+            // Pairs are compared as such: as intervals they might not even be ones.
+            (true, _, true, _) => !(is_pair(gold) && is_pair(other)),
+            (_, true, true, _) => true,
+            (true, _, _, true) => {
+                if !self.policy.relation_for_set {
+                    return Ok(Some(Outcome::Different("a condition where the gold is a set")));
+                }
+                true
+            }
+            // Lists of conditions may say the same in different words.
+            (_, true, _, true) => is_list(gold) || is_list(other),
+            (true, ..) => !is_pair(gold) && matches!(other, Answer::Sequence(Shape::Set, ..)),
+            (_, _, true, _) => !is_pair(other) && matches!(gold, Answer::Sequence(Shape::Set, ..)),
+            _ => false,
+        };
+        if !wanted {
+            return Ok(None);
+        }
+        let (Some(gold), Some(other)) = (Region::of(gold, self.budget)?, Region::of(other, self.budget)?) else {
+            return Ok(None);
+        };
+        self.regions(&gold, &other).map(Some)
+    }
 }
 
-/// An assignment of a value, or a system, as conditions.
-fn conditions(answer: &Answer, budget: &mut Budget) -> Result<Option<Vec<Condition>>, Unread> {
+fn is_pair(answer: &Answer) -> bool {
     match answer {
-        Answer::Conditions(conditions) => Ok(Some(conditions.clone())),
-        Answer::Assignment(name, value) => match value.as_ref() {
-            Answer::Value(value) => {
-                let variable = Quotient::atom(Atom::Symbol(name.clone()));
-                let difference = variable.subtract(&value.form, budget)?;
-                Ok(Some(vec![Condition { relation: Relation::Equal, difference }]))
-            }
-            _ => Ok(None),
-        },
-        _ => Ok(None),
+        Answer::Sequence(Shape::Brackets(..), ..) => true,
+        Answer::Assignment(Assignment { left: None, value, .. }) => is_pair(value),
+        _ => false,
     }
 }
 
-fn systems(gold: &[Condition], other: &[Condition], budget: &mut Budget) -> Result<Outcome, Unread> {
-    if gold.len() != other.len() {
-        return Ok(Outcome::Unknown("systems of different length"));
-    }
-    let mut left: Vec<&Condition> = other.iter().collect();
-    let mut unknown = false;
-    'gold: for condition in gold {
-        for at in 0..left.len() {
-            match same_condition(condition, left[at], budget)? {
-                Some(true) => {
-                    left.swap_remove(at);
-                    continue 'gold;
-                }
-                Some(false) => {}
-                None => unknown = true,
-            }
-        }
-        return Ok(if unknown {
-            Outcome::Unknown("relations that no rule separates")
-        } else {
-            Outcome::Different("different relations")
-        });
-    }
-    Ok(Outcome::Equal("the same relations"))
-}
-
-/// Two conditions are the same when one difference is a multiple of the other: any for `=` and `≠`, a positive one
-/// for `<` and `≤`. `None` where that does not settle it.
-fn same_condition(gold: &Condition, other: &Condition, budget: &mut Budget) -> Result<Option<bool>, Unread> {
-    let both_ways = matches!(gold.relation, Relation::Equal | Relation::NotEqual);
-    if gold.relation != other.relation {
-        return Ok(Some(false));
-    }
-    let (a, b) = (&gold.difference, &other.difference);
-    if !(both_ways || a.is_whole() && b.is_whole()) {
-        return Ok(a.equals(b, budget)?.then_some(true));
-    }
-    let clear = |q: &Quotient, budget: &mut Budget| {
-        if both_ways { q.numerator().clear_negative_powers(budget) } else { Ok(q.numerator().clone()) }
-    };
-    let (a, b) = (clear(a, budget)?, clear(b, budget)?);
-    if a.is_zero() || b.is_zero() {
-        return Ok(Some(a.is_zero() && b.is_zero()));
-    }
-    let ratio = a.leading() / b.leading();
-    if (both_ways || !number::is_negative(&ratio)) && b.scale(&ratio, budget)? == a {
-        return Ok(Some(true));
-    }
-    // A factor that is no rational number, or a power of the whole, is not seen by the ratio.
-    let irrational = |atom: &Atom| !matches!(atom, Atom::Symbol(_));
-    Ok(if a.atoms().any(irrational) || b.atoms().any(irrational) { None } else { Some(false) })
+fn is_list(answer: &Answer) -> bool {
+    matches!(answer, Answer::Sequence(..))
 }

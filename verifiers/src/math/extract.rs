@@ -4,6 +4,10 @@
 
 use serde::{Deserialize, Serialize};
 
+pub mod library;
+mod numbers;
+mod spans;
+
 /// How an answer may be announced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -13,6 +17,18 @@ pub enum Mode {
     Strict,
     /// `\boxed{…}`, else "answer is …" or "#### …", else the last number.
     Lenient,
+    /// As Math-Verify does: boxes, announcements, any mathematics, by rank and then from the right.
+    MathVerify,
+}
+
+/// In what an answer is looked for, in the mode that follows Math-Verify.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    /// Mathematics between delimiters, and boxes.
+    Latex,
+    /// Numbers and arithmetic in plain text.
+    Expr,
 }
 
 /// The final answers that one rule found, in the order of the text. More than one is for the caller to judge.
@@ -47,7 +63,7 @@ pub fn extract(completion: &str, mode: Mode) -> Result<Finals<'_>, &'static str>
     if !texts.is_empty() {
         return Ok(Finals { rule: "box", texts });
     }
-    if mode == Mode::Strict {
+    if mode != Mode::Lenient {
         return Err("no final box");
     }
     let last = visible.last().expect("checked above to hold a segment");
@@ -86,15 +102,19 @@ pub fn outside_reasoning(text: &str) -> Vec<&str> {
 pub struct Boxes<'a> {
     /// What stands in each closed one.
     pub contents: Vec<&'a str>,
+    /// Where each closed one begins, its command included, and ends, its brace included.
+    pub places: Vec<(usize, usize)>,
+    /// What stands behind the opening of the first box that is never closed.
+    pub unclosed: Option<&'a str>,
     /// True when the last box to be opened is never closed.
     pub unclosed_last: bool,
 }
 
 /// Finds `\boxed{…}` and `\fbox{…}` with all braces matched in one pass.
 pub fn boxes(text: &str) -> Boxes<'_> {
-    let mut found = Boxes { contents: Vec::new(), unclosed_last: false };
-    // Open braces that wait for their closing one; a box remembers where its content starts.
-    let mut open: Vec<Option<usize>> = Vec::new();
+    let mut found = Boxes { contents: Vec::new(), places: Vec::new(), unclosed: None, unclosed_last: false };
+    // Open braces that wait for their closing one; a box remembers where it and its content start.
+    let mut open: Vec<Option<(usize, usize)>> = Vec::new();
     let mut open_boxes = 0;
     let bytes = text.as_bytes();
     let mut at = 0;
@@ -102,22 +122,23 @@ pub fn boxes(text: &str) -> Boxes<'_> {
         match bytes[at] {
             b'\\' => {
                 if let Some(content) = box_at(text, at) {
-                    open.push(Some(content));
+                    open.push(Some((at, content)));
                     open_boxes += 1;
                     at = content;
                     continue;
                 }
-                // An escaped brace is a character.
-                at += 1;
+                // An escaped brace is a character; a backslash before a box was escaped once too often.
+                at += usize::from(box_at(text, at + 1).is_none());
             }
             b'{' => open.push(None),
             b'}' => {
-                if let Some(Some(content)) = open.pop() {
+                if let Some(Some((start, content))) = open.pop() {
                     open_boxes -= 1;
                     // An inner box is a part of the outer one. If that never closes, the whole is cut and counts for
                     // nothing.
                     if open_boxes == 0 {
                         found.contents.push(&text[content..at]);
+                        found.places.push((start, at + 1));
                     }
                 }
             }
@@ -126,12 +147,13 @@ pub fn boxes(text: &str) -> Boxes<'_> {
         at += 1;
     }
     found.unclosed_last = open_boxes > 0;
+    found.unclosed = open.iter().flatten().next().map(|(_, content)| &text[*content..]);
     found
 }
 
 /// Where the content starts, if a box is opened at `at`.
 fn box_at(text: &str, at: usize) -> Option<usize> {
-    let rest = &text[at..];
+    let rest = text.get(at..)?;
     let name = ["\\boxed", "\\fbox"].into_iter().find(|name| rest.starts_with(name))?;
     let blanks = rest[name.len()..].bytes().take_while(|b| *b == b' ').take(8).count();
     (rest.as_bytes().get(name.len() + blanks) == Some(&b'{')).then_some(at + name.len() + blanks + 1)

@@ -1,122 +1,14 @@
-//! Text to tokens, in one pass and without looking back: LaTeX and plain notation share the tokens.
+//! Text to tokens, in one pass: LaTeX and plain notation share the tokens.
 
 use super::budget::Unread;
+use super::commands::{self, Command};
+use super::tokens::{Bracket, Conjunction, Lexeme, Relation, Token};
 use super::words::{self, Word};
+
+mod number;
 
 /// Tokens that one answer may have.
 pub const MAX_TOKENS: usize = 20_000;
-
-/// A bracket by its shape. `Group` is TeX's invisible brace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bracket {
-    /// `( )`
-    Paren,
-    /// `[ ]`
-    Square,
-    /// `\{ \}`
-    Brace,
-    /// `{ }`
-    Group,
-    /// `\lfloor \rfloor`
-    Floor,
-    /// `\lceil \rceil`
-    Ceiling,
-}
-
-/// How two sides are related; `>` and `≥` are turned round by the parser.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Relation {
-    /// `=`
-    Equal,
-    /// `≠`
-    NotEqual,
-    /// `<`
-    Less,
-    /// `≤`
-    AtMost,
-    /// `>`
-    Greater,
-    /// `≥`
-    AtLeast,
-}
-
-/// What a piece of the text is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Token {
-    /// A literal; its digits are in the source.
-    Number,
-    /// A variable, one letter or a named one.
-    Symbol(String),
-    /// A word of prose, in lower case: a unit, a text answer.
-    Word(String),
-    /// A function's name.
-    Function(&'static str),
-    /// π
-    Pi,
-    /// ∞
-    Infinity,
-    /// ∅
-    EmptySet,
-    /// `\frac`
-    Frac,
-    /// `\sqrt`
-    Sqrt,
-    /// `\binom`
-    Binom,
-    /// `\overline`
-    Overline,
-    /// `+`
-    Plus,
-    /// `-`
-    Minus,
-    /// `±`; true for `∓`
-    PlusMinus(bool),
-    /// `*`
-    Times,
-    /// `/`
-    Divide,
-    /// `^`
-    Caret,
-    /// `_`
-    Underscore,
-    /// `!`
-    Bang,
-    /// `%`
-    Percent,
-    /// `\circ`
-    Degree,
-    /// `|`
-    Bar,
-    /// `∪`
-    Cup,
-    /// `∈`
-    In,
-    /// A relation.
-    Relation(Relation),
-    /// An opening bracket.
-    Open(Bracket),
-    /// A closing one.
-    Close(Bracket),
-    /// `,` and `;`
-    Comma,
-    /// `:`
-    Colon,
-    /// The words "and" and "or".
-    Conjunction,
-}
-
-/// A token and where it stands in the source.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lexeme {
-    /// What it is.
-    pub token: Token,
-    /// First byte.
-    pub start: usize,
-    /// One past the last byte.
-    pub end: usize,
-    /// True when white space comes before it.
-    pub spaced: bool,
-}
 
 /// What a comma between groups of three digits is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,10 +38,11 @@ pub fn lex(source: &str, commas: Commas) -> Result<Lexed, Unread> {
         at: 0,
         commas,
         depth: 0,
+        environments: 0,
         groups: Vec::new(),
         font_next: None,
         spaced: false,
-        out: Vec::new(),
+        out: Vec::with_capacity(source.len() / 2 + 1),
         ambiguous: false,
     };
     while lexer.at < source.len() {
@@ -161,9 +54,20 @@ pub fn lex(source: &str, commas: Commas) -> Result<Lexed, Unread> {
     Ok(Lexed { lexemes: lexer.out, ambiguous: lexer.ambiguous })
 }
 
-/// An open `{`: does it hold prose, and is it a token?
+/// How letters are read inside a font command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Font {
+    /// As products of variables, with longer runs as words.
+    Mathematics,
+    /// As words, but for the letters that name constants: `\mathrm{e}`.
+    Upright,
+    /// As words.
+    Prose,
+}
+
+/// An open `{`: what does it hold, and is it a token?
 struct Group {
-    text: bool,
+    font: Font,
     visible: bool,
 }
 
@@ -171,18 +75,20 @@ struct Lexer<'a> {
     source: &'a str,
     at: usize,
     commas: Commas,
-    /// Open brackets other than groups; commas inside them separate.
+    /// Open brackets; commas inside them separate.
     depth: usize,
+    /// Open matrices and the like: there `&` and `\\` are tokens.
+    environments: usize,
     groups: Vec<Group>,
-    /// Set when the next `{` is the argument of a font command; true when that holds prose.
-    font_next: Option<bool>,
+    /// Set when the next `{` is the argument of a font command.
+    font_next: Option<Font>,
     spaced: bool,
     out: Vec<Lexeme>,
     ambiguous: bool,
 }
 
-impl Lexer<'_> {
-    fn rest(&self) -> &str {
+impl<'a> Lexer<'a> {
+    fn rest(&self) -> &'a str {
         &self.source[self.at..]
     }
 
@@ -193,202 +99,272 @@ impl Lexer<'_> {
     fn push(&mut self, token: Token, width: usize) {
         let start = self.at;
         self.at += width;
+        match token {
+            Token::Open(_) => self.depth += 1,
+            Token::Close(_) => self.depth = self.depth.saturating_sub(1),
+            _ => {}
+        }
         self.out.push(Lexeme { token, start, end: self.at, spaced: std::mem::take(&mut self.spaced) });
     }
 
+    fn skip(&mut self, width: usize) {
+        self.at += width;
+        self.spaced = true;
+    }
+
     fn step(&mut self) -> Result<(), Unread> {
-        let c = self.rest().chars().next().expect("the loop ends at the end of the text");
-        match c {
-            ' ' | '~' | '$' | '"' | '£' | '€' | '&' => {
-                self.at += c.len_utf8();
-                self.spaced = true;
-            }
-            '0'..='9' => self.number(),
-            '.' if self.byte(self.at + 1).is_ascii_digit() => self.number(),
-            '.' if !self.rest().starts_with("..") => self.at += 1,
-            '{' => self.open_group(),
-            '}' => self.close_group()?,
-            '\\' => self.command()?,
-            _ if c.is_alphabetic() => self.letters(c)?,
-            _ => self.mark(c)?,
+        let byte = self.byte(self.at);
+        match byte {
+            b' ' | b'\t' | b'\n' | b'\r' | b'\x0c' | b'$' | b'"' | b'`' => self.skip(1),
+            b'~' if self.byte(self.at + 1) == b'=' => self.push(Token::Relation(Relation::About), 2),
+            b'~' => self.skip(1),
+            b'0'..=b'9' => self.number(),
+            b'.' if self.byte(self.at + 1).is_ascii_digit() => self.number(),
+            b'.' if self.rest().starts_with("...") => self.push(Token::Dots, 3),
+            b'.' if !self.rest().starts_with("..") => self.at += 1,
+            b'{' => self.open_group(),
+            b'}' => self.close_group()?,
+            b'\\' => self.command()?,
+            b'&' if self.environments > 0 => self.push(Token::Ampersand, 1),
+            b'&' => self.skip(1),
+            b'a'..=b'z' | b'A'..=b'Z' => self.letters()?,
+            0..=127 => self.mark(byte)?,
+            _ => self.other()?,
         }
         Ok(())
     }
 
     fn open_group(&mut self) {
         let font = self.font_next.take();
-        let text = font.unwrap_or_else(|| self.groups.last().is_some_and(|group| group.text));
-        self.groups.push(Group { text, visible: font.is_none() });
+        let inherited = self.groups.last().map_or(Font::Mathematics, |group| group.font);
+        self.groups.push(Group { font: font.unwrap_or(inherited), visible: font.is_none() });
         if font.is_none() {
             self.push(Token::Open(Bracket::Group), 1);
         } else {
-            self.at += 1;
-            self.spaced = true;
+            self.skip(1);
         }
     }
 
     fn close_group(&mut self) -> Result<(), Unread> {
         match self.groups.pop() {
             Some(group) if group.visible => self.push(Token::Close(Bracket::Group), 1),
-            Some(_) => {
-                self.at += 1;
-                self.spaced = true;
-            }
+            Some(_) => self.skip(1),
             None => return Err(Unread::Malformed("a closing brace without its opening one")),
         }
         Ok(())
     }
 
-    /// A literal: digits with separators of thousands, decimals, an exponent.
-    fn number(&mut self) {
-        let start = self.at;
-        let mut end = self.digits_end(start);
-        if (1..=3).contains(&(end - start)) {
-            while let Some(next) = self.thousands_end(end, self.byte(start) == b'0') {
-                end = next;
-            }
-        }
-        if self.byte(end) == b'.' && self.byte(end + 1).is_ascii_digit() {
-            end = self.digits_end(end + 1);
-        }
-        if matches!(self.byte(end), b'e' | b'E') {
-            let digits = end + 1 + usize::from(matches!(self.byte(end + 1), b'+' | b'-'));
-            if self.byte(digits).is_ascii_digit() {
-                end = self.digits_end(digits);
-            }
-        }
-        self.push(Token::Number, end - start);
-    }
-
-    fn digits_end(&self, from: usize) -> usize {
-        from + self.source.as_bytes()[from..].iter().take_while(|b| b.is_ascii_digit()).count()
-    }
-
-    /// The end of a further group of three digits and its separator.
-    fn thousands_end(&mut self, from: usize, leading_zero: bool) -> Option<usize> {
-        let rest = &self.source[from..];
-        let separator = ["{,}", ",\\!", ",", "\\,", "\\!", "\\ ", " "].into_iter().find(|s| rest.starts_with(s))?;
-        let digits = from + separator.len();
-        let end = self.digits_end(digits);
-        let after_index = matches!(self.out.last().map(|l| &l.token), Some(Token::Underscore | Token::Caret));
-        let refused = separator == " " && (after_index || matches!(self.byte(end), b'/' | b'\\'));
-        if end - digits != 3 || leading_zero || refused {
-            return None;
-        }
-        if separator == "," {
-            if self.depth > 0 {
-                return None;
-            }
-            self.ambiguous = true;
-            if self.commas == Commas::Separators {
-                return None;
-            }
-        }
-        Some(end)
-    }
-
-    fn letters(&mut self, first: char) -> Result<(), Unread> {
-        if !first.is_ascii_alphabetic() {
-            let name = words::greek_letter(first).map_or_else(|| first.to_string(), str::to_owned);
-            self.push(Token::Symbol(name), first.len_utf8());
+    fn letters(&mut self) -> Result<(), Unread> {
+        let run = self.rest().bytes().take_while(u8::is_ascii_alphabetic).count();
+        let word = &self.rest()[..run];
+        let font = self.groups.last().map_or(Font::Mathematics, |group| group.font);
+        // An ordinal's letters stand right behind its digits.
+        let behind_digit = self.at > 0 && self.byte(self.at - 1).is_ascii_digit();
+        if behind_digit && matches!(word, "th" | "st" | "nd" | "rd") {
+            self.push(Token::Word, run);
             return Ok(());
         }
-        let run = self.rest().bytes().take_while(u8::is_ascii_alphabetic).count();
-        let prose = self.groups.last().is_some_and(|group| group.text);
-        let word = self.rest()[..run].to_owned();
-        match words::classify(&word, prose)? {
+        match words::classify(word, font)? {
             Word::Token(token) => self.push(token, run),
-            Word::Letters => word.chars().for_each(|c| self.push(Token::Symbol(c.to_string()), 1)),
+            Word::Glued(token, width) => self.push(token, width),
+            Word::Letters => (0..run).for_each(|_| self.push(Token::Symbol, 1)),
         }
         Ok(())
     }
 
     fn command(&mut self) -> Result<(), Unread> {
         let name_len = self.source.as_bytes()[self.at + 1..].iter().take_while(|b| b.is_ascii_alphabetic()).count();
-        let name = self.source[self.at + 1..self.at + 1 + name_len].to_owned();
-        if name.is_empty() {
+        if name_len == 0 {
             return self.escaped();
         }
-        let width = name_len + 1;
-        match words::command(&name)? {
-            words::Command::Token(token) => {
-                self.track_depth(&token);
-                self.push(token, width);
+        let name = &self.source[self.at + 1..self.at + 1 + name_len];
+        let (command, width) = commands::command(name);
+        let width = width + 1;
+        match command {
+            Command::Token(token) => self.push(token, width),
+            Command::Skip => self.skip(width),
+            Command::Font(font) => {
+                self.skip(width);
+                self.font_argument(font);
             }
-            words::Command::Skip => {
-                self.at += width;
-                self.spaced = true;
-            }
-            words::Command::Wrapper { prose } => {
-                self.at += width;
-                self.spaced = true;
-                let blanks = self.rest().bytes().take_while(|b| *b == b' ').count();
-                if self.byte(self.at + blanks) == b'{' {
-                    self.at += blanks;
-                    self.font_next = Some(prose);
-                    self.open_group();
-                }
-            }
+            Command::Begin => self.begin(width)?,
+            Command::End => self.end(width)?,
+            Command::Not => self.negated(width)?,
+            Command::Modulus => self.push(Token::Modulus, width),
+            Command::Blackboard => self.blackboard(width),
         }
+        Ok(())
+    }
+
+    /// The name of a set of numbers: `\mathbb{R}`, `\mathbb R`.
+    fn blackboard(&mut self, width: usize) {
+        let rest = &self.source[self.at + width..];
+        let inner = rest.trim_start();
+        let blanks = rest.len() - inner.len();
+        let (name, own) = match inner.strip_prefix('{').and_then(|inner| inner.split_once('}')) {
+            Some((name, _)) => (name.trim(), name.len() + 2),
+            None => inner.chars().next().map_or(("", 0), |c| (&inner[..c.len_utf8()], c.len_utf8())),
+        };
+        let token = if name == "R" { Token::Reals } else { Token::Unknown };
+        self.push(token, width + blanks + own);
+    }
+
+    /// Opens the group behind a font command, where there is one.
+    fn font_argument(&mut self, font: Font) {
+        let blanks = self.rest().bytes().take_while(|b| *b == b' ').count();
+        if self.byte(self.at + blanks) == b'{' {
+            self.at += blanks;
+            self.font_next = Some(font);
+            self.open_group();
+        }
+    }
+
+    /// `\not` before a relation.
+    fn negated(&mut self, width: usize) -> Result<(), Unread> {
+        let rest = self.source[self.at + width..].trim_start();
+        let next = self.source.len() - rest.len();
+        let negated = if rest.starts_with('=') {
+            Relation::NotEqual
+        } else {
+            return Err(Unread::Unsupported("a negated relation".into()));
+        };
+        self.push(Token::Relation(negated), next + 1 - self.at);
+        Ok(())
+    }
+
+    /// The name of an environment in its braces, and where they end.
+    fn environment(&self, from: usize) -> Option<(&'a str, usize)> {
+        let rest = self.source[from..].trim_start();
+        let inner = rest.strip_prefix('{')?;
+        let end = inner.find('}')?;
+        Some((inner[..end].trim(), self.source.len() - inner.len() + end + 1))
+    }
+
+    fn begin(&mut self, width: usize) -> Result<(), Unread> {
+        let (name, mut end) =
+            self.environment(self.at + width).ok_or(Unread::Malformed("an environment without a name"))?;
+        let Some(environment) = commands::environment(name) else {
+            return Err(Unread::Unsupported(format!("the environment {}", name.chars().take(20).collect::<String>())));
+        };
+        if name == "array" {
+            // The columns' alignment says nothing about the answer.
+            end = self.environment(end).map_or(end, |(_, end)| end);
+        }
+        self.environments += 1;
+        self.push(Token::Begin(environment), end - self.at);
+        Ok(())
+    }
+
+    fn end(&mut self, width: usize) -> Result<(), Unread> {
+        let (name, end) = self.environment(self.at + width).ok_or(Unread::Malformed("an end without a name"))?;
+        if commands::environment(name).is_none() || self.environments == 0 {
+            // The end of what began outside the answer.
+            self.skip(end - self.at);
+            return Ok(());
+        }
+        self.environments -= 1;
+        self.push(Token::End, end - self.at);
         Ok(())
     }
 
     /// A backslash and a character that is no letter.
     fn escaped(&mut self) -> Result<(), Unread> {
         match self.byte(self.at + 1) {
-            b'{' => self.push_bracket(Token::Open(Bracket::Brace), 2),
-            b'}' => self.push_bracket(Token::Close(Bracket::Brace), 2),
+            b'{' => self.push(Token::Open(Bracket::Brace), 2),
+            b'}' => self.push(Token::Close(Bracket::Brace), 2),
             b'%' => self.push(Token::Percent, 2),
             b'|' => self.push(Token::Bar, 2),
-            b',' | b'!' | b';' | b':' | b' ' | b'$' | b'>' | b'(' | b')' | b'[' | b']' => {
-                self.at += 2;
-                self.spaced = true;
+            b'$' if self.is_money() => {
+                let start = self.at;
+                self.skip(2);
+                self.number();
+                self.out.push(Lexeme { token: Token::Word, start, end: start + 2, spaced: true });
             }
-            _ => return Err(Unread::Unsupported("a line break or an escaped character".into())),
+            b',' | b'!' | b';' | b':' | b' ' | b'$' | b'>' | b'(' | b')' | b'[' | b']' | b'\n' | b'\t' | b'/'
+            | b'&' | b'-' | b'#' => self.skip(2),
+            b'\\' if self.environments > 0 => self.push(Token::RowEnd, 2),
+            // A command whose backslash was escaped once too often.
+            b'\\' if self.byte(self.at + 2).is_ascii_alphabetic() => self.at += 1,
+            b'\\' if matches!(self.byte(self.at + 2), b'{' | b'}' | b'%') => self.at += 1,
+            b'\\' => self.push(Token::Gap, 2),
+            _ => return Err(Unread::Unsupported("an escaped character".into())),
         }
         Ok(())
     }
 
-    fn mark(&mut self, c: char) -> Result<(), Unread> {
-        let (token, width) = match c {
-            '+' => (Token::Plus, 1),
-            '-' => (Token::Minus, 1),
-            '*' if self.rest().starts_with("**") => (Token::Caret, 2),
-            '*' => (Token::Times, 1),
-            '/' => (Token::Divide, 1),
-            '^' => (Token::Caret, 1),
-            '_' => (Token::Underscore, 1),
-            '!' if self.rest().starts_with("!=") => (Token::Relation(Relation::NotEqual), 2),
-            '!' => (Token::Bang, 1),
-            '%' => (Token::Percent, 1),
-            '|' => (Token::Bar, 1),
-            ',' | ';' => (Token::Comma, 1),
-            ':' => (Token::Colon, 1),
-            '=' => (Token::Relation(Relation::Equal), if self.rest().starts_with("==") { 2 } else { 1 }),
-            '<' if self.rest().starts_with("<=") => (Token::Relation(Relation::AtMost), 2),
-            '>' if self.rest().starts_with(">=") => (Token::Relation(Relation::AtLeast), 2),
-            '<' => (Token::Relation(Relation::Less), 1),
-            '>' => (Token::Relation(Relation::Greater), 1),
-            '(' => (Token::Open(Bracket::Paren), 1),
-            ')' => (Token::Close(Bracket::Paren), 1),
-            '[' => (Token::Open(Bracket::Square), 1),
-            ']' => (Token::Close(Bracket::Square), 1),
-            _ => return Err(Unread::Unsupported(format!("the character {c:?}"))),
+    /// Whether a dollar sign stands before the last number of the text: elsewhere it may be anything.
+    fn is_money(&self) -> bool {
+        let rest = self.rest()[2..].trim_end_matches(['$', '.', ',', ' ', '}']);
+        rest.starts_with(|c: char| c.is_ascii_digit())
+            && rest.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b','))
+            && !rest.contains(",,")
+    }
+
+    fn mark(&mut self, byte: u8) -> Result<(), Unread> {
+        let next = self.byte(self.at + 1);
+        let (token, width) = match byte {
+            b'+' if next == b'-' => (Token::PlusMinus(false), 2),
+            b'+' => (Token::Plus, 1),
+            b'-' => (Token::Minus, 1),
+            b'*' if next == b'*' => (Token::Caret, 2),
+            b'*' => (Token::Times, 1),
+            b'/' => (Token::Divide, 1),
+            b'^' => (Token::Caret, 1),
+            b'_' => (Token::Underscore, 1),
+            b'\'' => (Token::Prime, 1),
+            b'!' if next == b'=' => (Token::Relation(Relation::NotEqual), 2),
+            b'!' => (Token::Bang, 1),
+            b'%' => (Token::Percent, 1),
+            b'|' => (Token::Bar, 1),
+            b',' => (Token::Comma, 1),
+            b';' => (Token::Semicolon, 1),
+            b':' if next == b'=' => (Token::Relation(Relation::Equal), 2),
+            b':' => (Token::Colon, 1),
+            b'=' if next == b'=' => (Token::Relation(Relation::Equal), 2),
+            b'=' if next == b'<' => (Token::Relation(Relation::AtMost), 2),
+            b'=' => (Token::Relation(Relation::Equal), 1),
+            b'<' if next == b'=' => (Token::Relation(Relation::AtMost), 2),
+            b'>' if next == b'=' => (Token::Relation(Relation::AtLeast), 2),
+            b'<' => (Token::Relation(Relation::Less), 1),
+            b'>' => (Token::Relation(Relation::Greater), 1),
+            b'(' => (Token::Open(Bracket::Paren), 1),
+            b')' => (Token::Close(Bracket::Paren), 1),
+            b'[' => (Token::Open(Bracket::Square), 1),
+            b']' => (Token::Close(Bracket::Square), 1),
+            _ => return Err(Unread::Unsupported(format!("the character {:?}", char::from(byte)))),
         };
-        self.push_bracket(token, width);
+        self.push(token, width);
         Ok(())
     }
 
-    fn push_bracket(&mut self, token: Token, width: usize) {
-        self.track_depth(&token);
-        self.push(token, width);
+    /// A character outside ASCII that normalisation left as it is.
+    fn other(&mut self) -> Result<(), Unread> {
+        let c = self.rest().chars().next().expect("the loop ends at the end of the text");
+        let width = c.len_utf8();
+        match c {
+            '£' | '€' | '¥' | '₹' | '₽' | '₩' => self.skip(width),
+            _ if words::greek_letter(c).is_some() => {
+                let name = words::greek_letter(c).expect("asked in the guard");
+                self.push(Token::Named(name), width);
+            }
+            _ if c.is_alphabetic() => {
+                let run: usize = self.rest().chars().take_while(|c| c.is_alphabetic()).map(char::len_utf8).sum();
+                let token = if run == width { Token::Symbol } else { Token::Word };
+                self.push(token, run);
+            }
+            _ => return Err(Unread::Unsupported(format!("the character {c:?}"))),
+        }
+        Ok(())
     }
+}
 
-    fn track_depth(&mut self, token: &Token) {
-        match token {
-            Token::Open(_) => self.depth += 1,
-            Token::Close(_) => self.depth = self.depth.saturating_sub(1),
-            _ => {}
+impl Conjunction {
+    /// The conjunction that a word is.
+    pub fn of(word: &str) -> Option<Self> {
+        match word {
+            "or" => Some(Self::Or),
+            "and" => Some(Self::And),
+            _ => None,
         }
     }
 }

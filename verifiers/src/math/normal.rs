@@ -3,6 +3,9 @@
 /// Maps typographic characters to the ASCII or LaTeX that the lexer reads, and strips what only decorates the whole
 /// answer.
 pub fn normalise(text: &str) -> String {
+    if text.is_ascii() {
+        return undecorated(text).to_owned();
+    }
     let mut plain = String::with_capacity(text.len());
     let mut raised = false;
     for c in text.chars() {
@@ -56,6 +59,36 @@ fn map_character(c: char, plain: &mut String) {
         '±' => "\\pm ",
         '∓' => "\\mp ",
         '√' => "\\sqrt ",
+        '∛' => "\\sqrt[3]",
+        '∜' => "\\sqrt[4]",
+        '≈' => "\\approx ",
+        '≡' => "\\equiv ",
+        '∩' => "\\cap ",
+        '∖' => "\\setminus ",
+        'ℝ' => "\\reals ",
+        '∑' => "\\sum ",
+        '∏' => "\\prod ",
+        '∫' => "\\int ",
+        '…' | '⋯' => "\\ldots ",
+        '⌊' => "\\lfloor ",
+        '⌋' => "\\rfloor ",
+        '⌈' => "\\lceil ",
+        '⌉' => "\\rceil ",
+        '⟨' | '〈' => "\\langle ",
+        '⟩' | '〉' => "\\rangle ",
+        '∣' => "|",
+        '∠' => "\\angle ",
+        '△' => "\\triangle ",
+        'µ' => "\\mu ",
+        '𝑒' => "e",
+        '𝑥' => "x",
+        '、' => ",",
+        '。' => ".",
+        '₀'..='₉' => {
+            plain.push('_');
+            plain.push(char::from(b'0' + (c as u32 - '₀' as u32) as u8));
+            return;
+        }
         'π' => "\\pi ",
         '∞' => "\\infty ",
         '∪' => "\\cup ",
@@ -70,7 +103,15 @@ fn map_character(c: char, plain: &mut String) {
         '¼' => "\\frac{1}{4}",
         '¾' => "\\frac{3}{4}",
         '⅕' => "\\frac{1}{5}",
+        '⅖' => "\\frac{2}{5}",
+        '⅗' => "\\frac{3}{5}",
+        '⅘' => "\\frac{4}{5}",
+        '⅙' => "\\frac{1}{6}",
+        '⅚' => "\\frac{5}{6}",
         '⅛' => "\\frac{1}{8}",
+        '⅜' => "\\frac{3}{8}",
+        '⅝' => "\\frac{5}{8}",
+        '⅞' => "\\frac{7}{8}",
         _ => {
             plain.push(c);
             return;
@@ -93,8 +134,11 @@ fn undecorated(text: &str) -> &str {
         }
         // An escaped character at the end is a command, not punctuation.
         let cut = inner.trim_end_matches(['.', ',', ';', ' ']);
-        if !cut.ends_with('\\') {
+        if !cut.ends_with('\\') && !inner.ends_with("..") {
             inner = cut;
+        }
+        for gap in ["\\\\", "\\quad", "\\ ", "\\,", "\\;"] {
+            inner = inner.strip_suffix(gap).unwrap_or(inner).trim_end();
         }
         if inner.len() == before {
             return inner;
@@ -172,6 +216,17 @@ fn is_prose(text: &str) -> bool {
     false
 }
 
+/// Whether both are one and the same word, which LaTeX may have spelt as a product of letters: `\text{odd}` and `odd`.
+/// Of single letters the case counts.
+pub fn same_word(a: &str, b: &str) -> bool {
+    let word = |text: &str| -> Option<String> {
+        let plain = without_fonts(text);
+        let letters = plain.chars().all(|c| c.is_alphabetic() || c == ' ');
+        (letters && plain.chars().count() > 1).then(|| plain.replace(' ', "").to_lowercase())
+    };
+    word(a).is_some_and(|a| word(b) == Some(a))
+}
+
 /// The letter of a multiple-choice answer: `B`, `(b)`, `\text{(B)}`, `B. Paris`, `(B) 12`; `None` when the text is
 /// anything else or names a second choice.
 pub fn choice(normal: &str) -> Option<char> {
@@ -190,6 +245,15 @@ pub fn choice(normal: &str) -> Option<char> {
         .split(|c: char| !c.is_alphanumeric())
         .any(|word| matches!(word, "or" | "and") || (word.len() == 1 && word.bytes().all(|b| b.is_ascii_uppercase())));
     (!names_another).then(|| letter.to_ascii_uppercase())
+}
+
+/// The letter of a choice with its content: `(A) 12`, but not `a) …` or a product.
+pub fn marked_choice(normal: &str) -> Option<char> {
+    let plain = without_fonts(normal);
+    let marked = plain.strip_prefix('(').is_some_and(|rest| rest.get(1..3) == Some(") "))
+        || plain.get(1..3).is_some_and(|mark| matches!(mark, ". " | ") " | ": "));
+    let letter = plain.trim_start_matches('(').chars().next()?;
+    (marked && matches!(letter, 'A'..='J')).then(|| choice(normal)).flatten()
 }
 
 /// The letter, when the whole text is one letter from A to J, in brackets or not: then the answer is a choice.

@@ -34,6 +34,11 @@ pub fn spend_bits(budget: &mut Budget, bits: usize) -> Result<(), Unread> {
 /// # Errors
 /// [`Unread::Limit`] over the size limit, [`Unread::Malformed`] when it is no number.
 pub fn literal(raw: &str, budget: &mut Budget) -> Result<Rational, Unread> {
+    if raw.len() <= 18
+        && let Ok(small) = raw.parse::<u64>()
+    {
+        return Ok(Rational::from(small));
+    }
     let (mantissa, exponent) = match raw.find(['e', 'E']) {
         Some(at) => (&raw[..at], raw[at + 1..].parse::<i64>().map_err(|_| Unread::Limit("an exponent's digits"))?),
         None => (raw, 0),
@@ -154,6 +159,18 @@ pub fn factorial(n: &Rational, budget: &mut Budget) -> Result<Option<Rational>, 
         Some(n @ 0..=5_000) => {
             budget.spend(8 + (n * n) as u64 / 64)?;
             Ok(Some(Rational::from(Integer::from((2..=n as u64).map(Natural::from).product::<Natural>()))))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// `n!!`, the product of every second number down from `n`; `None` as for [`factorial`].
+pub fn double_factorial(n: &Rational, budget: &mut Budget) -> Result<Option<Rational>, Unread> {
+    match small_integer(n) {
+        Some(n @ 0..=5_000) => {
+            budget.spend(8 + (n * n) as u64 / 128)?;
+            let product = (1..=n as u64).rev().step_by(2).map(Natural::from).product::<Natural>();
+            Ok(Some(Rational::from(Integer::from(product))))
         }
         _ => Ok(None),
     }

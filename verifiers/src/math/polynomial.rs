@@ -3,13 +3,16 @@
 //! Roots of integers are atoms too: a prime to an exponent in [0, 1). Distinct products of such powers are linearly
 //! independent over Q (Besicovitch 1940), so two sums of radicals are equal exactly when they have the same terms.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::rc::Rc;
 
 use dashu::{Natural, Rational};
 
 use super::budget::{Budget, Unread};
 use super::number::{self, is_proved_prime};
+use super::quotient::Quotient;
 
 /// What a term is a product of powers of.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,9 +28,42 @@ pub enum Atom {
     /// Unbounded; only ever compared for being the same.
     Infinity,
     /// A variable.
-    Symbol(String),
-    /// A sub-expression that stays symbolic, as its canonical text.
-    Opaque(String),
+    Symbol(Rc<str>),
+    /// A sub-expression that stays symbolic.
+    Opaque(Rc<Opaque>),
+}
+
+/// A function of forms that has no polynomial form itself. Its canonical text names it: equal texts are equal values.
+#[derive(Debug, Clone)]
+pub struct Opaque {
+    /// The function: `sin`, `power`, or a name that no rule knows.
+    pub function: Rc<str>,
+    /// What it is applied to.
+    pub arguments: Vec<Quotient>,
+    /// How deep such functions are nested in it, itself counted.
+    pub depth: usize,
+    /// The canonical text.
+    pub text: String,
+}
+
+impl PartialEq for Opaque {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Opaque {}
+
+impl PartialOrd for Opaque {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Opaque {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.text.cmp(&other.text)
+    }
 }
 
 /// Atoms with their exponents: ascending by atom, no exponent zero.
@@ -76,6 +112,11 @@ impl Polynomial {
     /// The coefficient of the last term; zero for the empty sum.
     pub fn leading(&self) -> Rational {
         self.terms.last_key_value().map_or(Rational::ZERO, |(_, coefficient)| coefficient.clone())
+    }
+
+    /// The terms, each once.
+    pub fn terms(&self) -> impl Iterator<Item = (&Monomial, &Rational)> {
+        self.terms.iter()
     }
 
     /// Every atom that occurs.
@@ -238,7 +279,7 @@ impl fmt::Display for Polynomial {
                     Atom::Pi => f.write_str("*pi")?,
                     Atom::Infinity => f.write_str("*inf")?,
                     Atom::Symbol(name) => write!(f, "*{name}")?,
-                    Atom::Opaque(text) => write!(f, "*<{text}>")?,
+                    Atom::Opaque(opaque) => write!(f, "*<{}>", opaque.text)?,
                 }
                 if !exponent.is_one() {
                     write!(f, "^({exponent})")?;

@@ -5,15 +5,21 @@
 //! ([`Quotient::is_unresolved`]).
 
 use std::fmt;
+use std::rc::Rc;
 
 use dashu::{Integer, Natural, Rational};
 
 use super::budget::{Budget, Unread};
 use super::number;
-use super::polynomial::{Atom, Monomial, Polynomial, settle};
+use super::polynomial::{Atom, Monomial, Opaque, Polynomial, settle};
+
+mod symbolic_power;
 
 /// Characters that the canonical text of an opaque atom may have.
 const MAX_OPAQUE_CHARS: usize = 24_000;
+
+/// How deep opaque atoms may be nested in each other; whoever walks them may recurse.
+const MAX_OPAQUE_DEPTH: usize = 220;
 
 /// A sum with more than one term is only multiplied out up to this exponent.
 const MAX_EXPANDED_POWER: i64 = 64;
@@ -42,14 +48,51 @@ impl Quotient {
     /// [`Unread::Limit`] when its text is too long.
     pub fn opaque(name: &str, arguments: &[&Self], budget: &mut Budget) -> Result<Self, Unread> {
         let mut text = name.to_owned();
+        let mut depth = 1;
         for argument in arguments {
-            text = format!("{text}({argument})");
+            use std::fmt::Write;
+            write!(text, "({argument})").expect("writing to a string");
             budget.spend(text.len() as u64)?;
             if text.len() > MAX_OPAQUE_CHARS {
                 return Err(Unread::Limit("a symbolic term's size"));
             }
+            let inner = argument.atoms().filter_map(|atom| match atom {
+                Atom::Opaque(opaque) => Some(opaque.depth + 1),
+                _ => None,
+            });
+            depth = inner.fold(depth, usize::max);
         }
-        Ok(Self::atom(Atom::Opaque(text)))
+        if depth > MAX_OPAQUE_DEPTH {
+            return Err(Unread::Limit("a symbolic term's depth"));
+        }
+        let arguments = arguments.iter().map(|argument| (*argument).clone()).collect();
+        Ok(Self::atom(Atom::Opaque(Rc::new(Opaque { function: name.into(), arguments, depth, text }))))
+    }
+
+    /// The function and its arguments, when the form is one opaque atom.
+    pub fn as_opaque(&self) -> Option<&Opaque> {
+        match self.numerator.as_term() {
+            Some((monomial, coefficient)) if self.is_whole() && coefficient.is_one() => match monomial.as_slice() {
+                [(Atom::Opaque(opaque), power)] if power.is_one() => Some(opaque),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// Every atom of the numerator and the denominator.
+    pub fn atoms(&self) -> impl Iterator<Item = &Atom> {
+        self.numerator.atoms().chain(self.denominator.atoms())
+    }
+
+    /// The polynomial under the numerator.
+    pub fn denominator(&self) -> &Polynomial {
+        &self.denominator
+    }
+
+    /// A polynomial over 1.
+    pub fn from_polynomial(numerator: Polynomial) -> Self {
+        Self::whole(numerator)
     }
 
     fn whole(numerator: Polynomial) -> Self {
@@ -147,7 +190,7 @@ impl Quotient {
     /// `self ^ exponent`. What is over a limit or has no exact form stays symbolic.
     pub fn power(&self, exponent: &Self, budget: &mut Budget) -> Result<Self, Unread> {
         let Some(e) = exponent.as_rational() else {
-            return Self::opaque("power", &[self, exponent], budget);
+            return self.symbolic_power(exponent, budget);
         };
         if e.is_one() {
             return Ok(self.clone());

@@ -1,38 +1,34 @@
-//! The vocabulary: commands of LaTeX, names of functions, words that are operators in disguise, units.
+//! The vocabulary: names of functions, words that are operators in disguise.
 
 use super::budget::Unread;
-use super::lexer::{Bracket, Relation, Token};
+use super::lexer::Font;
+use super::tokens::{Conjunction, Token};
+use super::units;
 
 /// What a run of letters is.
 pub enum Word {
     /// One token.
     Token(Token),
+    /// A token, and the rest of so many bytes is read on.
+    Glued(Token, usize),
     /// A product of one-letter variables.
     Letters,
 }
 
-/// What a LaTeX command is.
-pub enum Command {
-    /// One token.
-    Token(Token),
-    /// Spacing and sizing.
-    Skip,
-    /// A font around its argument, which is prose or mathematics.
-    Wrapper {
-        /// True for `\text` and its like.
-        prose: bool,
-    },
-}
-
 /// Functions that stay symbolic unless a rule evaluates them.
-const FUNCTIONS: [&str; 24] = [
-    "sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "log", "ln", "lg",
-    "exp", "gcd", "lcm", "max", "min", "det", "arg", "abs", "deg",
+pub const FUNCTIONS: [&str; 40] = [
+    "sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "arccot", "arcsec", "arccsc", "sinh",
+    "cosh", "tanh", "coth", "arcsinh", "arccosh", "arctanh", "log", "ln", "lg", "exp", "gcd", "lcm", "max", "min",
+    "det", "arg", "abs", "deg", "floor", "ceil", "cbrt", "asin", "acos", "atan", "binom", "tg", "ctg",
 ];
+
+/// Functions that may have their argument glued to them: `sinx`.
+const GLUED: [&str; 13] =
+    ["arcsin", "arccos", "arctan", "sqrt", "sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "exp"];
 
 /// Words that change the value beside them or take it back. Taking one for a unit would pass a wrong answer, so they
 /// are not read at all.
-const OPERATORS: [&str; 32] = [
+const OPERATORS: [&str; 40] = [
     "squared",
     "cubed",
     "factorial",
@@ -65,66 +61,85 @@ const OPERATORS: [&str; 32] = [
     "possibly",
     "perhaps",
     "except",
+    "thirds",
+    "quarters",
+    "halves",
+    "if",
+    "otherwise",
+    "approximately",
+    "about",
+    "between",
 ];
 
-/// Units under their common spellings; the first of each row names it.
-const UNITS: [&[&str]; 26] = [
-    &["cm", "centimeter", "centimeters", "centimetre", "centimetres"],
-    &["mm", "millimeter", "millimeters", "millimetre", "millimetres"],
-    &["km", "kilometer", "kilometers", "kilometre", "kilometres"],
-    &["m", "meter", "meters", "metre", "metres"],
-    &["in", "inch", "inches"],
-    &["ft", "foot", "feet"],
-    &["yd", "yard", "yards"],
-    &["mi", "mile", "miles"],
-    &["kg", "kilogram", "kilograms"],
-    &["mg", "milligram", "milligrams"],
-    &["g", "gram", "grams"],
-    &["lb", "lbs", "pound", "pounds"],
-    &["oz", "ounce", "ounces"],
-    &["ml", "milliliter", "milliliters"],
-    &["l", "liter", "liters", "litre", "litres"],
-    &["s", "sec", "secs", "second", "seconds"],
-    &["min", "mins", "minute", "minutes"],
-    &["h", "hr", "hrs", "hour", "hours"],
-    &["day", "days"],
-    &["week", "weeks"],
-    &["year", "years", "yr", "yrs"],
-    &["degree", "degrees", "deg"],
-    &["radian", "radians", "rad"],
-    &["dollar", "dollars", "usd"],
-    &["cent", "cents"],
-    &["mph"],
-];
-
-/// What a run of letters is; `prose` inside `\text` and its like.
+/// What a run of letters is.
 ///
 /// # Errors
 /// [`Unread::Unsupported`] for a word that would change the value in a way that no rule reads.
-pub fn classify(run: &str, prose: bool) -> Result<Word, Unread> {
-    let lower = run.to_ascii_lowercase();
-    let token = match lower.as_str() {
-        "or" | "and" => Token::Conjunction,
+pub fn classify(run: &str, font: Font) -> Result<Word, Unread> {
+    let prose = font == Font::Prose;
+    if run.len() == 1 {
+        // One letter of prose is a unit after a number and a variable elsewhere; the parser knows which.
+        let word = prose || font == Font::Upright && units::is_letter(run);
+        return Ok(if word { Word::Token(Token::Word) } else { Word::Letters });
+    }
+    let mut buffer = [0; 24];
+    let lower = lowered(run, &mut buffer);
+    let token = match lower {
         "pi" => Token::Pi,
-        "infinity" | "infty" => Token::Infinity,
+        "infinity" | "infty" | "inf" => Token::Infinity,
         "sqrt" => Token::Sqrt,
-        "percent" => Token::Percent,
-        _ if OPERATORS.contains(&lower.as_str()) && (prose || run.len() > 2) => {
+        "percent" | "percentage" | "pct" => Token::Percent,
+        "degrees" | "degree" => Token::Degree,
+        _ if Conjunction::of(lower).is_some() => {
+            Token::Conjunction(Conjunction::of(lower).expect("asked in the guard"))
+        }
+        // Short words of a sentence are no products of letters.
+        "is" | "it" | "so" | "we" | "of" => return Err(Unread::Unsupported(format!("the word \"{lower}\""))),
+        _ if OPERATORS.contains(&lower) && (prose || run.len() > 2) => {
             return Err(Unread::Unsupported(format!("the word \"{lower}\"")));
         }
         _ => match FUNCTIONS.iter().find(|name| **name == run && run != "min" && run != "deg") {
             Some(name) => Token::Function(name),
-            // One letter of prose is a unit after a number and a variable elsewhere; the parser knows which.
-            None if prose || run.len() >= 4 || (run.len() > 1 && unit(&lower).is_some()) => Token::Word(lower),
-            None => return Ok(Word::Letters),
+            None => return Ok(longer(run, lower, prose)),
         },
     };
     Ok(Word::Token(token))
 }
 
+/// A run of letters that no list holds.
+fn longer(run: &str, lower: &str, prose: bool) -> Word {
+    if !prose {
+        let glued = GLUED.iter().find(|head| run.starts_with(**head) && run.len() == head.len() + 1);
+        if let Some(head) = glued {
+            let token = if *head == "sqrt" { Token::Sqrt } else { Token::Function(head) };
+            return Word::Glued(token, head.len());
+        }
+    }
+    if prose || run.len() >= 4 || units::canonical(lower).is_some() {
+        return Word::Token(Token::Word);
+    }
+    // "7or" and "1or2": the number before the word is a token of its own already.
+    let head = ["or", "and"].into_iter().find(|head| lower.starts_with(head) && lower.len() == head.len() + 1);
+    match head {
+        Some(head) => {
+            let conjunction = Conjunction::of(head).expect("both are conjunctions");
+            Word::Glued(Token::Conjunction(conjunction), head.len())
+        }
+        None => Word::Letters,
+    }
+}
+
+/// The run in lower case, without the heap for the runs that lists may hold.
+fn lowered<'a>(run: &'a str, buffer: &'a mut [u8; 24]) -> &'a str {
+    let Some(bytes) = buffer.get_mut(..run.len()) else { return run };
+    bytes.copy_from_slice(run.as_bytes());
+    bytes.make_ascii_lowercase();
+    std::str::from_utf8(bytes).expect("letters of ASCII")
+}
+
 /// The power of ten that a number word multiplies by, and the factor before it.
 pub fn multiplier(word: &str) -> Option<u64> {
-    Some(match word {
+    Some(match word.to_ascii_lowercase().as_str() {
         "dozen" => 12,
         "hundred" => 100,
         "thousand" => 1_000,
@@ -135,75 +150,42 @@ pub fn multiplier(word: &str) -> Option<u64> {
     })
 }
 
-/// The common name of a known unit.
-pub fn unit(word: &str) -> Option<&'static str> {
-    UNITS.iter().find(|row| row.contains(&word)).map(|row| row[0])
-}
-
 /// The name of a Greek letter other than π.
 pub fn greek_letter(c: char) -> Option<&'static str> {
-    let at = ['α', 'β', 'γ', 'δ', 'ε', 'θ', 'λ', 'μ', 'ρ', 'σ', 'τ', 'φ', 'ω'].iter().position(|g| *g == c)?;
-    Some(GREEK[at])
+    GREEK.iter().find(|(letter, _)| *letter == c).map(|(_, name)| *name)
 }
 
-const GREEK: [&str; 13] =
-    ["alpha", "beta", "gamma", "delta", "epsilon", "theta", "lambda", "mu", "rho", "sigma", "tau", "phi", "omega"];
-
-/// What a LaTeX command is, by its name without the backslash.
-///
-/// # Errors
-/// [`Unread::Unsupported`] for a command that no rule reads.
-pub fn command(name: &str) -> Result<Command, Unread> {
-    let token = match name {
-        "left" | "right" | "big" | "Big" | "bigg" | "Bigg" | "bigl" | "bigr" | "Bigl" | "Bigr" | "biggl" | "biggr"
-        | "displaystyle" | "textstyle" | "quad" | "qquad" | "limits" | "phantom" | "mathopen" => {
-            return Ok(Command::Skip);
-        }
-        "text" | "textbf" | "textit" | "textrm" | "textnormal" | "mathrm" | "mbox" | "operatorname" | "rm" => {
-            return Ok(Command::Wrapper { prose: true });
-        }
-        "mathbf" | "boldsymbol" | "bm" | "mathit" | "mathsf" | "mathcal" | "boxed" => {
-            return Ok(Command::Wrapper { prose: false });
-        }
-        "frac" | "dfrac" | "tfrac" | "cfrac" => Token::Frac,
-        "sqrt" => Token::Sqrt,
-        "binom" | "dbinom" | "tbinom" => Token::Binom,
-        "overline" | "bar" => Token::Overline,
-        "pi" => Token::Pi,
-        "infty" => Token::Infinity,
-        "emptyset" | "varnothing" => Token::EmptySet,
-        "cdot" | "times" | "ast" => Token::Times,
-        "div" => Token::Divide,
-        "pm" => Token::PlusMinus(false),
-        "mp" => Token::PlusMinus(true),
-        "circ" | "degree" => Token::Degree,
-        "percent" => Token::Percent,
-        "cup" => Token::Cup,
-        "in" => Token::In,
-        "le" | "leq" | "leqslant" => Token::Relation(Relation::AtMost),
-        "ge" | "geq" | "geqslant" => Token::Relation(Relation::AtLeast),
-        "lt" => Token::Relation(Relation::Less),
-        "gt" => Token::Relation(Relation::Greater),
-        "ne" | "neq" => Token::Relation(Relation::NotEqual),
-        "lbrace" => Token::Open(Bracket::Brace),
-        "rbrace" => Token::Close(Bracket::Brace),
-        "lfloor" => Token::Open(Bracket::Floor),
-        "rfloor" => Token::Close(Bracket::Floor),
-        "lceil" => Token::Open(Bracket::Ceiling),
-        "rceil" => Token::Close(Bracket::Ceiling),
-        "vert" | "lvert" | "rvert" | "mid" => Token::Bar,
-        "varepsilon" => Token::Symbol("epsilon".into()),
-        "varphi" => Token::Symbol("phi".into()),
-        _ => match (FUNCTIONS.iter().find(|f| **f == name), GREEK.iter().find(|g| **g == name)) {
-            (Some(function), _) => Token::Function(function),
-            (_, Some(letter)) => Token::Symbol((*letter).into()),
-            _ => {
-                return Err(Unread::Unsupported(format!(
-                    "the command \\{}",
-                    name.chars().take(20).collect::<String>()
-                )));
-            }
-        },
-    };
-    Ok(Command::Token(token))
-}
+/// The Greek letters and their commands.
+pub const GREEK: [(char, &str); 31] = [
+    ('α', "alpha"),
+    ('β', "beta"),
+    ('γ', "gamma"),
+    ('δ', "delta"),
+    ('ε', "epsilon"),
+    ('ζ', "zeta"),
+    ('η', "eta"),
+    ('θ', "theta"),
+    ('ι', "iota"),
+    ('κ', "kappa"),
+    ('λ', "lambda"),
+    ('μ', "mu"),
+    ('ν', "nu"),
+    ('ξ', "xi"),
+    ('ρ', "rho"),
+    ('σ', "sigma"),
+    ('τ', "tau"),
+    ('υ', "upsilon"),
+    ('φ', "phi"),
+    ('χ', "chi"),
+    ('ψ', "psi"),
+    ('ω', "omega"),
+    ('Γ', "Gamma"),
+    ('Δ', "Delta"),
+    ('Θ', "Theta"),
+    ('Λ', "Lambda"),
+    ('Ξ', "Xi"),
+    ('Σ', "Sigma"),
+    ('Φ', "Phi"),
+    ('Ψ', "Psi"),
+    ('Ω', "Omega"),
+];

@@ -3,54 +3,72 @@
 use dashu::{Natural, Rational};
 
 use super::super::budget::Unread;
-use super::super::lexer::{Bracket, Token};
 use super::super::number;
-use super::{Id, Node, Parser};
+use super::super::tokens::{Bracket, Token};
+use super::super::tree::{Id, Node};
+use super::Parser;
 
 impl Parser<'_> {
     /// A literal and what may hang on it: a base, repeating decimals, the fraction of a mixed number.
     pub(super) fn number(&mut self, least: u8) -> Result<Id, Unread> {
         let at = self.at - 1;
-        let raw = self.source_of(at).to_owned();
-        if self.take(&Token::Underscore) {
-            let base = number::small_integer(&self.plain_group()?).and_then(|base| u32::try_from(base).ok());
-            let value = base.and_then(|base| number::in_base(&raw, base));
-            let value = value.ok_or(Unread::Malformed("a digit that its base does not have"))?;
-            return Ok(self.add(Node::Number(value)));
+        let raw = self.source_of(at);
+        if self.peek() == Some(Token::Underscore) {
+            return self.in_base(raw);
         }
-        let value = number::literal(&raw, self.budget)?;
-        if self.take(&Token::Overline) {
+        let value = number::literal(raw, self.budget)?;
+        if self.take(Token::Overline) {
             // The point may stand between the literal and the line: "0." before a command is not part of the token.
             let head = self.source[self.lexemes[at].start..self.lexemes[self.at - 1].start].trim_end().to_owned();
             let value = self.repeating(&head, value)?;
-            return Ok(self.add(Node::Number(value)));
+            return Ok(self.add(Node::Number(value, None)));
         }
         let whole = raw.bytes().all(|b| b.is_ascii_digit());
-        let id = self.add(Node::Number(value));
+        let decimals = raw.split_once('.').map(|(_, decimals)| decimals.len() as u32);
+        let id = self.add(Node::Number(value, decimals));
         // In an exponent or a denominator, what follows is not part of the number.
         if !whole || least > 33 {
             return Ok(id);
         }
         match self.proper_fraction()? {
             Some(fraction) => {
-                let fraction = self.add(Node::Number(fraction));
+                let fraction = self.add(Node::Number(fraction, None));
                 Ok(self.add(Node::Add(id, fraction)))
             }
             None => Ok(id),
         }
     }
 
+    /// What the digits of `raw` are in the base that follows, its underscore not taken yet.
+    fn in_base(&mut self, raw: &str) -> Result<Id, Unread> {
+        self.at += 1;
+        let base = number::small_integer(&self.plain_group()?).and_then(|base| u32::try_from(base).ok());
+        let value = base.and_then(|base| number::in_base(raw, base));
+        let value = value.ok_or(Unread::Malformed("a digit that its base does not have"))?;
+        Ok(self.add(Node::Number(value, None)))
+    }
+
+    /// `(1011)_2`, the closing bracket taken. Any other content is what it is.
+    pub(super) fn based(&mut self, open: Bracket, inner: Id) -> Result<Id, Unread> {
+        let literal = self.at >= 2 && self.lexemes[self.at - 2].token == Token::Number;
+        let alone = matches!(self.tree.nodes[inner], Node::Number(_, None)) && inner + 1 == self.tree.nodes.len();
+        if open == Bracket::Paren && literal && alone && self.peek() == Some(Token::Underscore) {
+            let raw = self.source_of(self.at - 2);
+            self.tree.nodes.pop();
+            return self.in_base(raw);
+        }
+        Ok(inner)
+    }
+
     /// Takes a proper fraction of two literals, when one comes next: `\frac{1}{2}` or, after a space, `1/2`.
     fn proper_fraction(&mut self) -> Result<Option<Rational>, Unread> {
         use Token::{Close, Divide, Frac, Number, Open};
-        let group = Bracket::Group;
-        let ahead: Vec<&Token> = (0..7).map_while(|ahead| self.token(ahead)).collect();
-        let (over, under, width) = match ahead.as_slice() {
-            [Frac, Open(a), Number, Close(b), Open(c), Number, Close(d)]
-                if [a, b, c, d].iter().all(|x| **x == group) =>
-            {
-                (2, 5, 7)
-            }
+        const GROUP: Bracket = Bracket::Group;
+        let mut ahead = [Token::End; 7];
+        let known = self.lexemes[self.at..].iter().take(7);
+        let count = known.zip(&mut ahead).map(|(lexeme, slot)| *slot = lexeme.token).count();
+        let (over, under, width) = match &ahead[..count] {
+            [Frac, Open(GROUP), Number, Close(GROUP), Open(GROUP), Number, Close(GROUP)] => (2, 5, 7),
             [Number, Divide, Number, ..] if self.lexemes[self.at].spaced => (0, 2, 3),
             [Frac, Number, ..] if self.source_of(self.at + 1).len() == 2 => return Ok(self.short_fraction()),
             _ => return Ok(None),
@@ -81,7 +99,7 @@ impl Parser<'_> {
             return Err(Unread::Unsupported("a line over an integer".into()));
         };
         let decimals = decimals.len();
-        let block_at = self.at + usize::from(self.peek() == Some(&Token::Open(Bracket::Group)));
+        let block_at = self.at + usize::from(self.peek() == Some(Token::Open(Bracket::Group)));
         let block = self.plain_group()?;
         let length = self.source_of(block_at).len();
         if decimals + length > 1_000 || !block.is_int() {
@@ -94,13 +112,13 @@ impl Parser<'_> {
     }
 
     /// A literal, in a group or not.
-    pub(super) fn plain_group(&mut self) -> Result<Rational, Unread> {
-        let grouped = self.take(&Token::Open(Bracket::Group));
-        if !self.take(&Token::Number) {
+    fn plain_group(&mut self) -> Result<Rational, Unread> {
+        let grouped = self.take(Token::Open(Bracket::Group));
+        if !self.take(Token::Number) {
             return Err(Unread::Unsupported("an index that is no number".into()));
         }
         let value = number::literal(self.source_of(self.at - 1), self.budget)?;
-        if grouped && !self.take(&Token::Close(Bracket::Group)) {
+        if grouped && !self.take(Token::Close(Bracket::Group)) {
             return Err(Unread::Unsupported("an index that is no number".into()));
         }
         Ok(value)

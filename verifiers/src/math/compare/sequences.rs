@@ -1,0 +1,181 @@
+//! Tuples, lists, sets, ratios and sets of real numbers.
+
+use super::{Comparison, Outcome};
+use crate::math::answer::{Answer, Value};
+use crate::math::budget::Unread;
+use crate::math::quotient::Quotient;
+use crate::math::region::{End, Region};
+use crate::math::tree::Shape;
+
+impl Comparison<'_> {
+    pub(super) fn sequences(
+        &mut self,
+        (gold_shape, gold): (Shape, &[Answer]),
+        (shape, other): (Shape, &[Answer]),
+    ) -> Result<Outcome, Unread> {
+        use Shape::{Bare, Brackets, Ratio, Set};
+        match (gold_shape, shape) {
+            (Set, Set | Bare) | (Bare, Set) => self.as_sets(gold, other),
+            (Bare, Bare) if self.policy.ordered_lists => self.ordered(gold, other),
+            (Bare, Bare) => self.as_sets(gold, other),
+            // Only an interval mixes its brackets, and one kind of brackets does not stand for the other.
+            (Brackets(false, false), Bare) => self.ordered(gold, other),
+            (Bare, Brackets(a, b)) if a == b => self.ordered(gold, other),
+            (Ratio(true), Ratio(true)) => self.ordered(gold, other),
+            (Ratio(_), Ratio(_)) => self.ratios(gold, other),
+            (a, b) if a == b => self.ordered(gold, other),
+            _ => Ok(Outcome::Different("brackets of different kinds")),
+        }
+    }
+
+    pub(super) fn ordered(&mut self, gold: &[Answer], other: &[Answer]) -> Result<Outcome, Unread> {
+        if gold.len() != other.len() {
+            return Ok(Outcome::Different("different numbers of items"));
+        }
+        let mut unknown = None;
+        for (a, b) in gold.iter().zip(other) {
+            match self.answers(a, b)? {
+                Outcome::Equal(_) => {}
+                Outcome::Different(_) => return Ok(Outcome::Different("an item differs")),
+                Outcome::Unknown(why) => unknown = Some(why),
+            }
+        }
+        Ok(unknown.map_or(Outcome::Equal("the same items in order"), Outcome::Unknown))
+    }
+
+    fn as_sets(&mut self, gold: &[Answer], other: &[Answer]) -> Result<Outcome, Unread> {
+        if gold.len() == other.len()
+            && let equal @ Outcome::Equal(_) = self.unordered(gold, other)?
+        {
+            return Ok(equal);
+        }
+        let (gold, other) = (self.distinct(gold)?, self.distinct(other)?);
+        self.unordered(&gold, &other)
+    }
+
+    /// Pairs equal items off, each once.
+    fn unordered(&mut self, gold: &[Answer], other: &[Answer]) -> Result<Outcome, Unread> {
+        if gold.len() != other.len() {
+            return Ok(Outcome::Different("different numbers of items"));
+        }
+        let mut left: Vec<&Answer> = other.iter().collect();
+        let (mut missing, mut unknown) = (false, None);
+        'gold: for item in gold {
+            let mut undecided = None;
+            for at in 0..left.len() {
+                match self.answers(item, left[at])? {
+                    Outcome::Equal(_) => {
+                        left.remove(at);
+                        continue 'gold;
+                    }
+                    Outcome::Unknown(why) => undecided = Some(why),
+                    Outcome::Different(_) => {}
+                }
+            }
+            match undecided {
+                Some(why) => unknown = Some(why),
+                None => missing = true,
+            }
+        }
+        Ok(match (missing, unknown) {
+            (true, _) => Outcome::Different("an item is missing"),
+            (false, Some(why)) => Outcome::Unknown(why),
+            (false, None) => Outcome::Equal("the same items"),
+        })
+    }
+
+    /// The items without repetitions.
+    fn distinct(&mut self, items: &[Answer]) -> Result<Vec<Answer>, Unread> {
+        let mut kept: Vec<Answer> = Vec::new();
+        'items: for item in items {
+            for seen in &kept {
+                if matches!(self.answers(seen, item)?, Outcome::Equal(_)) {
+                    continue 'items;
+                }
+            }
+            kept.push(item.clone());
+        }
+        Ok(kept)
+    }
+
+    /// `a : b = c : d` where `a d = b c`, part by part.
+    fn ratios(&mut self, gold: &[Answer], other: &[Answer]) -> Result<Outcome, Unread> {
+        if gold.len() != other.len() {
+            return Ok(Outcome::Different("different numbers of parts"));
+        }
+        let forms = |parts: &[Answer]| parts.iter().map(|part| part.form().cloned()).collect::<Option<Vec<Quotient>>>();
+        let (Some(a), Some(b)) = (forms(gold), forms(other)) else { return self.ordered(gold, other) };
+        for at in 1..a.len() {
+            let left = Value::plain(a[0].multiply(&b[at], self.budget)?);
+            let right = Value::plain(b[0].multiply(&a[at], self.budget)?);
+            match self.values(&left, &right)? {
+                Outcome::Equal(_) => {}
+                other => return Ok(other),
+            }
+        }
+        Ok(Outcome::Equal("the same ratio"))
+    }
+
+    /// A ratio of two is a quotient.
+    pub(super) fn ratio_and_value(&mut self, parts: &[Answer], value: &Value) -> Result<Outcome, Unread> {
+        let [Answer::Value(over), Answer::Value(under)] = parts else {
+            return Ok(Outcome::Different("answers of different kinds"));
+        };
+        if under.form.as_rational().is_some_and(|under| under.is_zero()) {
+            return Ok(Outcome::Different("a ratio to nothing"));
+        }
+        let quotient = over.form.multiply(&under.form.invert(self.budget)?, self.budget)?;
+        self.values(value, &Value::plain(quotient))
+    }
+
+    pub(super) fn regions(&mut self, gold: &Region, other: &Region) -> Result<Outcome, Unread> {
+        if gold.intervals.len() != other.intervals.len() {
+            return Ok(Outcome::Different("sets of different parts"));
+        }
+        for (a, b) in gold.intervals.iter().zip(&other.intervals) {
+            for (a, b) in [(&a.low, &b.low), (&a.high, &b.high)] {
+                match (&a.0, &b.0) {
+                    _ if a.1 != b.1 => return Ok(Outcome::Different("one end is open and one closed")),
+                    (End::Below, End::Below) | (End::Above, End::Above) => {}
+                    (End::At(a), End::At(b)) => match self.values(a, b)? {
+                        Outcome::Equal(_) => {}
+                        Outcome::Different(_) => return Ok(Outcome::Different("intervals end at different places")),
+                        unknown => return Ok(unknown),
+                    },
+                    _ => return Ok(Outcome::Different("intervals end at different places")),
+                }
+            }
+        }
+        Ok(Outcome::Equal("the same set"))
+    }
+}
+
+/// Words for there being nothing.
+pub(super) fn is_none(text: &str) -> bool {
+    matches!(
+        text,
+        "no solution"
+            | "no solutions"
+            | "no real solution"
+            | "no real solutions"
+            | "none"
+            | "empty set"
+            | "no roots"
+            | "no real roots"
+            | "no answer"
+            | "the empty set"
+            | "there are no solutions"
+            | "there is no solution"
+    )
+}
+
+/// The set that words describe.
+pub(super) fn set_in_words(text: &str) -> Option<Answer> {
+    match text {
+        "all real numbers" | "all reals" | "real numbers" | "the real numbers" | "all real" | "any real number" => {
+            Some(Answer::Reals)
+        }
+        _ if is_none(text) => Some(Answer::Sequence(Shape::Set, Vec::new(), false)),
+        _ => None,
+    }
+}

@@ -1,0 +1,150 @@
+//! Numbers and expressions with what is written behind them.
+
+use dashu::{Integer, Natural, Rational};
+use serde::{Deserialize, Serialize};
+
+use super::{Comparison, Outcome};
+use crate::math::answer::Value;
+use crate::math::budget::Unread;
+use crate::math::number;
+use crate::math::numeric::{self, Finding};
+use crate::math::polynomial::Atom;
+use crate::math::quotient::Quotient;
+use crate::math::units::Unit;
+
+/// Whether a percent sign may be left off or put on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Percent {
+    /// `50%` is 50 and is 0.5, when the other side has no sign.
+    #[default]
+    Either,
+    /// `50%` is 0.5.
+    Value,
+}
+
+/// What units of measurement mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Units {
+    /// One may be left off; two known ones are converted, and must agree.
+    #[default]
+    Checked,
+    /// They are not looked at.
+    Ignored,
+}
+
+impl Comparison<'_> {
+    pub(super) fn values(&mut self, gold: &Value, other: &Value) -> Result<Outcome, Unread> {
+        let (Some(a), Some(b), Units::Checked) = (&gold.unit, &other.unit, self.policy.units) else {
+            return self.with_one_unit(gold, other);
+        };
+        if a == b || !(a.is_known() && b.is_known()) {
+            return self.forms(gold, other);
+        }
+        if let Some(ratio) = b.in_other(a) {
+            let form = other.form.multiply(&Quotient::rational(ratio), self.budget)?;
+            return Ok(match self.forms(gold, &Value { form, ..other.clone() })? {
+                Outcome::Equal(_) => Outcome::Equal("equal in other units"),
+                outcome => outcome,
+            });
+        }
+        if (a.is_degree() && b.is_radian()) || (a.is_radian() && b.is_degree()) {
+            return self.angles(gold, other, b.is_degree());
+        }
+        Ok(match self.forms(gold, other)? {
+            Outcome::Equal(_) => Outcome::Different("the units differ"),
+            _ => Outcome::Unknown("the units differ and are not converted"),
+        })
+    }
+
+    /// Values of which at most one has a unit that counts.
+    fn with_one_unit(&mut self, gold: &Value, other: &Value) -> Result<Outcome, Unread> {
+        let outcome = self.forms(gold, other)?;
+        if matches!(outcome, Outcome::Equal(_)) {
+            return Ok(outcome);
+        }
+        // A multiple of π is an angle in radians.
+        let has_pi = |value: &Value| value.unit.is_none() && value.form.atoms().any(|atom| *atom == Atom::Pi);
+        let degrees = |value: &Value| value.unit.as_ref().is_some_and(Unit::is_degree);
+        if (degrees(gold) && has_pi(other)) || (has_pi(gold) && degrees(other)) {
+            return self.angles(gold, other, degrees(other));
+        }
+        Ok(outcome)
+    }
+
+    /// An angle in degrees and one in radians.
+    fn angles(&mut self, gold: &Value, other: &Value, other_in_degrees: bool) -> Result<Outcome, Unread> {
+        let half_turn = Quotient::rational(Rational::from_parts(Integer::ONE, Natural::from(180u8)));
+        let ratio = half_turn.multiply(&Quotient::atom(Atom::Pi), self.budget)?;
+        let (degrees, radians) = if other_in_degrees { (other, gold) } else { (gold, other) };
+        let form = degrees.form.multiply(&ratio, self.budget)?;
+        Ok(match self.forms(&Value::plain(form), &Value::plain(radians.form.clone()))? {
+            Outcome::Equal(_) => Outcome::Equal("the same angle"),
+            outcome => outcome,
+        })
+    }
+
+    fn forms(&mut self, gold: &Value, other: &Value) -> Result<Outcome, Unread> {
+        if gold.form.equals(&other.form, self.budget)? {
+            return Ok(Outcome::Equal("equal values"));
+        }
+        let (a, b) = (&gold.form, &other.form);
+        if self.policy.percent == Percent::Either && gold.percent != other.percent {
+            let hundred = Quotient::rational(Rational::from(100));
+            let (signed, bare) = if gold.percent { (a, b) } else { (b, a) };
+            let times_hundred = signed.multiply(&hundred, self.budget)?;
+            if times_hundred.equals(bare, self.budget)? {
+                return Ok(Outcome::Equal("equal but for the percent sign"));
+            }
+        }
+        if let Some(outcome) = self.rounded(gold, other)? {
+            return Ok(outcome);
+        }
+        if a.is_unresolved() || b.is_unresolved() {
+            return Ok(match numeric::compare(a, b, self.budget)? {
+                Finding::Equal => Outcome::Equal("equal at every point and precision that was tried"),
+                Finding::Different => Outcome::Different("different values, proved by intervals"),
+                Finding::Unknown(why) => Outcome::Unknown(why),
+            });
+        }
+        Ok(Outcome::Different("different values"))
+    }
+
+    /// Equality up to the rounding that was asked for, or that a decimal literal allows.
+    fn rounded(&mut self, gold: &Value, other: &Value) -> Result<Option<Outcome>, Unread> {
+        if let (Some(places), Some(a), Some(b)) =
+            (self.policy.decimal_places, self.approximate(&gold.form)?, self.approximate(&other.form)?)
+        {
+            let half_unit = Rational::from_parts(Integer::ONE, power_of_ten(places) * 2u8);
+            number::spend_bits(self.budget, number::bits(&a) + number::bits(&b) + number::bits(&half_unit))?;
+            if number::magnitude(&(a - b)) <= half_unit {
+                return Ok(Some(Outcome::Equal("equal to the asked decimal place")));
+            }
+        }
+        let Some(places) = self.policy.float_rounding else { return Ok(None) };
+        if gold.decimals.is_none() && other.decimals.is_none() {
+            return Ok(None);
+        }
+        let (Some(a), Some(b)) = (self.approximate(&gold.form)?, self.approximate(&other.form)?) else {
+            return Ok(None);
+        };
+        let scale = Rational::from(Integer::from(power_of_ten(places)));
+        number::spend_bits(self.budget, number::bits(&a) + number::bits(&b) + number::bits(&scale))?;
+        let (a, b) = ((a * &scale).round(), (b * &scale).round());
+        // A number that rounds to nothing has lost all of its digits: two of them are not the same.
+        Ok((a == b && !a.is_zero()).then_some(Outcome::Equal("equal when rounded")))
+    }
+
+    /// A rational number within 2^-80 of a constant, relatively.
+    fn approximate(&mut self, form: &Quotient) -> Result<Option<Rational>, Unread> {
+        if let Some(value) = form.as_rational() {
+            return Ok(Some(value));
+        }
+        numeric::approximate(form, self.budget)
+    }
+}
+
+fn power_of_ten(places: u32) -> Natural {
+    Natural::from(10u8).pow(places.min(1_000) as usize)
+}

@@ -1,0 +1,365 @@
+//! The extraction of Math-Verify: boxes, announcements and any mathematics at all, by rank and then from the right.
+//!
+//! Ranks, best first: "final answer is … I hope" 0, "final answer is" 50, a box as configured, "answer:" 100, "answer"
+//! 200, anything 300. It differs on purpose where that library takes a part for the whole: a text without delimiters
+//! that is mathematics as a whole is taken as a whole, a box that cannot be read is not replaced by something of a lower
+//! rank, and numbers joined by "or" are one answer.
+
+use std::cmp::Reverse;
+
+use super::numbers::{self, Plain};
+use super::spans::{self, Span};
+use super::{Boxes, Target};
+use crate::math::MathSettings;
+use crate::math::words::FUNCTIONS;
+
+/// The name of the rule that takes the whole text.
+pub const WHOLE: &str = "the whole text";
+
+/// Candidates that are tried.
+const MAX_CANDIDATES: usize = 6;
+
+/// Bytes of a text that may be an answer as a whole.
+const MAX_WHOLE_BYTES: usize = 400;
+
+/// Whose text is searched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The gold answer, which may be cut anywhere.
+    Gold,
+    /// The completion.
+    Completion,
+}
+
+/// A possible final answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// Its text.
+    pub text: String,
+    /// The rule that found it.
+    pub rule: &'static str,
+    /// What the text may also mean: `1,2` is 1.2 first, and then two numbers.
+    pub alternative: Option<String>,
+    /// Boxes before it that say something else.
+    pub hedged_with: Vec<String>,
+}
+
+impl Candidate {
+    fn new(text: impl Into<String>, rule: &'static str) -> Self {
+        Self { text: text.into(), rule, alternative: None, hedged_with: Vec::new() }
+    }
+}
+
+/// The possible final answers of a text, the best first.
+pub fn candidates(text: &str, settings: &MathSettings, side: Side) -> Vec<Candidate> {
+    let latex = settings.targets.contains(&Target::Latex);
+    let expr = settings.targets.contains(&Target::Expr);
+    let mut found = Vec::new();
+    let bare = is_bare(text);
+    if bare && text.len() <= MAX_WHOLE_BYTES {
+        let trimmed = text.trim().trim_end_matches(['.', '€', '£']);
+        if expr && let Some(plain) = numbers::literal(trimmed, 0).filter(|plain| plain.end == trimmed.len()) {
+            let spelled = numbers::spelled(trimmed, &plain);
+            let decimal_comma = spelled.contains('.') && trimmed.contains(',') && !trimmed.contains('.');
+            let alternative = decimal_comma.then(|| trimmed.to_owned());
+            return vec![Candidate { alternative, ..Candidate::new(spelled, WHOLE) }];
+        }
+        if !trimmed.is_empty() && !trimmed.contains('\n') {
+            found.push(Candidate::new(trimmed, WHOLE));
+            // A number in what is all mathematics is a part of it, and a part is never taken for the whole.
+            if !is_sentence(trimmed) {
+                return found;
+            }
+        }
+    }
+    let spans = if latex { spans::spans(text) } else { Vec::new() };
+    let mut numbers = if expr && !(bare && text.contains('\\')) { numbers::numbers(text) } else { Vec::new() };
+    numbers.retain(|plain| {
+        let after = spans.partition_point(|span| span.start <= plain.start);
+        after == 0 || spans[after - 1].end <= plain.start
+    });
+    let search = Search { text, side, spans, numbers };
+    let mut ranked = Vec::new();
+    if latex && settings.boxed_match_priority >= 0 {
+        search.boxes(settings.boxed_match_priority, &mut ranked);
+    }
+    let has_box = !ranked.is_empty();
+    search.announced(&mut ranked);
+    if !has_box {
+        search.anything(&mut ranked);
+    }
+    ranked.sort_by_key(|ranked| (ranked.rank, Reverse(ranked.end), ranked.start));
+    // What cannot be read is not replaced by something of a lower rank.
+    let best = ranked.first().map(|ranked| ranked.rank);
+    ranked.retain(|ranked| Some(ranked.rank) == best);
+    found.extend(ranked.into_iter().take(MAX_CANDIDATES).map(|ranked| ranked.candidate));
+    found
+}
+
+struct Ranked {
+    rank: i32,
+    start: usize,
+    end: usize,
+    candidate: Candidate,
+}
+
+struct Search<'a> {
+    text: &'a str,
+    side: Side,
+    spans: Vec<Span>,
+    numbers: Vec<Plain>,
+}
+
+impl Search<'_> {
+    /// The last box, with those before it that belong to it.
+    fn boxes(&self, rank: i32, ranked: &mut Vec<Ranked>) {
+        let boxes = super::boxes(self.text);
+        let Some(&(last_start, last_end)) = boxes.places.last() else {
+            if let (Side::Gold, Some(cut)) = (self.side, boxes.unclosed) {
+                let candidate = Candidate::new(cut.lines().next().unwrap_or(cut), "an unclosed box");
+                ranked.push(Ranked { rank, start: 0, end: self.text.len(), candidate });
+            }
+            return;
+        };
+        if boxes.unclosed_last && self.side == Side::Completion {
+            let candidate = Candidate::new("(", "a box that is not closed");
+            ranked.push(Ranked { rank, start: last_start, end: self.text.len(), candidate });
+            return;
+        }
+        let first = first_of_chain(self.text, &boxes);
+        let mut parts: Vec<&str> = Vec::new();
+        for content in &boxes.contents[first..] {
+            if parts.last() != Some(content) {
+                parts.push(content);
+            }
+        }
+        let mut text = parts.join(",");
+        let tail = self.text[last_end..].trim_start_matches(['$', '}', ' ', ')', '\\']);
+        if parts.len() == 1 && spans::percent_end(tail, 0).is_some() && !text.contains('%') {
+            text.push_str("\\%");
+        }
+        let hedged_with = boxes.contents[..first].iter().map(|content| (*content).to_owned()).collect();
+        let candidate = Candidate { hedged_with, ..Candidate::new(text, "box") };
+        ranked.push(Ranked { rank, start: last_start, end: last_end, candidate });
+    }
+
+    /// What follows "final answer is", "answer:" and "answer".
+    fn announced(&self, ranked: &mut Vec<Ranked>) {
+        const WORD: &str = "answer";
+        let lower = self.text.to_ascii_lowercase();
+        for (at, _) in lower.match_indices(WORD) {
+            let end = at + WORD.len();
+            if lower[..at].ends_with("final ") {
+                self.final_answer(&lower, end, ranked);
+            }
+            let colon = lower[end..].starts_with(':');
+            let (rank, rule) = if colon { (100, "answer:") } else { (200, "answer") };
+            self.near(&lower, end + usize::from(colon), rank, rule, ranked);
+        }
+    }
+
+    /// "final answer … is X", where the search starts behind "answer".
+    fn final_answer(&self, lower: &str, from: usize, ranked: &mut Vec<Ranked>) {
+        let until = floor_boundary(lower, from + 104);
+        for (offset, _) in lower[from..until].match_indices("is") {
+            let mut at = from + offset + 2;
+            if !lower[..at - 2].ends_with(char::is_whitespace) {
+                continue;
+            }
+            at += usize::from(lower[at..].starts_with(':'));
+            if offset < 2 {
+                self.sentence(at, 50, "final answer is", ranked);
+            }
+            let Some((start, end, text)) = self.starting_at(at) else { continue };
+            let hope = lower[end..].trim_start_matches('.').trim_start().starts_with("i hope");
+            let rank = if hope && offset < 2 { 0 } else { 50 };
+            let candidate = Candidate::new(text, "final answer is");
+            ranked.push(Ranked { rank, start, end, candidate });
+            return;
+        }
+    }
+
+    /// The first piece of mathematics within 50 bytes, and the first number there.
+    fn near(&self, lower: &str, from: usize, rank: i32, rule: &'static str, ranked: &mut Vec<Ranked>) {
+        let span = self.spans.partition_point(|span| span.start < from);
+        if let Some(first) = self.spans.get(span).filter(|first| first.start <= from + 50) {
+            let (end, text) = self.chain(span);
+            ranked.push(Ranked { rank, start: first.start, end, candidate: Candidate::new(text, rule) });
+        }
+        let said = lower[from..].strip_prefix(" is").map_or(from, |rest| lower.len() - rest.len());
+        if said > from || rank == 100 {
+            self.sentence(said + usize::from(lower[said..].starts_with(':')), rank, rule, ranked);
+        }
+        let line = self.text[from..].find('\n').map_or(self.text.len(), |offset| from + offset);
+        let first = self.numbers.partition_point(|plain| plain.start < from);
+        let near = self.numbers[first..].iter().take_while(|plain| plain.start <= from + 104 && plain.start < line);
+        // The last number behind an equals sign, else the first of all.
+        let mut chosen: Option<usize> = None;
+        for (offset, plain) in near.enumerate() {
+            let equals = self.text[..plain.start].trim_end().ends_with('=');
+            let equated = self.text[plain.end..].trim_start().starts_with('=');
+            let close = plain.start <= from + 52;
+            if !equated && (equals || (close && chosen.is_none())) {
+                chosen = Some(first + offset);
+            }
+        }
+        if let Some(at) = chosen {
+            let (start, end, text) = self.joined(at);
+            ranked.push(Ranked { rank, start, end, candidate: Candidate::new(text, rule) });
+        }
+    }
+
+    /// What an announcement says up to the end of its sentence, where that holds no delimiters.
+    fn sentence(&self, from: usize, rank: i32, rule: &'static str, ranked: &mut Vec<Ranked>) {
+        let said = super::sentence(&self.text[from..]);
+        if said.is_empty() || said.contains('$') || said.contains("\\(") || said.contains("\\[") {
+            return;
+        }
+        let start = said.as_ptr() as usize - self.text.as_ptr() as usize;
+        ranked.push(Ranked { rank, start, end: start + said.len(), candidate: Candidate::new(said, rule) });
+    }
+
+    /// Mathematics or a number that starts at `at`, white space before it aside.
+    fn starting_at(&self, at: usize) -> Option<(usize, usize, String)> {
+        let start = self.text.len() - self.text[at..].trim_start_matches([' ', '\n', '"', '*']).len();
+        let span = self.spans.partition_point(|span| span.start < start);
+        if self.spans.get(span).is_some_and(|first| first.start == start) {
+            let (end, text) = self.chain(span);
+            return Some((start, end, text));
+        }
+        let number = self.numbers.partition_point(|plain| plain.start < start);
+        let plain = self.numbers.get(number).filter(|plain| plain.start <= start + 1)?;
+        let currency = self.text[start..plain.start].chars().all(|c| !c.is_alphanumeric());
+        currency.then(|| self.joined(number))
+    }
+
+    /// All mathematics and all numbers; the last few of each are enough.
+    fn anything(&self, ranked: &mut Vec<Ranked>) {
+        let mut at = 0;
+        let mut chains = Vec::new();
+        while at < self.spans.len() {
+            let (end, text) = self.chain(at);
+            chains.push(Ranked {
+                rank: 300,
+                start: self.spans[at].start,
+                end,
+                candidate: Candidate::new(text, "mathematics"),
+            });
+            at = self.spans.partition_point(|span| span.start < end).max(at + 1);
+        }
+        let keep = chains.len().saturating_sub(MAX_CANDIDATES);
+        ranked.extend(chains.into_iter().skip(keep));
+        let keep = self.numbers.len().saturating_sub(MAX_CANDIDATES);
+        for at in keep..self.numbers.len() {
+            let (start, end, text) = self.joined(at);
+            ranked.push(Ranked { rank: 300, start, end, candidate: Candidate::new(text, "number") });
+        }
+    }
+
+    /// A span and those that commas, "and" and "or" join to it, as one list; also where it ends.
+    fn chain(&self, first: usize) -> (usize, String) {
+        const MAX_JOINED: usize = 6;
+        let mut text = self.inner(&self.spans[first]);
+        let mut end = self.spans[first].end;
+        for span in self.spans[first + 1..].iter().take(MAX_JOINED - 1) {
+            let between = self.text[end..span.start].trim();
+            if !matches!(between, "," | "and" | "or" | ",and" | ",or" | ", and" | ", or") {
+                break;
+            }
+            text.push_str(", ");
+            text.push_str(&self.inner(span));
+            end = span.end;
+        }
+        (end, text)
+    }
+
+    fn inner(&self, span: &Span) -> String {
+        let mut text = self.text[span.inner.0..span.inner.1].trim().to_owned();
+        if span.percent {
+            text.push_str("\\%");
+        }
+        text
+    }
+
+    /// A number and those that "or" joins to it; also where they start and end. A number in a formula brings the
+    /// formula with it.
+    fn joined(&self, at: usize) -> (usize, usize, String) {
+        let spelled = |plain: &Plain| numbers::spelled(self.text, plain);
+        let (mut low, mut high) = (at, at);
+        let or = |a: &Plain, b: &Plain| {
+            let between = &self.text[a.end..b.start];
+            between.len() < 12 && between.split_whitespace().any(|word| word.trim_matches(',') == "or")
+        };
+        while low > 0 && or(&self.numbers[low - 1], &self.numbers[low]) {
+            low -= 1;
+        }
+        while high + 1 < self.numbers.len() && or(&self.numbers[high], &self.numbers[high + 1]) {
+            high += 1;
+        }
+        let (start, end) = (self.numbers[low].start, self.numbers[high].end);
+        if low == high {
+            let text = self.formula_around(&self.numbers[at]).map_or_else(|| spelled(&self.numbers[at]), str::to_owned);
+            return (start, end, text);
+        }
+        let all: Vec<String> = self.numbers[low..=high].iter().map(spelled).collect();
+        (start, end, all.join(" or "))
+    }
+
+    /// The word that holds a number behind an equals sign, when its left side is more than a name: of `3x-y+13=0` the
+    /// zero is not the answer.
+    fn formula_around(&self, plain: &Plain) -> Option<&str> {
+        let before = &self.text[..plain.start];
+        if !before.ends_with('=') {
+            return None;
+        }
+        let start = before.rfind(char::is_whitespace).map_or(0, |at| at + 1);
+        let start = if self.text.is_char_boundary(start) { start } else { return None };
+        let left = &self.text[start..plain.start - 1];
+        let letters = left.chars().any(char::is_alphabetic);
+        let operators = left.contains(['+', '-', '*', '/', '^']);
+        (letters && operators && plain.start - start < 100).then(|| &self.text[start..plain.end])
+    }
+}
+
+/// True for a text without delimiters and boxes. An escaped dollar is money.
+fn is_bare(text: &str) -> bool {
+    let dollar = text.match_indices('$').any(|(at, _)| !text[..at].ends_with('\\'));
+    !(dollar || text.contains("\\(") || text.contains("\\[") || text.contains("\\boxed"))
+}
+
+/// True when a text holds words that are no commands and no names of functions: one of three letters, or two of two.
+fn is_sentence(text: &str) -> bool {
+    let words = text.split(|c: char| !(c.is_alphabetic() || c == '\\'));
+    let is_word = |word: &&str| {
+        word.len() > 1
+            && !word.contains('\\')
+            && !FUNCTIONS.contains(word)
+            && !matches!(*word, "or" | "and" | "pi" | "sqrt")
+    };
+    words.filter(is_word).map(|word| word.len().min(3) - 1).sum::<usize>() > 1
+}
+
+/// The first box of those that belong to the last one: next to it, or joined to it by a separator and different.
+fn first_of_chain(text: &str, boxes: &Boxes) -> usize {
+    let mut first = boxes.places.len() - 1;
+    while first > 0 {
+        let between = &text[boxes.places[first - 1].1..boxes.places[first].0];
+        let near = between.chars().take(10).count() < 10;
+        let words = || between.split(|c: char| !c.is_alphanumeric()).any(|word| matches!(word, "and" | "or"));
+        let separated = || between.len() < 70 && (between.contains([',', ';']) || words());
+        if !(near || boxes.contents[first - 1] != boxes.contents[first] && separated()) {
+            break;
+        }
+        first -= 1;
+    }
+    first
+}
+
+/// The last character boundary at or before `at`.
+fn floor_boundary(text: &str, at: usize) -> usize {
+    let mut at = at.min(text.len());
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    at
+}

@@ -1,0 +1,241 @@
+//! One item's comparison: readings of both texts, and the ladder from "the same text" to "proved different".
+
+use data::Verdict;
+
+use super::answer::Answer;
+use super::budget::{Budget, Unread};
+use super::compare::{self, Outcome, Policy};
+use super::evaluate::{self, Reader};
+use super::lexer::{self, Commas};
+use super::tree::Shape;
+use super::{MathSettings, normal, parser};
+
+/// Distinct final answers that are compared; more are a hedge whatever they say.
+const MAX_FINALS: usize = 8;
+
+/// Characters of the extracted answer that a verdict repeats.
+const MAX_TAG_CHARS: usize = 200;
+
+/// A text and what it was read as so far.
+pub struct Reading {
+    normal: String,
+    /// By the reading of commas: thousands first, separators second. `None` where not tried yet.
+    answers: [Option<Result<Answer, Unread>>; 2],
+    ambiguous: bool,
+}
+
+impl Reading {
+    /// A text that is not read yet.
+    pub fn new(text: &str) -> Self {
+        Self { normal: normal::normalise(text), answers: [None, None], ambiguous: false }
+    }
+
+    fn answer(&mut self, commas: Commas, reader: Reader, budget: &mut Budget) -> Result<&Answer, Unread> {
+        // Where commas mean one thing only, both readings are the first.
+        let slot = usize::from(commas == Commas::Separators && self.ambiguous);
+        if self.answers[slot].is_none() {
+            let (answer, ambiguous) = read(&self.normal, commas, reader, budget);
+            self.ambiguous |= ambiguous;
+            self.answers[slot] = Some(answer);
+        }
+        self.answers[slot].as_ref().expect("filled above").as_ref().map_err(Clone::clone)
+    }
+}
+
+/// Reads a normalised text; also says whether its commas may be read in two ways.
+pub fn read(normal: &str, commas: Commas, reader: Reader, budget: &mut Budget) -> (Result<Answer, Unread>, bool) {
+    match lexer::lex(normal, commas) {
+        Ok(lexed) => {
+            let tree = parser::parse(normal, lexed.lexemes, budget);
+            (tree.and_then(|tree| evaluate::evaluate(&tree, reader, budget)), lexed.ambiguous)
+        }
+        Err(unread) => (Err(unread), false),
+    }
+}
+
+/// One item's comparison.
+pub struct Judge<'a> {
+    settings: &'a MathSettings,
+    reader: Reader,
+    policy: Policy,
+    budget: Budget,
+}
+
+impl<'a> Judge<'a> {
+    /// A judge with a full budget.
+    pub fn new(settings: &'a MathSettings) -> Self {
+        Self { settings, reader: settings.reader(), policy: settings.policy(), budget: Budget::new(settings.max_steps) }
+    }
+
+    /// True when a text is read as mathematics, and not only as words.
+    pub fn reads(&mut self, reading: &mut Reading) -> bool {
+        let answer = reading.answer(Commas::Thousands, self.reader, &mut self.budget);
+        answer.is_ok_and(|answer| !matches!(answer, Answer::Text(_)))
+    }
+
+    /// The verdict on final answers of one rank, the last of which counts.
+    pub fn judge(&mut self, id: &str, mut gold: Reading, rule: &str, finals: &[&str]) -> Verdict {
+        let mut texts: Vec<&str> = Vec::new();
+        for text in finals {
+            let text = text.trim();
+            // A repetition moves to the end, so the last one said stays last.
+            texts.retain(|seen| *seen != text);
+            texts.push(text);
+            if texts.len() > MAX_FINALS {
+                texts.remove(0);
+            }
+        }
+        let last = texts.last().copied().unwrap_or_default();
+        if texts.iter().any(|text| text.len() > self.settings.max_answer_bytes) {
+            return Verdict::undecided(id, "the answer is over the limit of bytes").tag("extracted", shortened(last));
+        }
+        let mut readings: Vec<Reading> = texts.iter().map(|text| Reading::new(text)).collect();
+        let mut last_reading = readings.pop().expect("extraction never answers with nothing");
+        if self.settings.one_final && !readings.is_empty() {
+            if let Some(reason) = self.together(&mut gold, &mut readings, &mut last_reading) {
+                return Verdict::pass(id, reason).tag("extracted", shortened(&texts.join(", ")));
+            }
+            if readings.iter_mut().any(|other| !matches!(self.same(other, &mut last_reading), Outcome::Equal(_))) {
+                let joined = shortened(&texts.join(" | "));
+                return Verdict::fail(id, "several different final answers").tag("extracted", joined);
+            }
+        }
+        let outcome = self.same(&mut gold, &mut last_reading);
+        verdict(id, rule, outcome).tag("extracted", shortened(last))
+    }
+
+    /// Whether texts are the same where each may also be read with its commas between numbers.
+    pub fn same_as_lists(
+        &mut self,
+        gold: &str,
+        gold_list: Option<&str>,
+        other: &str,
+        other_list: Option<&str>,
+    ) -> bool {
+        let pairs = [(Some(gold), other_list), (gold_list, Some(other)), (gold_list, other_list)];
+        pairs.into_iter().any(|pair| match pair {
+            (Some(gold), Some(other)) => {
+                matches!(self.same(&mut Reading::new(gold), &mut Reading::new(other)), Outcome::Equal(_))
+            }
+            _ => false,
+        })
+    }
+
+    /// Several boxes may be the items of one gold list or set, all of them and nothing else.
+    fn together(&mut self, gold: &mut Reading, others: &mut [Reading], last: &mut Reading) -> Option<&'static str> {
+        let gold = gold.answer(Commas::Separators, self.reader, &mut self.budget).ok()?.clone();
+        let Answer::Sequence(Shape::Bare | Shape::Set, items, _) = &gold else { return None };
+        if items.len() != others.len() + 1 {
+            return None;
+        }
+        let mut said = Vec::with_capacity(items.len());
+        for reading in others.iter_mut().chain([last]) {
+            said.push(reading.answer(Commas::Thousands, self.reader, &mut self.budget).ok()?.clone());
+        }
+        match compare::compare(&gold, &Answer::list(said), self.policy, &mut self.budget) {
+            Ok(Outcome::Equal(_)) => Some("boxes: together the gold items"),
+            _ => None,
+        }
+    }
+
+    /// The ladder: the same text, the same choice, the same answer with commas read one way or the other.
+    pub fn same(&mut self, gold: &mut Reading, other: &mut Reading) -> Outcome {
+        if normal::text_key(&gold.normal) == normal::text_key(&other.normal) {
+            return Outcome::Equal("the same text");
+        }
+        if let (Some(gold), Some(other)) = (normal::choice_only(&gold.normal), normal::choice(&other.normal)) {
+            return if gold == other {
+                Outcome::Equal("the same choice")
+            } else {
+                Outcome::Different("another choice")
+            };
+        }
+        if let (Some(gold), Some(other)) = (normal::marked_choice(&gold.normal), normal::choice_only(&other.normal)) {
+            return if gold == other {
+                Outcome::Equal("the same choice")
+            } else {
+                Outcome::Different("another choice")
+            };
+        }
+        let first = self.compared(gold, other, Commas::Thousands);
+        if matches!(first, Outcome::Equal(_)) {
+            return first;
+        }
+        if normal::same_word(&gold.normal, &other.normal) {
+            return Outcome::Equal("the same word");
+        }
+        if !(gold.ambiguous || other.ambiguous) {
+            return first;
+        }
+        match self.compared(gold, other, Commas::Separators) {
+            Outcome::Equal(reason) => Outcome::Equal(reason),
+            _ => first,
+        }
+    }
+
+    fn compared(&mut self, gold: &mut Reading, other: &mut Reading, commas: Commas) -> Outcome {
+        let gold = match gold.answer(commas, self.reader, &mut self.budget) {
+            Ok(gold) => gold,
+            Err(_) => return Outcome::Unknown("the gold answer is not read, and the text is another"),
+        };
+        let other = match other.answer(commas, self.reader, &mut self.budget) {
+            Ok(other) => other,
+            Err(Unread::Malformed(_)) => return Outcome::Different("the answer is not well formed"),
+            Err(Unread::Unsupported(_)) => return Outcome::Unknown("the answer is in a notation that no rule reads"),
+            Err(Unread::Limit(_)) => return Outcome::Unknown("the answer is over a limit of size, depth or steps"),
+        };
+        match compare::compare(gold, other, self.policy, &mut self.budget) {
+            Ok(outcome) => outcome,
+            Err(Unread::Limit(_)) => Outcome::Unknown("the comparison is over the limit of steps"),
+            Err(_) => Outcome::Unknown("no rule compares the two"),
+        }
+    }
+}
+
+/// A verdict that names the rule of extraction and the rule of comparison.
+fn verdict(id: &str, rule: &str, outcome: Outcome) -> Verdict {
+    let (reason, verdict): (_, fn(&str, String) -> Verdict) = match outcome {
+        Outcome::Equal(reason) => (reason, Verdict::pass),
+        Outcome::Different(reason) => (reason, Verdict::fail),
+        Outcome::Unknown(reason) => (reason, Verdict::undecided),
+    };
+    verdict(id, format!("{rule}: {reason}"))
+}
+
+/// At most [`MAX_TAG_CHARS`] characters.
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(MAX_TAG_CHARS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// Runs both modes on the two parts of arbitrary bytes, cut at the first line break: for fuzzing. Answers with nothing;
+/// what it checks is that nothing panics and that a text is always the same as itself.
+///
+/// # Panics
+/// When a text is found to differ from itself: then the verifier is wrong.
+pub fn exercise(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let (gold, answer) = text.split_once('\n').unwrap_or((&text, &text));
+    let (gold, answer) = (gold.to_owned(), answer.to_owned());
+    let strict = MathSettings::default();
+    let library = MathSettings { mode: super::Mode::MathVerify, ..MathSettings::default() };
+    for settings in [strict, library] {
+        let mut judge = Judge::new(&settings);
+        let own = judge.same(&mut Reading::new(&answer), &mut Reading::new(&answer));
+        assert!(matches!(own, Outcome::Equal(_)), "a text differs from itself: {answer:?}");
+        judge.same(&mut Reading::new(&gold), &mut Reading::new(&answer));
+        let item = data::Item {
+            id: String::new(),
+            prompt: None,
+            completion: answer.clone(),
+            ground_truth: gold.clone().into(),
+            data_source: None,
+            extra_info: serde_json::Value::Null,
+            token_count: None,
+            truncated: false,
+        };
+        crate::Verifier::verify(&super::MathVerifier::new(settings), &[item]);
+    }
+}

@@ -1,0 +1,190 @@
+//! Names, their indices, words and units.
+
+use super::super::budget::Unread;
+use super::super::tokens::{Bracket, Token};
+use super::super::tree::{Id, Node};
+use super::Parser;
+
+/// Words that a unit may have; a longer text is a remark, and a remark may take the answer back.
+const MAX_UNIT_WORDS: usize = 4;
+
+impl Parser<'_> {
+    /// A variable with its marks and its index, the variable taken.
+    pub(super) fn name(&mut self, token: Token) -> Result<Id, Unread> {
+        let mut name = match token {
+            Token::Named(name) => name.to_owned(),
+            _ => self.source_of(self.at - 1).to_owned(),
+        };
+        while self.take(Token::Prime) {
+            name.push('\'');
+        }
+        if !self.take(Token::Underscore) {
+            return Ok(self.symbol(&name));
+        }
+        if matches!(name.as_str(), "C" | "P" | "A")
+            && let Some(choice) = self.combination(&name)?
+        {
+            return Ok(choice);
+        }
+        self.index(&name)
+    }
+
+    /// The index of `name`, its underscore taken: letters and digits become part of the name.
+    fn index(&mut self, name: &str) -> Result<Id, Unread> {
+        let start = self.at;
+        let grouped = self.take(Token::Open(Bracket::Group));
+        let mut full = format!("{name}_");
+        while let Some(Token::Number | Token::Symbol | Token::Word | Token::Named(_)) = self.peek() {
+            full.push_str(self.source_of(self.at));
+            self.at += 1;
+            if !grouped {
+                break;
+            }
+        }
+        if full.len() > name.len() + 1 && (!grouped || self.take(Token::Close(Bracket::Group))) {
+            while self.take(Token::Prime) {
+                full.push('\'');
+            }
+            return Ok(self.symbol(&full));
+        }
+        self.at = start;
+        let index = self.argument()?;
+        Ok(self.add(Node::Indexed(name.into(), index)))
+    }
+
+    /// `C_n^k` and `C_{n}^{k}`, the underscore taken; `None`, and nothing taken, where no exponent follows.
+    fn combination(&mut self, name: &str) -> Result<Option<Id>, Unread> {
+        if self.token(self.argument_width()) != Some(Token::Caret) {
+            return Ok(None);
+        }
+        let n = self.argument()?;
+        if !self.take(Token::Caret) {
+            return Err(Unread::Malformed("an index without its exponent"));
+        }
+        let k = self.argument()?;
+        self.chosen(name, n, k).map(Some)
+    }
+
+    /// How many tokens the next argument has: one, or a group of a few. Looking ahead, and not back, keeps the parser
+    /// linear.
+    fn argument_width(&self) -> usize {
+        const MAX_WIDTH: usize = 16;
+        let mut open = 0;
+        for width in 0..MAX_WIDTH {
+            match self.token(width) {
+                Some(Token::Open(Bracket::Group)) => open += 1,
+                Some(Token::Close(Bracket::Group)) if open <= 1 => return width + 1,
+                Some(Token::Close(Bracket::Group)) => open -= 1,
+                _ if open == 0 => return width + 1,
+                _ => {}
+            }
+        }
+        MAX_WIDTH
+    }
+
+    /// `n` over `k`, or the number of their arrangements.
+    fn chosen(&mut self, name: &str, n: Id, k: Id) -> Result<Id, Unread> {
+        if name == "C" {
+            return Ok(self.add(Node::Binomial(n, k)));
+        }
+        Ok(self.add(Node::Arrangements(n, k)))
+    }
+
+    /// `{}_nC_k`, `_{n}C_{k}` and `^nC_k`, the mark before `n` taken.
+    pub(super) fn indexed_before(&mut self, _mark: Token) -> Result<Id, Unread> {
+        let n = self.argument()?;
+        let name = match self.peek() {
+            Some(Token::Symbol) => self.source_of(self.at),
+            _ => "",
+        };
+        if !matches!(name, "C" | "P") || self.token(1) != Some(Token::Underscore) {
+            return Err(Unread::Malformed("an index without a name"));
+        }
+        self.at += 2;
+        let k = self.argument()?;
+        self.chosen(name, n, k)
+    }
+
+    /// `C(n, k)` of two literals: a name before any other brackets is left alone.
+    pub(super) fn binomial_call(&mut self) -> Result<Option<Id>, Unread> {
+        use Token::{Close, Comma, Number, Open};
+        let ahead = [self.token(1), self.token(2), self.token(3), self.token(4)];
+        let paren = Some(Close(Bracket::Paren));
+        if self.peek() != Some(Open(Bracket::Paren)) || ahead != [Some(Number), Some(Comma), Some(Number), paren] {
+            return Ok(None);
+        }
+        // The letter itself is the last node, and not needed any more.
+        self.tree.nodes.pop();
+        self.at += 1;
+        let n = self.expression(61)?;
+        self.at += 1;
+        let k = self.expression(61)?;
+        self.at += 1;
+        self.chosen("C", n, k).map(Some)
+    }
+
+    /// Whether a node is a letter that functions have for a name.
+    pub(super) fn is_function_letter(&self, id: Id) -> bool {
+        let letters =
+            ["f", "g", "h", "p", "q", "u", "v", "F", "G", "H", "P", "Q", "R", "S", "T", "V", "W", "phi", "psi"];
+        match &self.tree.nodes[id] {
+            Node::Symbol(name) => {
+                let plain = name.trim_end_matches('\'');
+                letters.contains(&plain.split('_').next().unwrap_or(plain))
+            }
+            _ => false,
+        }
+    }
+
+    /// Prose: words in a row, the first taken. A single letter of prose is a variable.
+    pub(super) fn text(&mut self) -> Result<Id, Unread> {
+        let first = self.source_of(self.at - 1);
+        let mut text = first.to_lowercase();
+        let mut count = 1;
+        while let Some(Token::Word) = self.peek() {
+            text.push(' ');
+            text.push_str(&self.source_of(self.at).to_lowercase());
+            self.at += 1;
+            count += 1;
+        }
+        if count == 1 && first.chars().count() == 1 {
+            return Ok(self.symbol(first));
+        }
+        if self.peek() == Some(Token::Underscore) && count == 1 {
+            self.at += 1;
+            return self.index(first);
+        }
+        Ok(self.add(Node::Text(text)))
+    }
+
+    /// The words of a unit, its first taken: `square units`, `miles per hour`, `cm^2`, `km/h`.
+    pub(super) fn unit(&mut self) -> Result<String, Unread> {
+        let mut name = self.source_of(self.at - 1).to_owned();
+        let mut count = 1;
+        loop {
+            let joint = match (self.peek(), self.token(1)) {
+                (Some(Token::Word), _) => " ",
+                (Some(Token::Divide), Some(Token::Word | Token::Symbol)) => "/",
+                (Some(Token::Times), Some(Token::Word)) => "*",
+                (Some(Token::Caret), Some(Token::Number)) => "^",
+                (Some(Token::Caret), Some(Token::Open(Bracket::Group)))
+                    if self.token(2) == Some(Token::Number) && self.token(3) == Some(Token::Close(Bracket::Group)) =>
+                {
+                    name.push('^');
+                    name.push_str(self.source_of(self.at + 2));
+                    self.at += 4;
+                    continue;
+                }
+                _ => return Ok(name),
+            };
+            self.at += usize::from(joint != " ");
+            name.push_str(joint);
+            name.push_str(self.source_of(self.at));
+            self.at += 1;
+            count += 1;
+            if count > MAX_UNIT_WORDS {
+                return Err(Unread::Malformed("a remark behind the answer"));
+            }
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! The switches of the math verifier.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::compare::{Percent, Policy, Units};
+use super::evaluate::{LogBase, Reader};
+use super::extract::{Mode, Target};
+
+/// The switches of the math verifier. An item overrides them by `extra_info.math`, which takes the same keys; a run
+/// prints them all, with their defaults, as its resolved settings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MathSettings {
+    /// How the final answer may be announced.
+    pub mode: Mode,
+    /// Several different final answers never pass. When false, the last one counts.
+    pub one_final: bool,
+    /// Whether a percent sign may be left off.
+    pub percent: Percent,
+    /// What units of measurement mean.
+    pub units: Units,
+    /// What `\log` without a base means.
+    pub log_base: LogBase,
+    /// Lists without brackets are compared in order.
+    pub ordered_lists: bool,
+    /// Numbers within half a unit of this decimal place are the same; exact when absent.
+    pub decimal_places: Option<u32>,
+    /// Mode `math_verify` only: in what the answer is looked for.
+    pub targets: Vec<Target>,
+    /// Mode `math_verify` only: the rank of a box among the announcements; 0 is before all, negative is never.
+    pub boxed_match_priority: i32,
+    /// Mode `math_verify` only: where one side is a decimal literal, both are rounded to so many places.
+    pub float_rounding: u32,
+    /// Mode `math_verify` only: the names of variables count.
+    pub strict: bool,
+    /// Mode `math_verify` only: a condition may stand where the gold is a set. The other modes always allow it.
+    pub allow_set_relation_comp: bool,
+    /// Longer answers are not read.
+    pub max_answer_bytes: usize,
+    /// Steps of arithmetic per item; the default takes some ten milliseconds.
+    pub max_steps: u64,
+}
+
+impl Default for MathSettings {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Strict,
+            one_final: true,
+            percent: Percent::Either,
+            units: Units::Checked,
+            log_base: LogBase::Ten,
+            ordered_lists: false,
+            decimal_places: None,
+            targets: vec![Target::Latex, Target::Expr],
+            boxed_match_priority: 50,
+            float_rounding: 6,
+            strict: true,
+            allow_set_relation_comp: false,
+            max_answer_bytes: 20_000,
+            max_steps: 1_000_000,
+        }
+    }
+}
+
+impl MathSettings {
+    /// These settings with an item's own on top.
+    pub(super) fn overridden(&self, extra_info: &Value) -> Result<Option<Self>, serde_json::Error> {
+        let Some(own) = extra_info.get("math") else { return Ok(None) };
+        let mut merged = serde_json::to_value(self)?;
+        match (merged.as_object_mut(), own.as_object()) {
+            (Some(merged), Some(own)) => merged.extend(own.clone()),
+            // Not an object: deserialising it names the mistake.
+            _ => merged = own.clone(),
+        }
+        serde_json::from_value(merged).map(Some)
+    }
+
+    pub(super) fn reader(&self) -> Reader {
+        let library = self.mode == Mode::MathVerify;
+        Reader { log_base: self.log_base, last_side_counts: library, anonymous_variables: library && !self.strict }
+    }
+
+    pub(super) fn policy(&self) -> Policy {
+        let library = self.mode == Mode::MathVerify;
+        Policy {
+            percent: self.percent,
+            units: self.units,
+            decimal_places: self.decimal_places,
+            float_rounding: library.then_some(self.float_rounding),
+            ordered_lists: self.ordered_lists,
+            relation_for_set: !library || self.allow_set_relation_comp,
+            last_side_counts: library,
+        }
+    }
+}

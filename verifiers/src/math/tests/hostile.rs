@@ -1,0 +1,145 @@
+//! Input that hangs other graders, and worse.
+
+use std::time::Duration;
+
+use data::Status::{Pass, Undecided};
+
+use super::{check, verdict_with};
+use crate::math::{MathSettings, Mode};
+
+/// Completions that have hung or frozen other graders, and worse ones.
+fn hostile() -> Vec<String> {
+    let boxed = |text: String| format!("\\boxed{{{text}}}");
+    let many = |piece: &str, bytes: usize| piece.repeat(bytes / piece.len());
+    let mut all: Vec<String> = [
+        r"\dfrac{5^{(5^{(5^{(5^5)})}-4)}-5}{16}",
+        "9^{9^{9^{9^{9^9}}}}",
+        "99999!!!!!",
+        "(((2^{30000}+1)/(3^{20000}+1))^{2}+1)^{64}",
+        "(a+b+c+d+f+g+h+k)^{64}",
+        "(a+b+c+d)^{64}-(a-b-c-d)^{64}",
+        "1e999999999999999999",
+        "1e19000+1e-19000",
+        r"\sqrt[99999999999]{2}",
+        "2^{999999999/2}",
+        r"\binom{5000}{2500}/\binom{4999}{1234}",
+        "4999!/4998!+4997!/4996!",
+        "0^0",
+        r"\sqrt{115792089237316195423570985008687907853269984665640564039457584007913129639747}",
+    ]
+    .into_iter()
+    .map(|text| boxed(text.to_owned()))
+    .collect();
+    for piece in [
+        "(",
+        "{",
+        "[",
+        "\\{",
+        "\\frac",
+        "\\sqrt",
+        "-",
+        "1+",
+        "x^",
+        "1,",
+        "|",
+        "\\boxed{",
+        "9",
+        ".9",
+        "x",
+        "1 ",
+        "\\pm",
+        "3\\pm",
+        "<think>",
+        "</think>",
+        "answer is ",
+        "2\\text{ or }",
+        "1/(1+",
+        "\\sin",
+        "1:",
+        "!",
+        "%",
+        "a=",
+        "x<",
+        "²",
+        "½",
+        "\\boxed{1}",
+        "$",
+        "x+y*",
+        "f(",
+        "C_{} ",
+        "C_{C_{",
+        "{}_",
+        "10 \\choose ",
+        "\\log_2 ",
+        "A\\cup ",
+        "2^{n+1} ",
+    ] {
+        for bytes in [3_000, 19_990, 24_000, 100_000] {
+            all.push(many(piece, bytes));
+            all.push(boxed(many(piece, bytes)));
+        }
+    }
+    let sum: Vec<String> = (0..2_500).map(|i| format!("1/{}", 2 * i + 1)).collect();
+    all.push(boxed(sum.join("+")));
+    all.push(boxed(format!("{}1{}", "\\sin(".repeat(180), ")".repeat(180))));
+    all.push(boxed(format!("{}x{}", "\\sqrt{1+".repeat(180), "}".repeat(180))));
+    all.push(boxed(format!("{}5{}", "(".repeat(190), "!)".repeat(190))));
+    all.push(boxed((1..300).map(|i| format!("\\sin {i}")).collect::<Vec<_>>().join("+")));
+    all.push(boxed("\\sum_{k=1}^{400} ".repeat(3) + "k"));
+    let distinct: Vec<String> = (0..3_000).map(|i| i.to_string()).collect();
+    all.push(boxed(distinct.join(", ")));
+    all.push(boxed(format!("1/{}", "7".repeat(19_000))));
+    all.push(boxed(format!("0.{}", "7".repeat(19_000))));
+    all.push(boxed(format!("{}/{}", "7".repeat(9_000), "3".repeat(9_000))));
+    all
+}
+
+/// Processor time of this thread: other work on the machine does not count.
+fn thread_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the clock exists on every Linux, and `time` is a valid place for its answer.
+    let status = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    assert_eq!(status, 0, "the thread's clock");
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+#[test]
+fn hostile_input_is_answered_within_50_ms() {
+    let list: Vec<String> = (0..3_000).rev().map(|i| i.to_string()).collect();
+    let mut slowest = (Duration::ZERO, String::new());
+    for gold in ["5", "x+1", "1, 2", list.join("; ").as_str()] {
+        for mode in [Mode::Strict, Mode::Lenient] {
+            for completion in hostile() {
+                let settings = MathSettings { mode, ..MathSettings::default() };
+                let start = thread_time();
+                let verdict = verdict_with(settings, gold, &completion);
+                let taken = thread_time() - start;
+                let head: String = completion.chars().take(60).collect();
+                assert_ne!(verdict.status, Pass, "{head}");
+                if taken > slowest.0 {
+                    slowest = (taken, format!("{} bytes of {head}, {mode:?}: {}", completion.len(), verdict.reason));
+                    println!("{slowest:?}");
+                }
+            }
+        }
+    }
+    assert!(slowest.0 < Duration::from_millis(50), "{slowest:?}");
+}
+
+#[test]
+fn towers_stay_symbolic_and_equal_themselves() {
+    check(&[
+        (r"\frac{5^{(5^{(5^{(5^5)})}-4)}-5}{16}", r"\dfrac{5^{(5^{(5^{(5^5)})}-4)} - 5}{16}", Pass),
+        ("7^{7^{7^7}}+1", "1+7^{7^{7^7}}", Pass),
+        ("7^{7^{7^7}}", "7^{7^{7^8}}", Undecided),
+        ("7^{7^{7^7}}", "7", Undecided),
+    ]);
+}
+
+#[test]
+fn budgets_are_steps_so_verdicts_repeat() {
+    let tight = MathSettings { max_steps: 200, ..MathSettings::default() };
+    let first = verdict_with(tight.clone(), "x+1", r"\boxed{(x+1)^{40}}");
+    assert_eq!(first.status, Undecided);
+    assert!((0..5).all(|_| verdict_with(tight.clone(), "x+1", r"\boxed{(x+1)^{40}}") == first));
+}
