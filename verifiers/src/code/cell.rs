@@ -12,20 +12,35 @@ use std::{
         fd::{AsRawFd, OwnedFd},
         unix::{ffi::OsStrExt, net::UnixStream},
     },
-    path::Path,
+    path::{Path, PathBuf},
     ptr::null,
+    sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
 use super::{
     SandboxError,
+    cgroup::{Group, Hierarchy},
     child::{Child, NAMESPACES, STEPS, clone},
     filter::{self, Filters, Landlock},
     python::Python,
     settings::CodeSettings,
+    zygote::send_fds,
 };
 
-const RUNNER: &str = include_str!("runner.py");
+/// The runner's parts in one text, as the interpreter is given it.
+const RUNNER: &str = concat!(
+    include_str!("runner/zygote.py"),
+    "\n\n",
+    include_str!("runner/calls.py"),
+    "\n\n",
+    include_str!("runner/scripts.py"),
+    "\n\n",
+    include_str!("runner/execute.py"),
+    "\n\n",
+    include_str!("runner/examine.py"),
+    "\nmain()\n"
+);
 /// An interpreter that has said nothing for this long is not going to.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
@@ -57,10 +72,20 @@ impl Kind {
     }
 }
 
+/// What a cell is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Programs for the warm interpreter: nothing can be executed.
+    Warm,
+    /// Compilers, checkers and programs of other languages: the machine's tools are there, and can be executed.
+    Tools,
+}
+
 /// Everything that a launch needs, made ready once.
 #[derive(Debug)]
 pub(super) struct Plan {
     pub kind: Kind,
+    pub hierarchy: Option<Hierarchy>,
     pub python: Python,
     pub landlock: Option<Landlock>,
     filters: Filters,
@@ -71,7 +96,6 @@ pub(super) struct Plan {
     pub uid_map: CString,
     pub gid_map: CString,
     scratch_mb: u32,
-    output_bytes: u32,
 }
 
 /// One step of building the root, its paths as seen after the pivot (the host's tree is under `/old`).
@@ -96,20 +120,35 @@ pub(super) enum Step {
 pub(super) struct Cell {
     pub control: UnixStream,
     pid: i32,
+    /// After the process in the order of dropping: a group is removed when it is empty.
+    pub group: Option<Group>,
+    /// The caller of the run in hand no longer wants it when this is set.
+    pub cancel: Arc<AtomicBool>,
 }
 
 impl Plan {
-    pub fn new(kind: Kind, python: Python, settings: &CodeSettings) -> Result<Self, SandboxError> {
+    /// `shown`: paths beside the interpreter's own that must be readable, and executable for [`Purpose::Tools`].
+    pub fn new(
+        kind: Kind,
+        purpose: Purpose,
+        mut python: Python,
+        shown: &[PathBuf],
+        hierarchy: Option<Hierarchy>,
+        settings: &CodeSettings,
+    ) -> Result<Self, SandboxError> {
+        python.show(shown);
         let ids = if kind == Kind::Root || kind == Kind::ThinOther {
             (settings.uid, settings.uid)
         } else {
             (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())
         };
-        let landlock = filter::landlock(&python.readable)?;
+        let tools = purpose == Purpose::Tools;
+        let landlock = filter::landlock(&python.readable, tools)?;
         let argv = [python.executable.as_os_str().as_bytes(), b"-s", b"-S", b"-B", b"-c", RUNNER.as_bytes()];
         // `-I` would ignore the hash seed, and the order of a set would differ from cell to cell; with this environment it is `-I`.
         let scratch = if kind.namespaces() { "/box/tmp" } else { "/" };
-        let envp = [
+        let packages = settings.packages.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(":");
+        let mut envp = vec![
             "PATH=/usr/bin:/bin".to_owned(),
             "LANG=C.UTF-8".into(),
             "PYTHONHASHSEED=0".into(),
@@ -117,9 +156,13 @@ impl Plan {
             format!("HOME={scratch}"),
             format!("TMPDIR={scratch}"),
         ];
+        if !packages.is_empty() {
+            envp.push(format!("PYTHONPATH={packages}"));
+        }
         Ok(Self {
             kind,
-            filters: filter::seccomp(kind.namespaces())?,
+            hierarchy,
+            filters: filter::seccomp(kind.namespaces(), tools)?,
             steps: if kind.namespaces() { root_steps(&python)? } else { Vec::new() },
             argv: argv.into_iter().map(c_string).collect::<Result<_, _>>()?,
             envp: envp.iter().map(|s| c_string(s.as_bytes())).collect::<Result<_, _>>()?,
@@ -127,15 +170,20 @@ impl Plan {
             uid_map: c_string(format!("1000 {} 1", ids.0).as_bytes())?,
             gid_map: c_string(format!("1000 {} 1", ids.1).as_bytes())?,
             scratch_mb: settings.scratch_mb,
-            output_bytes: (settings.output_kb * 1024) as u32,
             landlock,
             python,
         })
     }
 
-    /// Starts a cell and waits until its interpreter is warm.
-    pub fn launch(&self) -> Result<Cell, SandboxError> {
+    /// The environment of a run, for commands.
+    pub fn environment(&self) -> impl Iterator<Item = &str> {
+        self.envp.iter().map(|entry| entry.to_str().expect("made of strings"))
+    }
+
+    /// Starts a cell, on one core if so wanted, and waits until its interpreter is warm.
+    pub fn launch(&self, core: Option<usize>) -> Result<Cell, SandboxError> {
         let io = |what: &'static str| move |e: std::io::Error| SandboxError::Launch { step: what, why: e.to_string() };
+        let group = self.hierarchy.as_ref().map(Group::create).transpose().map_err(io("cgroup"))?;
         let (control, inner) = UnixStream::pair().map_err(io("socketpair"))?;
         let (mut status, status_inner) = std::io::pipe().map_err(io("pipe"))?;
         let quiet = std::fs::File::options().read(true).write(true).open("/dev/null").map_err(io("open /dev/null"))?;
@@ -146,6 +194,7 @@ impl Plan {
         let landlock = self.landlock.as_ref().map_or(quiet.as_raw_fd(), |l| l.ruleset.as_raw_fd());
         let child = Child {
             plan: self,
+            core,
             argv: &argv,
             envp: &envp,
             fds: [
@@ -174,7 +223,7 @@ impl Plan {
             reap(first);
         }
         // From here on `cell` owns the process, and its drop ends it.
-        let mut cell = Cell { control, pid };
+        let mut cell = Cell { control, pid, group, cancel: Arc::default() };
         if let Some((step, errno)) = failure {
             return Err(SandboxError::Launch { step, why: std::io::Error::from_raw_os_error(errno).to_string() });
         }
@@ -187,14 +236,18 @@ impl Cell {
     fn warm_up(&mut self, plan: &Plan, log: OwnedFd) -> Result<(), SandboxError> {
         let flags = u32::from(plan.kind.namespaces()) | (u32::from(plan.landlock.is_some()) << 1);
         let Filters { zygote, child } = &plan.filters;
-        let words = [flags, plan.scratch_mb, plan.output_bytes, zygote.len() as u32, child.len() as u32];
+        let words = [flags, plan.scratch_mb, zygote.len() as u32, child.len() as u32];
         let mut config: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
         config.extend_from_slice(zygote);
         config.extend_from_slice(child);
+        let doors = self.group.as_ref().map_or(Ok(Vec::new()), Group::doors);
+        let doors = doors.map_err(|e| SandboxError::Launch { step: "cgroup", why: e.to_string() })?;
+        let door_fds: Vec<i32> = doors.iter().map(AsRawFd::as_raw_fd).collect();
         let mut answer = [0; 5];
         let started = self
             .control
             .set_read_timeout(Some(START_LIMIT))
+            .and_then(|()| send_fds(&self.control, b"D", &door_fds))
             .and_then(|()| self.control.write_all(&config))
             .and_then(|()| self.control.read_exact(&mut answer));
         match started {
@@ -280,6 +333,7 @@ fn root_steps(python: &Python) -> Result<Vec<Step>, SandboxError> {
     for directory in ["/box", "/box/tmp"] {
         steps.push(Step::Directory(c_string(directory.as_bytes())?));
     }
+    steps.push(Step::Link { target: c_string(b"/box/tmp/.stdin")?, at: c_string(b"/dev/stdin")? });
     if !python.readable.iter().any(|p| p.starts_with("/tmp")) {
         steps.push(Step::Link { target: c_string(b"/box/tmp")?, at: c_string(b"/tmp")? });
     }

@@ -50,6 +50,8 @@ pub(super) const STEPS: [&str; 17] = [
 /// The child's side of a launch, from fork to exec.
 pub(super) struct Child<'a> {
     pub plan: &'a Plan,
+    /// The core that the cell stays on.
+    pub core: Option<usize>,
     pub argv: &'a [*const libc::c_char],
     pub envp: &'a [*const libc::c_char],
     /// Standard input, output and error, then control, ruleset and status.
@@ -228,6 +230,12 @@ impl Child<'_> {
         // SAFETY: see above.
         unsafe {
             libc::setsid();
+            if let Some(core) = self.core {
+                // A core that has gone meanwhile is no reason not to start.
+                let mut cores: libc::cpu_set_t = std::mem::zeroed();
+                libc::CPU_SET(core, &mut cores);
+                libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const cores);
+            }
             if plan.kind.namespaces() {
                 libc::sethostname(c"cell".as_ptr(), 4);
                 if let Some(landlock) = &plan.landlock {

@@ -1,24 +1,19 @@
 //! Finds the program in the model's text.
 
-/// Words after the fence that name Python.
-const PYTHON: [&str; 4] = ["python", "python3", "py", "py3"];
-
 /// One fenced block.
 struct Block<'a> {
     language: String,
     body: &'a str,
 }
 
-/// The program: the last block fenced as Python, else the last block that names no language, else the whole text if `bare`.
+/// The program: the last block whose fence names the language, else the last block that names none, else the whole text if `bare`.
 ///
 /// A fence is three or more backticks or tildes, at most three spaces in, closed by at least as many of the same; one that is not closed
 /// runs to the end of the text, for a model that stops at its last line of code.
-pub(super) fn program(text: &str, bare: bool) -> Option<&str> {
+pub(super) fn program(text: &str, names: impl Fn(&str) -> bool, bare: bool) -> Option<&str> {
     let blocks = blocks(text);
     let last = |wanted: &dyn Fn(&str) -> bool| blocks.iter().rev().find(|b| wanted(&b.language)).map(|b| b.body);
-    last(&|language| PYTHON.contains(&language))
-        .or_else(|| last(&str::is_empty))
-        .or_else(|| (bare && blocks.is_empty()).then_some(text))
+    last(&names).or_else(|| last(&str::is_empty)).or_else(|| (bare && blocks.is_empty()).then_some(text))
 }
 
 fn blocks(text: &str) -> Vec<Block<'_>> {
@@ -63,7 +58,9 @@ fn fence(line: &str) -> Option<(char, usize, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use super::program;
+    fn program(text: &str, bare: bool) -> Option<&str> {
+        super::program(text, |word| ["python", "py"].contains(&word), bare)
+    }
 
     #[test]
     fn the_last_block_of_the_language_is_the_program() {

@@ -74,6 +74,19 @@ const CONTAINED_OLD: &[i64] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const CONTAINED_OLD: &[i64] = &[];
 
+/// What compilers, checkers and programs of other languages need besides.
+#[rustfmt::skip]
+const TOOLS: &[i64] = &[
+    libc::SYS_execve, libc::SYS_statfs, libc::SYS_fstatfs, libc::SYS_fadvise64, libc::SYS_preadv, libc::SYS_pwritev, libc::SYS_capget,
+    libc::SYS_sched_getparam, libc::SYS_sched_getscheduler, libc::SYS_getpriority, libc::SYS_mincore, libc::SYS_timerfd_create,
+    libc::SYS_timerfd_settime, libc::SYS_timerfd_gettime, libc::SYS_timer_create, libc::SYS_timer_settime, libc::SYS_timer_delete,
+];
+#[cfg(target_arch = "x86_64")]
+#[rustfmt::skip]
+const TOOLS_OLD: &[i64] = &[libc::SYS_getrlimit, libc::SYS_utime, libc::SYS_utimes];
+#[cfg(not(target_arch = "x86_64"))]
+const TOOLS_OLD: &[i64] = &[];
+
 /// What the zygote needs besides, to make its children's namespaces, start and end them; and they, to give up their rights.
 #[rustfmt::skip]
 const ZYGOTE: &[i64] = &[
@@ -150,14 +163,15 @@ fn refused(contained: bool) -> Result<Rules, seccompiler::BackendError> {
     Ok(rules)
 }
 
-/// The filters for a cell with namespaces (`contained`) or without.
+/// The filters for a cell with namespaces (`contained`) or without, and with the machine's `tools` or without.
 ///
 /// Everything that is not allowed answers ENOSYS, not EPERM: the C library has another way for a call that is not there (`clone3`,
 /// `openat2`, …) and none for one that is forbidden. Another architecture's calls end the process; x32 numbers match nothing.
-pub(super) fn seccomp(contained: bool) -> Result<Filters, SandboxError> {
+pub(super) fn seccomp(contained: bool, tools: bool) -> Result<Filters, SandboxError> {
     let failed = |e: seccompiler::BackendError| SandboxError::Filter(e.to_string());
     let more = if contained { [CONTAINED, CONTAINED_OLD].concat() } else { ZYGOTE_THIN.to_vec() };
-    let plain = [COMMON, COMMON_OLD, ZYGOTE, &more].concat();
+    let executing = if tools { [TOOLS, TOOLS_OLD].concat() } else { Vec::new() };
+    let plain = [COMMON, COMMON_OLD, ZYGOTE, &more, &executing].concat();
     let mut allowed: Rules = plain.into_iter().map(|number| (number, Vec::new())).collect();
     allowed.extend(conditional(contained).map_err(failed)?);
     let no = SeccompAction::Errno(libc::ENOSYS as u32);
@@ -178,7 +192,7 @@ fn compiled(rules: Rules, others: SeccompAction, listed: SeccompAction) -> Resul
     Ok(bytes.collect())
 }
 
-/// A ruleset that grants reading beneath `readable` and nothing else; the cell adds its own directories.
+/// A ruleset that grants reading beneath `readable`, with `tools` executing too, and nothing else; the cell adds its own directories.
 #[derive(Debug)]
 pub(super) struct Landlock {
     pub ruleset: OwnedFd,
@@ -191,7 +205,7 @@ pub(super) struct Landlock {
 }
 
 /// `None` where the kernel has no Landlock.
-pub(super) fn landlock(readable: &[std::path::PathBuf]) -> Result<Option<Landlock>, SandboxError> {
+pub(super) fn landlock(readable: &[std::path::PathBuf], tools: bool) -> Result<Option<Landlock>, SandboxError> {
     let failed = |e: landlock::RulesetError| SandboxError::Filter(e.to_string());
     let version = abi_version();
     // Beyond the seventh version there are rights that this cell has no use for, and no test here.
@@ -212,9 +226,14 @@ pub(super) fn landlock(readable: &[std::path::PathBuf]) -> Result<Option<Landloc
     for path in readable {
         let Ok(fd) = PathFd::new(path) else { continue };
         let rights = if path.is_dir() { AccessFs::ReadFile | AccessFs::ReadDir } else { AccessFs::ReadFile.into() };
+        let rights = if tools { rights | AccessFs::Execute } else { rights };
         created = created.add_rule(PathBeneath::new(fd, rights)).map_err(failed)?;
     }
-    let scratch = (all & !(AccessFs::Execute | AccessFs::MakeChar | AccessFs::MakeBlock)).bits();
+    let mut withheld = AccessFs::MakeChar | AccessFs::MakeBlock;
+    if !tools {
+        withheld |= AccessFs::Execute;
+    }
+    let scratch = (all & !withheld).bits();
     let devices = (AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::ReadDir).bits();
     let ruleset: Option<OwnedFd> = created.into();
     Ok(ruleset.map(|ruleset| Landlock { ruleset, abi: version, scratch, devices }))

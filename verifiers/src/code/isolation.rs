@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use super::cell::{Kind, Plan};
+use super::{
+    cell::{Kind, Plan},
+    cgroup::Version,
+};
 
 /// The layers in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,6 +14,9 @@ pub struct Isolation {
     pub namespaces: bool,
     /// The kernel's Landlock ABI; `None` where it has no Landlock.
     pub landlock_abi: Option<i32>,
+    /// The interface by which memory and processes of the whole tree are limited; `None` where address space for each process, their number
+    /// and a watch over their sum have to do.
+    pub cgroup: Option<Version>,
     /// Programs run under another user id than Temper.
     pub other_user: bool,
     /// Why a better kind of cell was not to be had.
@@ -24,6 +30,7 @@ impl Isolation {
         Self {
             namespaces: plan.kind.namespaces(),
             landlock_abi: plan.landlock.as_ref().map(|l| l.abi),
+            cgroup: plan.hierarchy.as_ref().map(|h| h.version),
             other_user: matches!(plan.kind, Kind::Root | Kind::ThinOther),
             missing,
             python: plan.python.version.clone(),
@@ -32,7 +39,7 @@ impl Isolation {
 
     /// Everything that this version knows is in force.
     pub fn is_full(&self) -> bool {
-        self.namespaces && self.landlock_abi.is_some()
+        self.namespaces && self.landlock_abi.is_some() && self.cgroup.is_some()
     }
 }
 
@@ -50,8 +57,14 @@ impl fmt::Display for Isolation {
         if self.other_user {
             f.write_str("own user id; ")?;
         }
-        // Said because it is the one limit that does not hold for the tree as a whole.
-        write!(f, "memory limited for each process, no cgroup; Python {}", self.python)?;
+        f.write_str(match self.cgroup {
+            Some(Version::V2) => "memory and processes of the tree limited by cgroup v2",
+            Some(Version::V1) => "memory and processes of the tree limited by cgroup v1",
+            None => {
+                "memory limited for each process and watched for the tree, processes by their user's limit, no cgroup"
+            }
+        })?;
+        write!(f, "; Python {}", self.python)?;
         if !self.missing.is_empty() {
             write!(f, " (missing: {})", self.missing.join("; "))?;
         }

@@ -10,38 +10,56 @@
 //! exact-typed data; a result that is missing is a failure whatever the exit code. What goes wrong in the sandbox itself is an error
 //! and never a reward (INV-9).
 
+mod api;
 mod asserts;
+mod calls;
 mod cell;
+mod cgroup;
 mod child;
+mod command;
 mod compare;
+mod compile;
+mod exercise;
 mod extract;
+mod files;
 mod filter;
 mod isolation;
+mod json;
 mod judge;
+mod languages;
+mod limits;
+mod outcome;
 mod pyliteral;
 mod python;
+mod run;
+mod sandbox;
+mod serve;
 mod settings;
+mod shop;
+mod stdio;
 mod tests_spec;
 mod value;
+mod watch;
 mod workers;
 mod zygote;
-
-#[cfg(test)]
-mod attacks;
-#[cfg(test)]
-mod service;
 
 use std::{collections::HashMap, sync::Arc};
 
 use data::{Item, Verdict};
 
+pub use api::{RunBatch, RunBatchResult, RunCode, RunCodeResult, RunStatus, Step, StepStatus};
+pub use cgroup::Version as CgroupVersion;
+pub use exercise::exercise;
 pub use isolation::Isolation;
-pub use settings::CodeSettings;
+pub use languages::Language;
+pub use sandbox::Sandbox;
+pub use serve::{ServeError, ServeSettings, router, serve};
+pub use settings::{CodeSettings, Unwrap};
 
-use judge::{Outcome, Word, signal_name};
-use settings::Limits;
+use limits::Limits;
+use outcome::{Outcome, Word, signal_name};
 use tests_spec::{Input, Spec};
-use workers::{Job, Workers};
+use workers::Job;
 
 use crate::Verifier;
 
@@ -74,19 +92,21 @@ pub enum SandboxError {
     },
     /// `strict` is set, and a layer is missing.
     #[error(
-        "code.strict is set, but the isolation here is {0}; allow user namespaces and Landlock, or set code.strict = false"
+        "code.strict is set, but the isolation here is {0}; allow user namespaces, Landlock and a cgroup with memory and pids that can be written, or set code.strict = false"
     )]
     NotStrict(String),
+    /// The item's own tests, checker or language cannot be run here.
+    #[error("{0}")]
+    Untestable(String),
     /// A cell that had been launched failed.
     #[error("the sandbox failed: {0}")]
     Lost(String),
 }
 
 /// Judges programs. One verifier may be used from several threads; its cells are shared.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct CodeVerifier {
-    settings: Arc<CodeSettings>,
-    workers: Workers,
+    sandbox: Sandbox,
 }
 
 impl CodeVerifier {
@@ -95,31 +115,38 @@ impl CodeVerifier {
     /// # Errors
     /// A setting makes no sense, there is no usable Python, no cell can be launched, or `strict` is set and a layer is missing.
     pub fn new(settings: CodeSettings) -> Result<Self, SandboxError> {
-        if let Some(fault) = settings.fault() {
-            return Err(SandboxError::Settings(fault));
-        }
-        let settings = Arc::new(settings);
-        Ok(Self { workers: Workers::start(&settings)?, settings })
+        Ok(Self { sandbox: Sandbox::new(settings)? })
+    }
+
+    /// Judges in the cells of a sandbox that has been started.
+    pub fn on(sandbox: Sandbox) -> Self {
+        Self { sandbox }
     }
 
     /// The layers in force.
     pub fn isolation(&self) -> &Isolation {
-        &self.workers.isolation
+        self.sandbox.isolation()
     }
 
     /// What is to be run for an item, or the verdict that needs no run.
     fn prepare(&self, item: &Item) -> Result<Job, Box<Verdict>> {
         let error = |why: String| Box::new(Verdict::error(&item.id, why));
-        let limits = Limits::of(&self.settings, &item.extra_info).map_err(error)?;
-        let spec = Spec::parse(&item.ground_truth, &self.settings).map_err(error)?;
-        let Some(code) = extract::program(&item.completion, self.settings.bare) else {
-            let verdict = Verdict::fail(&item.id, "the completion holds no fenced block of Python");
+        let settings = self.sandbox.settings();
+        let (limits, word) = Limits::of(settings, &item.extra_info).map_err(error)?;
+        let spec = Spec::parse(&item.ground_truth, settings).map_err(error)?;
+        let languages = self.sandbox.languages();
+        let Some((name, language)) = languages.find(&word) else {
+            return Err(error(format!("unknown language `{word}`; there are {}", languages.names())));
+        };
+        let named = |fence: &str| fence == name || language.fences.iter().any(|f| f == fence);
+        let Some(code) = extract::program(&item.completion, named, settings.bare) else {
+            let verdict = Verdict::fail(&item.id, format!("the completion holds no fenced block of {name}"));
             let total = spec.tests.len() as f64;
             return Err(Box::new(
                 verdict.tag("verdict", "CE").metric("tests_passed", 0.0).metric("tests_total", total),
             ));
         };
-        Ok(Job { code: code.to_owned(), spec, limits })
+        Ok(Job { code: code.to_owned(), language: name.to_owned(), spec, limits })
     }
 
     fn verdict(&self, id: &str, job: &Job, outcome: &Result<Outcome, SandboxError>) -> Verdict {
@@ -133,7 +160,7 @@ impl CodeVerifier {
         } else {
             Verdict::fail(id, &outcome.reason)
         };
-        if self.settings.partial {
+        if self.sandbox.settings().partial {
             verdict.reward = Some(outcome.passed as f64 / total as f64);
         }
         if let Some(signal) = outcome.signal {
@@ -149,6 +176,7 @@ impl CodeVerifier {
             .metric("cpu_s", outcome.cpu_s)
             .metric("wall_s", outcome.wall_s)
             .metric("peak_memory_mb", outcome.peak_memory_mb)
+            .metric("output_bytes", outcome.output_bytes as f64)
     }
 }
 
@@ -175,7 +203,7 @@ impl Verifier for CodeVerifier {
             Ok(jobs.len() - 1)
         };
         let prepared: Vec<_> = items.iter().map(|item| number(item, key(item))).collect();
-        let outcomes = self.workers.run(&jobs);
+        let outcomes = self.sandbox.judge(&jobs);
         let verdict = |(item, prepared): (&Item, Result<usize, Box<Verdict>>)| match prepared {
             Ok(i) => self.verdict(&item.id, &jobs[i], &outcomes[i]),
             Err(verdict) => *verdict,

@@ -270,7 +270,7 @@ fn unique<T>(items: Vec<T>, same: impl Fn(&T, &T) -> bool) -> Vec<T> {
 }
 
 /// Appends a code point as UTF-8; a surrogate as the three bytes that Python's `surrogatepass` gives.
-fn push(code: u32, out: &mut Vec<u8>) -> Option<()> {
+pub(super) fn push(code: u32, out: &mut Vec<u8>) -> Option<()> {
     if let Some(c) = char::from_u32(code) {
         out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
     } else if (0xd800..0xe000).contains(&code) {

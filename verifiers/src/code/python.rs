@@ -53,6 +53,13 @@ struct Answer {
 }
 
 impl Python {
+    /// Adds paths that must be readable.
+    pub fn show(&mut self, more: &[PathBuf]) {
+        let exists = |p: &&PathBuf| p.is_absolute() && p.exists();
+        let all = self.readable.drain(..).chain(more.iter().filter(exists).cloned()).collect();
+        self.readable = outermost(all);
+    }
+
     /// Runs `python` once and asks.
     pub fn find(python: &Path) -> Result<Self, SandboxError> {
         let failed = |why: String| SandboxError::NoPython { python: python.display().to_string(), why };

@@ -1,28 +1,42 @@
 //! Reads a ground truth into tests.
 //!
 //! Forms, as a JSON object or a string that holds one: `{"inputs": […], "outputs": […], "fn_name": "f"}` (an input is the list of
-//! arguments, or LiveCodeBench's string with one JSON value a line), the same without `fn_name` (stdin and stdout), and
-//! `{"asserts": ["assert f(1) == 2", …]}`.
+//! arguments, or LiveCodeBench's string with one JSON value a line), the same without `fn_name` (stdin and stdout, with a testlib
+//! `checker` where several outputs are right), and `{"asserts": ["assert f(1) == 2", …]}` with what they share in `setup`.
 
-use serde::Deserialize;
 use serde_json::Value as Json;
 
 use super::{
     asserts::{Assert, assert_shape},
+    command::Given,
     compare::Rules,
-    settings::CodeSettings,
+    json,
+    settings::{CodeSettings, Unwrap},
     value::Value,
 };
+
+const KEYS: [&str; 7] = ["inputs", "outputs", "fn_name", "entry_point", "asserts", "setup", "checker"];
 
 /// The tests of an item.
 #[derive(Debug)]
 pub(super) struct Spec {
     /// The function that calls go to.
     pub fn_name: Option<String>,
+    /// Code that asserts share, such as imports.
+    pub setup: String,
     pub tests: Vec<Test>,
+    pub checker: Option<Checker>,
 }
 
-/// One test. Only `input` ever enters the child.
+/// A program that says whether an output is right, by testlib's rules.
+#[derive(Debug)]
+pub(super) struct Checker {
+    pub language: String,
+    pub source: String,
+    pub files: Vec<Given>,
+}
+
+/// One test. Only `input` ever enters the program's child.
 #[derive(Debug)]
 pub(super) struct Test {
     pub input: Input,
@@ -32,12 +46,14 @@ pub(super) struct Test {
 /// What a test gives to the program.
 #[derive(Debug)]
 pub(super) enum Input {
-    /// The arguments of the call, as JSON.
-    Arguments(String),
+    /// The list of a call's arguments, as the runner encodes values.
+    Arguments(Vec<u8>),
     /// An expression over the program's names.
     Expression(String),
     /// An assert that is run as it is (`raw_asserts`).
     Statement(String),
+    /// A test that is code. It runs in a child of its own, and the program sees its calls.
+    Code(String),
     /// Standard input; a fresh process for each.
     Stdin(String),
 }
@@ -53,16 +69,10 @@ pub(super) enum Expect {
     Truth(bool),
     /// No exception.
     Completed,
+    /// What the test's own code says.
+    Examined,
     /// The text on standard output.
     Stdout(String),
-}
-
-#[derive(Deserialize)]
-struct GroundTruth {
-    inputs: Option<Vec<Json>>,
-    outputs: Option<Vec<Json>>,
-    fn_name: Option<String>,
-    asserts: Option<Vec<String>>,
 }
 
 impl Expect {
@@ -75,7 +85,7 @@ impl Expect {
             }
             Self::Python(value) => Rules::new(settings, false).equal(value, got),
             Self::Truth(wanted) => got.is_true() == *wanted,
-            Self::Completed | Self::Stdout(_) => false,
+            Self::Completed | Self::Examined | Self::Stdout(_) => false,
         }
     }
 }
@@ -83,15 +93,20 @@ impl Expect {
 impl Spec {
     /// Reads a ground truth, or says what is wrong with it.
     pub fn parse(ground_truth: &Json, settings: &CodeSettings) -> Result<Self, String> {
-        let parsed: GroundTruth = match ground_truth {
-            Json::String(text) => serde_json::from_str(text)
-                .map_err(|e| format!("ground_truth is a string but not the JSON of tests: {e}"))?,
+        let truth = match ground_truth {
+            Json::String(text) => {
+                json::parse(text).map_err(|e| format!("ground_truth is a string but not the JSON of tests: {e}"))?
+            }
             Json::Null => return Err("ground_truth is missing".into()),
-            other => GroundTruth::deserialize(other).map_err(|e| format!("ground_truth: {e}"))?,
+            other => {
+                digits_are_whole(other)?;
+                json::parse(&other.to_string()).map_err(|e| format!("ground_truth: {e}"))?
+            }
         };
-        let fn_name = parsed.fn_name.filter(|name| !name.is_empty());
-        let tests = match (parsed.inputs, parsed.outputs, parsed.asserts) {
-            (Some(inputs), Some(outputs), None) => pairs(&inputs, &outputs, fn_name.is_some(), settings)?,
+        let truth = Fields::of(&truth)?;
+        let fn_name = truth.text("fn_name")?.or(truth.text("entry_point")?).filter(|name| !name.is_empty());
+        let tests = match (truth.list("inputs")?, truth.list("outputs")?, truth.lines("asserts")?) {
+            (Some(inputs), Some(outputs), None) => pairs(inputs, outputs, fn_name.is_some(), settings)?,
             (None, None, Some(asserts)) => asserts.iter().map(|a| of_assert(a, settings)).collect::<Result<_, _>>()?,
             _ => return Err("ground_truth needs either inputs and outputs, or asserts".into()),
         };
@@ -105,61 +120,175 @@ impl Spec {
                 settings.max_tests
             ));
         }
-        Ok(Self { fn_name, tests })
+        let setup = truth.lines("setup")?.unwrap_or_default().join("\n");
+        let checker = truth.get("checker").map(Checker::parse).transpose()?;
+        if checker.is_some() && fn_name.is_some() {
+            return Err("ground_truth: a checker judges standard output, and fn_name asks for calls".into());
+        }
+        Ok(Self { fn_name, setup, tests, checker })
     }
 }
 
-fn pairs(inputs: &[Json], outputs: &[Json], calls: bool, settings: &CodeSettings) -> Result<Vec<Test>, String> {
+impl Checker {
+    /// Source text in C++, or `{"source", "language"?, "files"?: {name: text}}`.
+    fn parse(value: &Value) -> Result<Self, String> {
+        let wrong = |e: String| format!("ground_truth.checker: {e}");
+        if let Value::Str(_) = value {
+            return Ok(Self { language: "cpp".into(), source: text(value)?, files: Vec::new() });
+        }
+        let fields = Fields::any(value).map_err(wrong)?;
+        let source = fields.text("source").map_err(wrong)?.ok_or_else(|| wrong("it needs `source`".into()))?;
+        let language = fields.text("language").map_err(wrong)?.unwrap_or_else(|| "cpp".into());
+        let mut files = Vec::new();
+        if let Some(Value::Dict(pairs)) = fields.get("files") {
+            for (name, content) in pairs {
+                let (name, content) = (text(name)?, text(content)?);
+                super::api::plain_path(&name).map_err(wrong)?;
+                files.push(Given { name, bytes: content.into_bytes().into(), executable: false });
+            }
+        }
+        Ok(Self { language, source, files })
+    }
+}
+
+/// The fields of an object.
+struct Fields<'a>(&'a [(Value, Value)]);
+
+impl<'a> Fields<'a> {
+    fn any(value: &'a Value) -> Result<Self, String> {
+        match value {
+            Value::Dict(pairs) => Ok(Self(pairs)),
+            _ => Err("it is no object".into()),
+        }
+    }
+
+    /// A ground truth's: a key that is not known could be a test that would be left out.
+    fn of(value: &'a Value) -> Result<Self, String> {
+        let fields = Self::any(value).map_err(|e| format!("ground_truth: {e}"))?;
+        let names = fields.0.iter().map(|(key, _)| text(key)).collect::<Result<Vec<_>, _>>()?;
+        if !names.iter().any(|name| KEYS.contains(&name.as_str())) {
+            return Err(format!("ground_truth has none of {}", KEYS.join(", ")));
+        }
+        Ok(fields)
+    }
+
+    /// The last of this name; null is absence.
+    fn get(&self, name: &str) -> Option<&'a Value> {
+        let found = self.0.iter().rev().find(|(key, _)| matches!(key, Value::Str(s) if s == name.as_bytes()));
+        found.map(|(_, value)| value).filter(|value| **value != Value::None)
+    }
+
+    fn list(&self, name: &str) -> Result<Option<&'a [Value]>, String> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(Value::List(items)) => Ok(Some(items)),
+            Some(_) => Err(format!("ground_truth.{name} is no list")),
+        }
+    }
+
+    fn text(&self, name: &str) -> Result<Option<String>, String> {
+        self.get(name).map(|value| plain(value).ok_or_else(|| format!("`{name}` is no text"))).transpose()
+    }
+
+    /// Texts, of which one alone may stand without its list.
+    fn lines(&self, name: &str) -> Result<Option<Vec<String>>, String> {
+        let wrong = || format!("ground_truth.{name} holds what is no text");
+        match self.get(name) {
+            None => Ok(None),
+            Some(Value::List(items)) => {
+                items.iter().map(|i| plain(i).ok_or_else(wrong)).collect::<Result<_, _>>().map(Some)
+            }
+            Some(one) => Ok(Some(vec![plain(one).ok_or_else(wrong)?])),
+        }
+    }
+}
+
+fn plain(value: &Value) -> Option<String> {
+    match value {
+        Value::Str(bytes) => String::from_utf8(bytes.clone()).ok(),
+        _ => None,
+    }
+}
+
+/// An object that was read elsewhere has lost the digits of integers beyond 64 bits, and nothing can be compared with them exactly.
+fn digits_are_whole(json: &Json) -> Result<(), String> {
+    match json {
+        Json::Number(n) => match n.as_f64() {
+            Some(f) if !n.is_i64() && !n.is_u64() && f.fract() == 0.0 && f.abs() >= u64::MAX as f64 => Err(format!(
+                "ground_truth: {n} is beyond 64 bits and has lost its digits; give the ground truth as a string of JSON"
+            )),
+            _ => Ok(()),
+        },
+        Json::Array(items) => items.iter().try_for_each(digits_are_whole),
+        Json::Object(fields) => fields.values().try_for_each(digits_are_whole),
+        _ => Ok(()),
+    }
+}
+
+fn pairs(inputs: &[Value], outputs: &[Value], calls: bool, settings: &CodeSettings) -> Result<Vec<Test>, String> {
     if inputs.len() != outputs.len() {
         return Err(format!("ground_truth has {} inputs and {} outputs", inputs.len(), outputs.len()));
     }
-    let test = |(i, (input, output)): (usize, (&Json, &Json))| {
-        let made = if calls { call(input, output, settings) } else { stdio(input, output) };
-        made.map_err(|e| format!("ground_truth, test {}: {e}", i + 1))
+    if !calls {
+        let test = |(i, (input, output)): (usize, (&Value, &Value))| stdio(input, output).map_err(|e| numbered(i, &e));
+        return inputs.iter().zip(outputs).enumerate().map(test).collect();
+    }
+    let read = |(i, (input, output)): (usize, (&Value, &Value))| call(input, output).map_err(|e| numbered(i, &e));
+    let read: Vec<(Value, Value)> = inputs.iter().zip(outputs).enumerate().map(read).collect::<Result<_, _>>()?;
+    let one_each = || read.iter().all(|(_, output)| matches!(output, Value::List(items) if items.len() == 1));
+    let unwrap = match settings.unwrap_outputs {
+        Unwrap::Always => true,
+        Unwrap::Never => false,
+        Unwrap::Auto => one_each(),
     };
-    inputs.iter().zip(outputs).enumerate().map(test).collect()
-}
-
-fn call(input: &Json, output: &Json, settings: &CodeSettings) -> Result<Test, String> {
-    if let Json::String(lines) = input {
-        let arguments = lines
-            .lines()
-            .filter(|line| !line.trim().is_empty())
-            .map(serde_json::from_str)
-            .collect::<Result<Vec<Json>, _>>();
-        let arguments = arguments.map_err(|e| format!("the input is a string, but not one JSON value a line: {e}"))?;
-        let expected = match output {
-            Json::String(text) => {
-                serde_json::from_str(text).map_err(|e| format!("the output is a string, but not JSON: {e}"))?
-            }
-            other => other.clone(),
+    let test = |(arguments, output): (Value, Value)| {
+        let unwrapped = match &output {
+            Value::List(items) if unwrap => items.first().cloned(),
+            _ => None,
         };
-        return Ok(Test {
-            input: Input::Arguments(Json::Array(arguments).to_string()),
-            expect: Expect::Json(Value::of_json(&expected)?, None),
-        });
-    }
-    if !input.is_array() {
-        return Err("the input of a call must be the list of its arguments".into());
-    }
-    let unwrapped = match output {
-        Json::Array(items) if settings.unwrap_outputs && !items.is_empty() => Some(Value::of_json(&items[0])?),
-        _ => None,
+        Test { input: Input::Arguments(arguments.encode()), expect: Expect::Json(output, unwrapped) }
     };
-    Ok(Test { input: Input::Arguments(input.to_string()), expect: Expect::Json(Value::of_json(output)?, unwrapped) })
+    Ok(read.into_iter().map(test).collect())
 }
 
-fn stdio(input: &Json, output: &Json) -> Result<Test, String> {
+fn numbered(index: usize, why: &str) -> String {
+    format!("ground_truth, test {}: {why}", index + 1)
+}
+
+/// Arguments and expected value of a call.
+fn call(input: &Value, output: &Value) -> Result<(Value, Value), String> {
+    match input {
+        Value::List(_) => Ok((input.clone(), output.clone())),
+        Value::Str(_) => {
+            let lines = text(input)?;
+            let lines = lines.lines().filter(|line| !line.trim().is_empty());
+            let arguments = lines.map(json::parse).collect::<Result<Vec<Value>, _>>();
+            let arguments =
+                arguments.map_err(|e| format!("the input is a string, but not one JSON value a line: {e}"))?;
+            let expected = match output {
+                Value::Str(_) => {
+                    json::parse(&text(output)?).map_err(|e| format!("the output is a string, but not JSON: {e}"))?
+                }
+                other => other.clone(),
+            };
+            Ok((Value::List(arguments), expected))
+        }
+        _ => Err("the input of a call must be the list of its arguments".into()),
+    }
+}
+
+fn stdio(input: &Value, output: &Value) -> Result<Test, String> {
     Ok(Test { input: Input::Stdin(text(input)?), expect: Expect::Stdout(text(output)?) })
 }
 
 /// Text, or the lines of one.
-fn text(json: &Json) -> Result<String, String> {
-    match json {
-        Json::String(text) => Ok(text.clone()),
-        Json::Number(n) => Ok(n.to_string()),
-        Json::Array(lines) => Ok(lines.iter().map(text).collect::<Result<Vec<_>, _>>()?.join("\n")),
-        other => Err(format!("{other} is no text; without fn_name, inputs and outputs are stdin and stdout")),
+fn text(value: &Value) -> Result<String, String> {
+    match value {
+        Value::Str(bytes) => String::from_utf8(bytes.clone()).map_err(|_| "a text holds a lone surrogate".to_owned()),
+        Value::Int(n) => Ok(n.to_string()),
+        Value::Float(f) => Ok(f.to_string()),
+        Value::List(lines) => Ok(lines.iter().map(text).collect::<Result<Vec<_>, _>>()?.join("\n")),
+        _ => Err("there is what is no text; without fn_name, inputs and outputs are stdin and stdout".into()),
     }
 }
 
@@ -167,13 +296,11 @@ fn of_assert(statement: &str, settings: &CodeSettings) -> Result<Test, String> {
     let (input, expect) = match assert_shape(statement) {
         Some(Assert::Equals(expression, value)) => (Input::Expression(expression.into()), Expect::Python(value)),
         Some(Assert::Truth(expression, wanted)) => (Input::Expression(expression.into()), Expect::Truth(wanted)),
-        _ if settings.raw_asserts => (Input::Statement(statement.into()), Expect::Completed),
-        Some(Assert::Other) => {
-            return Err(format!(
-                "`{statement}` cannot be judged outside the program: write EXPRESSION == LITERAL, or set code.raw_asserts (a program can forge those)"
-            ));
-        }
-        None => return Err(format!("`{statement}` is not one assert statement")),
+        Some(Assert::Other) | None if settings.raw_asserts => (Input::Statement(statement.into()), Expect::Completed),
+        Some(Assert::Other) => (Input::Code(statement.into()), Expect::Examined),
+        // Anything that can fail is a test; what can not would pass every program.
+        None if statement.contains("assert") => (Input::Code(statement.into()), Expect::Examined),
+        None => return Err(format!("`{statement}` asserts nothing")),
     };
     Ok(Test { input, expect })
 }
@@ -188,17 +315,44 @@ mod tests {
         Spec::parse(&ground_truth, &CodeSettings::default())
     }
 
+    fn arguments(spec: &Spec) -> Value {
+        let Input::Arguments(encoded) = &spec.tests[0].input else { panic!("{spec:?}") };
+        Value::decode(encoded).expect("encoded")
+    }
+
     #[test]
-    fn the_three_forms_are_read_from_objects_and_strings() {
+    fn the_forms_are_read_from_objects_and_strings() {
+        let (one, two) = (Value::Int(1.into()), Value::Int(2.into()));
         let spec = parse(json!({"inputs": [[1, "a"]], "outputs": [2], "fn_name": "f"})).expect("calls");
-        assert!(matches!(&spec.tests[0].input, Input::Arguments(a) if a == r#"[1,"a"]"#));
+        assert_eq!(arguments(&spec), Value::List(vec![one.clone(), Value::Str("a".into())]));
         let spec = parse(json!(r#"{"inputs": ["1\n"], "outputs": ["2\n"], "fn_name": null}"#)).expect("stdio");
         assert!(matches!(&spec.tests[0].expect, Expect::Stdout(s) if s == "2\n"));
         let spec = parse(json!({"asserts": ["assert f(1) == 2"]})).expect("asserts");
         assert!(matches!(&spec.tests[0].input, Input::Expression(e) if e == "f(1)"));
         let spec = parse(json!({"inputs": ["[1, 2]\n3"], "outputs": ["4"], "fn_name": "f"})).expect("LiveCodeBench");
-        assert!(matches!(&spec.tests[0].input, Input::Arguments(a) if a == "[[1,2],3]"));
+        assert_eq!(arguments(&spec), Value::List(vec![Value::List(vec![one, two]), Value::Int(3.into())]));
         assert!(matches!(&spec.tests[0].expect, Expect::Json(Value::Int(i), None) if *i == 4.into()));
+        let spec = parse(json!({"asserts": "def check(candidate):\n    assert candidate(1) == 2", "entry_point": "f"}));
+        assert!(matches!(spec.expect("HumanEval").tests[0].expect, Expect::Examined));
+    }
+
+    #[test]
+    fn outputs_are_unwrapped_where_all_are_lists_of_one() {
+        let other = |outputs| {
+            let spec = parse(json!({"inputs": [[1], [2]], "outputs": outputs, "fn_name": "f"})).expect("calls");
+            matches!(&spec.tests[0].expect, Expect::Json(_, Some(_)))
+        };
+        assert!(other(json!([[1], [2]])) && !other(json!([[1], [2, 3]])) && !other(json!([1, 2])));
+    }
+
+    #[test]
+    fn integers_beyond_64_bits_are_exact_in_strings_and_refused_in_objects() {
+        let text = r#"{"inputs": [[100]], "outputs": [1267650600228229401496703205376], "fn_name": "f"}"#;
+        let spec = parse(json!(text)).expect("a string keeps the digits");
+        let wanted = Value::Int("1267650600228229401496703205376".parse().expect("digits"));
+        assert!(matches!(&spec.tests[0].expect, Expect::Json(value, None) if *value == wanted));
+        let object: serde_json::Value = serde_json::from_str(text).expect("JSON");
+        assert!(parse(object).expect_err("digits are lost").contains("64 bits"));
     }
 
     #[test]
@@ -207,10 +361,13 @@ mod tests {
             json!(null),
             json!("not json"),
             json!({}),
+            json!([1]),
             json!({"inputs": [], "outputs": []}),
             json!({"inputs": ["1"], "outputs": []}),
             json!({"inputs": [1], "outputs": [1], "fn_name": "f"}),
-            json!({"asserts": ["assert abs(f(1) - 2) < 1e-6"]}),
+            json!({"inputs": [[1]], "outputs": [1], "fn_name": 3}),
+            json!({"inputs": ["1"], "outputs": ["1"], "checker": {"language": "cpp"}}),
+            json!({"inputs": ["1"], "outputs": ["1"], "checker": {"source": "", "files": {"../x": ""}}}),
             json!({"asserts": ["import os"]}),
         ] {
             assert!(parse(bad.clone()).is_err(), "{bad}");

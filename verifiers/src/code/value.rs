@@ -30,31 +30,47 @@ impl Value {
         reader.bytes.is_empty().then_some(value)
     }
 
-    /// The value of JSON text or of an element of a ground truth.
-    ///
-    /// # Errors
-    /// An integral number beyond 64 bits: JSON has lost its digits by now, so nothing can be compared with it exactly.
-    pub fn of_json(json: &serde_json::Value) -> Result<Self, String> {
-        use serde_json::Value as Json;
-        Ok(match json {
-            Json::Null => Self::None,
-            Json::Bool(b) => Self::Bool(*b),
-            Json::Number(n) => match (n.as_i64(), n.as_u64(), n.as_f64()) {
-                (Some(i), ..) => Self::Int(i.into()),
-                (_, Some(u), _) => Self::Int(u.into()),
-                (.., Some(f)) if f.fract() == 0.0 && f.abs() >= 9.0e18 => {
-                    return Err(format!("the number {n} is beyond 64 bits; use an assert, whose numbers are exact"));
-                }
-                (.., f) => Self::Float(f.unwrap_or(f64::NAN)),
-            },
-            Json::String(s) => Self::Str(s.clone().into_bytes()),
-            Json::Array(items) => Self::List(items.iter().map(Self::of_json).collect::<Result<_, _>>()?),
-            Json::Object(map) => Self::Dict(
-                map.iter()
-                    .map(|(k, v)| Ok((Self::Str(k.clone().into_bytes()), Self::of_json(v)?)))
-                    .collect::<Result<_, String>>()?,
-            ),
-        })
+    /// What the runner's `decode` reads.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.write(&mut out);
+        out
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        let head = |tag: u8, length: usize, out: &mut Vec<u8>| {
+            out.push(tag);
+            out.extend_from_slice(&(length as u32).to_be_bytes());
+        };
+        let mut block = |tag: u8, bytes: &[u8]| {
+            head(tag, bytes.len(), out);
+            out.extend_from_slice(bytes);
+        };
+        match self {
+            Self::None => out.push(b'N'),
+            Self::Bool(b) => out.push(if *b { b'T' } else { b'F' }),
+            Self::Int(i) => block(b'i', i.in_radix(16).to_string().as_bytes()),
+            Self::Float(f) => {
+                out.push(b'f');
+                out.extend_from_slice(&f.to_be_bytes());
+            }
+            Self::Str(s) => block(b's', s),
+            Self::Bytes(b) => block(b'b', b),
+            Self::List(v) | Self::Tuple(v) | Self::Set(v) | Self::FrozenSet(v) => {
+                let tag = match self {
+                    Self::List(_) => b'l',
+                    Self::Tuple(_) => b't',
+                    Self::Set(_) => b'S',
+                    _ => b'Z',
+                };
+                head(tag, v.len(), out);
+                v.iter().for_each(|item| item.write(out));
+            }
+            Self::Dict(d) => {
+                head(b'd', d.len(), out);
+                d.iter().flat_map(|(k, v)| [k, v]).for_each(|item| item.write(out));
+            }
+        }
     }
 
     /// Python's truth of the value.
@@ -152,8 +168,10 @@ mod tests {
     }
 
     #[test]
-    fn json_numbers_beyond_64_bits_are_refused() {
-        assert!(Value::of_json(&serde_json::json!(1e30)).is_err());
-        assert_eq!(Value::of_json(&serde_json::json!(u64::MAX)), Ok(Value::Int(u64::MAX.into())));
+    fn what_is_encoded_is_decoded() {
+        let list = Value::List(vec![Value::Int((-255).into()), Value::Float(0.5), Value::Bool(true), Value::None]);
+        let pair = (Value::Str("é".into()), Value::Tuple(vec![Value::Bytes(vec![0, 255]), Value::Set(vec![])]));
+        let value = Value::Dict(vec![pair, (list.clone(), Value::FrozenSet(vec![list]))]);
+        assert_eq!(Value::decode(&value.encode()), Some(value));
     }
 }

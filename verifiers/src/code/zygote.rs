@@ -8,15 +8,27 @@ use std::{
         fd::{AsRawFd, BorrowedFd, RawFd},
         unix::net::UnixStream,
     },
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::{SandboxError, cell::Cell, settings::Limits};
+use super::{
+    SandboxError,
+    cell::{Cell, Purpose},
+    cgroup::Group,
+    limits::Limits,
+    watch::Watch,
+};
 
 /// A child that has not given up its privileges by then never will.
 const SETUP_LIMIT: Duration = Duration::from_secs(20);
+/// How often a waiting supervisor looks whether its caller is still there, and at the memory of the tree where no cgroup does.
+const LOOK: Duration = Duration::from_millis(25);
 /// How often the CPU clock is looked at while little of the budget is left.
 const MIN_WAIT: Duration = Duration::from_millis(2);
 
@@ -26,6 +38,12 @@ pub(super) struct Run {
     channel: UnixStream,
     /// The child's number on this side; the kernel attached it to the first bytes.
     pid: Option<i32>,
+    /// Who wrote the bytes that were read last.
+    writer: Option<i32>,
+    /// The process whose CPU time counts: the child, or the command that it started.
+    counted: Option<i32>,
+    watch: Option<Watch>,
+    cancel: Arc<AtomicBool>,
     inbox: Vec<u8>,
     outbox: Vec<u8>,
 }
@@ -40,6 +58,8 @@ pub(super) enum Reply {
     Late,
     /// The child announced more than it may send.
     TooLong,
+    /// All processes together hold more memory than they may.
+    TooLarge,
 }
 
 /// How a child ended.
@@ -49,8 +69,12 @@ pub(super) struct Exit {
     pub code: Result<i32, i32>,
     /// It had not ended by itself.
     pub killed: bool,
+    /// Of all its processes that were waited for.
     pub cpu_s: f64,
+    /// Of the tree where there is a cgroup, else of its largest process.
     pub peak_memory_mb: f64,
+    /// The kernel killed a process because the tree was over its limit of memory.
+    pub out_of_memory: bool,
 }
 
 /// The budget of one test.
@@ -61,32 +85,51 @@ pub(super) struct Clock {
 }
 
 impl Cell {
-    /// Forks a child. `stdio` replaces its standard input and output.
+    /// Forks a child. `stdio` replaces its standard input, output and error, as far as it goes.
     pub fn start(
         &mut self,
+        purpose: Purpose,
         limits: &Limits,
         tests: usize,
-        stdio: Option<[BorrowedFd<'_>; 2]>,
+        stdio: &[BorrowedFd<'_>],
     ) -> Result<Run, SandboxError> {
         let lost = |e: std::io::Error| SandboxError::Lost(format!("a run could not be started: {e}"));
         let (channel, inner) = UnixStream::pair().map_err(lost)?;
         channel.set_nonblocking(true).map_err(lost)?;
         pass_credentials(&channel).map_err(lost)?;
         let mut fds = vec![inner.as_raw_fd()];
-        fds.extend(stdio.iter().flatten().map(AsRawFd::as_raw_fd));
+        fds.extend(stdio.iter().map(AsRawFd::as_raw_fd));
         // The limit that counts is the clock's; this one stops what the clock does not see, the CPU time of grandchildren.
         let cpu = (limits.time_s.ceil() as u64).saturating_mul(tests as u64).saturating_add(2);
+        let executes = purpose == Purpose::Tools;
+        let processes = limits.processes + u64::from(executes);
+        let watch = match &mut self.group {
+            Some(group) => {
+                group.begin(limits.tree(), processes).map_err(lost)?;
+                None
+            }
+            None => Some(Watch::new(limits.tree())),
+        };
         // The zygote is one of its user's processes.
-        let words = [limits.memory_mb << 20, limits.output_kb << 10, limits.processes + 1, cpu];
+        let words = [limits.memory_mb << 20, limits.output(), processes + 1, cpu, u64::from(executes)];
         send_fds(&self.control, &command(b'R', words), &fds).map_err(lost)?;
-        Ok(Run { channel, pid: None, inbox: Vec::new(), outbox: Vec::new() })
+        Ok(Run {
+            channel,
+            pid: None,
+            writer: None,
+            counted: None,
+            watch,
+            cancel: Arc::clone(&self.cancel),
+            inbox: Vec::new(),
+            outbox: Vec::new(),
+        })
     }
 
     /// Kills the child and all that it started, and says how it had ended. One that is `closed` is given a moment to end by itself.
     pub fn end(&mut self, run: Run, closed: bool) -> Result<Exit, SandboxError> {
         drop(run);
         let lost = |e: std::io::Error| SandboxError::Lost(format!("the interpreter of a cell is gone: {e}"));
-        self.control.write_all(&command(if closed { b'W' } else { b'E' }, [0; 4])).map_err(lost)?;
+        self.control.write_all(&command(if closed { b'W' } else { b'E' }, [0; 5])).map_err(lost)?;
         let mut answer = [0; 32];
         self.control.read_exact(&mut answer).map_err(lost)?;
         let word = |at: usize| u64::from_le_bytes(answer[at..at + 8].try_into().expect("eight bytes"));
@@ -97,11 +140,13 @@ impl Cell {
             self.control.read_exact(&mut text).map_err(lost)?;
             return Err(SandboxError::Lost(format!("the zygote could not fork: {}", String::from_utf8_lossy(&text))));
         }
+        let peak = self.group.as_ref().and_then(Group::peak_mb);
         Ok(Exit {
             code: if libc::WIFSIGNALED(status) { Err(libc::WTERMSIG(status)) } else { Ok(libc::WEXITSTATUS(status)) },
             killed: short(28) != 0,
             cpu_s: f64::from_bits(word(4)) + f64::from_bits(word(12)),
-            peak_memory_mb: word(20) as f64 / 1024.0,
+            peak_memory_mb: peak.unwrap_or(word(20) as f64 / 1024.0),
+            out_of_memory: self.group.as_ref().is_some_and(Group::out_of_memory),
         })
     }
 }
@@ -155,11 +200,19 @@ impl Run {
                 Ok((0, _)) => return Reply::Closed,
                 Ok((n, pid)) => {
                     self.inbox.extend_from_slice(&part[..n]);
+                    self.writer = pid;
                     self.pid = self.pid.or(pid);
+                    self.counted = self.counted.or(pid);
                 }
                 Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {
                     let Some(wait) = clock.wait(self.cpu()) else { return Reply::Late };
-                    self.wait(wait);
+                    if self.cancel.load(Ordering::Relaxed) {
+                        return Reply::Late;
+                    }
+                    if self.watch.as_mut().is_some_and(|watch| watch.too_large(self.pid)) {
+                        return Reply::TooLarge;
+                    }
+                    self.wait(wait.min(LOOK));
                     self.flush();
                 }
                 Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
@@ -187,9 +240,14 @@ impl Run {
         }
     }
 
-    /// CPU time of the child so far; zero before its first bytes and after its end.
+    /// From now on the CPU time counts of the process that wrote last: the command that the child has started.
+    pub fn count_writer(&mut self) {
+        self.counted = self.writer;
+    }
+
+    /// CPU time of the counted process so far; zero before its first bytes and after its end.
     fn cpu(&self) -> Duration {
-        let Some(pid) = self.pid else { return Duration::ZERO };
+        let Some(pid) = self.counted else { return Duration::ZERO };
         // The kernel's number of "the CPU clock of process pid", scheduler's precision: include/linux/posix-timers_types.h.
         let clock = (!pid << 3) | 2;
         let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
@@ -210,8 +268,8 @@ impl Clock {
     }
 }
 
-/// `struct.Struct("<cQQQQ")` of the runner.
-fn command(kind: u8, words: [u64; 4]) -> Vec<u8> {
+/// `struct.Struct("<cQQQQQ")` of the runner.
+fn command(kind: u8, words: [u64; 5]) -> Vec<u8> {
     [kind].into_iter().chain(words.into_iter().flat_map(u64::to_le_bytes)).collect()
 }
 
@@ -234,22 +292,24 @@ fn pass_credentials(socket: &UnixStream) -> std::io::Result<()> {
 #[repr(align(8))]
 struct Ancillary([u8; 64]);
 
-fn send_fds(socket: &UnixStream, bytes: &[u8], fds: &[RawFd]) -> std::io::Result<()> {
+pub(super) fn send_fds(socket: &UnixStream, bytes: &[u8], fds: &[RawFd]) -> std::io::Result<()> {
     let mut ancillary = Ancillary([0; 64]);
     let mut part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
-    // SAFETY: the header points at live buffers; one message of at most three descriptors (28 bytes) fits the 64 of `ancillary`; the
+    // SAFETY: the header points at live buffers; one message of at most four descriptors (32 bytes) fits the 64 of `ancillary`; the
     // kernel only reads.
     let sent = unsafe {
         let mut header: libc::msghdr = std::mem::zeroed();
         header.msg_iov = &raw mut part;
         header.msg_iovlen = 1;
-        header.msg_control = ancillary.0.as_mut_ptr().cast();
-        header.msg_controllen = libc::CMSG_SPACE(size_of_val(fds) as u32) as _;
-        let message = libc::CMSG_FIRSTHDR(&raw const header);
-        (*message).cmsg_level = libc::SOL_SOCKET;
-        (*message).cmsg_type = libc::SCM_RIGHTS;
-        (*message).cmsg_len = libc::CMSG_LEN(size_of_val(fds) as u32) as _;
-        std::ptr::copy_nonoverlapping(fds.as_ptr().cast::<u8>(), libc::CMSG_DATA(message), size_of_val(fds));
+        if !fds.is_empty() {
+            header.msg_control = ancillary.0.as_mut_ptr().cast();
+            header.msg_controllen = libc::CMSG_SPACE(size_of_val(fds) as u32) as _;
+            let message = libc::CMSG_FIRSTHDR(&raw const header);
+            (*message).cmsg_level = libc::SOL_SOCKET;
+            (*message).cmsg_type = libc::SCM_RIGHTS;
+            (*message).cmsg_len = libc::CMSG_LEN(size_of_val(fds) as u32) as _;
+            std::ptr::copy_nonoverlapping(fds.as_ptr().cast::<u8>(), libc::CMSG_DATA(message), size_of_val(fds));
+        }
         libc::sendmsg(socket.as_raw_fd(), &raw const header, libc::MSG_NOSIGNAL)
     };
     match sent {

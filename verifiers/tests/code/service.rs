@@ -1,15 +1,19 @@
 //! The verifier as a service to its caller: steady verdicts, several threads, errors that are no rewards, nothing left behind.
 
-use std::time::Instant;
+use std::{
+    collections::BTreeSet,
+    os::unix::fs::PermissionsExt,
+    time::{Duration, Instant},
+};
 
 use data::{Item, Status};
 use serde_json::{Value, json};
-
-use super::{
-    CodeSettings, CodeVerifier, SandboxError,
-    attacks::{HONEST, add_tests, fails, item, judge, namespaces, verifier},
+use verifiers::{
+    Verifier,
+    code::{CgroupVersion, CodeSettings, CodeVerifier, SandboxError},
 };
-use crate::Verifier;
+
+use crate::support::{HONEST, add_tests, fails, item, judge, namespaces, sandbox, verifier};
 
 #[test]
 fn d07_the_same_programs_get_the_same_verdicts_a_thousand_times() {
@@ -23,6 +27,8 @@ fn d07_the_same_programs_get_the_same_verdicts_a_thousand_times() {
     let items: Vec<Item> = (0..1000).map(|i| item(&format!("{}\n# {i}", programs[i % 4]), add_tests())).collect();
     let start = Instant::now();
     let verdicts = verifier().verify(&items);
+    let errors: Vec<_> = verdicts.iter().filter(|v| v.status == Status::Error).collect();
+    assert!(errors.is_empty(), "{errors:?}");
     let cpu_s: f64 = verdicts.iter().map(|v| v.metrics["cpu_s"]).sum();
     eprintln!(
         "{:.0} programs/s with up to 6 tests each, 2 cells; {cpu_s:.2} ms of CPU in a child",
@@ -32,7 +38,7 @@ fn d07_the_same_programs_get_the_same_verdicts_a_thousand_times() {
         assert_eq!(verdict.tags["verdict"], ["AC", "WA", "RE", "WA"][i % 4], "{verdict:?}");
         assert_eq!(verdict.reason, verdicts[i % 4].reason);
     }
-    let seen: std::collections::BTreeSet<String> = (0..8)
+    let seen: BTreeSet<String> = (0..8)
         .map(|i| {
             judge(
                 &format!("def add(a, b):\n    raise ValueError(''.join({{str(i) for i in range(9)}}))\n# {i}"),
@@ -73,7 +79,7 @@ fn one_verifier_serves_several_threads() {
 }
 
 #[test]
-fn inv_9_what_fails_in_the_sandbox_is_an_error_and_never_a_reward() {
+fn inv_9_d05_what_fails_in_the_sandbox_is_an_error_and_never_a_reward() {
     let python = "/nonexistent/python3";
     let missing = CodeVerifier::new(CodeSettings { python: python.into(), ..CodeSettings::default() });
     assert!(matches!(missing, Err(SandboxError::NoPython { .. })), "{missing:?}");
@@ -113,7 +119,7 @@ fn inv_9_d04_a_cell_that_cannot_come_back_is_an_error() {
         dir.path().join("gone").display()
     );
     std::fs::write(&python, script).expect("script");
-    std::fs::set_permissions(&python, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("mode");
+    std::fs::set_permissions(&python, PermissionsExt::from_mode(0o755)).expect("mode");
     let lost = CodeVerifier::new(CodeSettings { python, ..CodeSettings::default() });
     assert!(matches!(lost, Err(SandboxError::Launch { .. })), "{lost:?}");
 }
@@ -125,6 +131,60 @@ fn strict_refuses_less_than_everything() {
         Ok(verifier) => assert!(verifier.isolation().is_full()),
         Err(e) => assert!(matches!(e, SandboxError::NotStrict(_)) && !verifier().isolation().is_full(), "{e}"),
     }
+}
+
+#[test]
+fn what_is_in_force_is_printed() {
+    let isolation = sandbox().isolation();
+    let text = isolation.to_string();
+    let word = match isolation.cgroup {
+        Some(CgroupVersion::V2) => "limited by cgroup v2",
+        Some(CgroupVersion::V1) => "limited by cgroup v1",
+        None => "no cgroup",
+    };
+    assert!(text.contains(word) && text.contains("seccomp") && text.contains("Python 3."), "{text}");
+    assert_eq!(text.starts_with("full: "), isolation.is_full(), "{text}");
+    assert_eq!(isolation.missing.is_empty(), isolation.is_full(), "what is missing is said: {text}");
+}
+
+#[test]
+fn d04_a_zygote_that_was_killed_is_started_again() {
+    let others = descendants(std::process::id());
+    let verifier = CodeVerifier::new(CodeSettings { workers: 1, ..CodeSettings::default() }).expect("starts");
+    let ran = |i: u32| verifier.verify(&[item(&format!("{HONEST}# {i}"), add_tests())]).remove(0);
+    assert_eq!(ran(0).status, Status::Pass);
+    for round in 1..4 {
+        // Other tests of this process may have cells of their own.
+        let own = descendants(std::process::id()).into_iter().filter(|pid| !others.contains(pid) && is_cell(*pid));
+        for pid in own.collect::<Vec<_>>() {
+            // SAFETY: no memory is handed over; a process that is gone meanwhile is an error, which is as good.
+            unsafe { libc::kill(pid as i32, libc::SIGKILL) };
+        }
+        let verdict = ran(round);
+        assert_eq!((verdict.status, verdict.reward), (Status::Pass, Some(1.0)), "{verdict:?}");
+    }
+}
+
+/// True for an interpreter of a cell, which has the runner in its command line.
+fn is_cell(pid: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.contains("The warm interpreter"))
+}
+
+/// Groups of cells below the hierarchies that this process is in.
+fn groups() -> Vec<std::path::PathBuf> {
+    fn below(path: &std::path::Path, depth: usize, found: &mut Vec<std::path::PathBuf>) {
+        let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+        for entry in entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())) {
+            if entry.file_name().to_string_lossy().starts_with("temper-cell-") {
+                found.push(entry.path());
+            } else if depth < 6 {
+                below(&entry.path(), depth + 1, found);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    below("/sys/fs/cgroup".as_ref(), 0, &mut found);
+    found
 }
 
 #[test]
@@ -155,7 +215,7 @@ fn d03_the_cells_die_with_their_supervisor() {
         return;
     }
     let myself = std::env::current_exe().expect("path");
-    let name = "code::service::d03_the_cells_die_with_their_supervisor";
+    let name = "service::d03_the_cells_die_with_their_supervisor";
     let mut child = std::process::Command::new(myself)
         .args([name, "--exact", "--nocapture"])
         .env(MARK, "1")
@@ -165,16 +225,23 @@ fn d03_the_cells_die_with_their_supervisor() {
     let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().expect("piped")));
     assert!(lines.any(|line| line.expect("text").contains("started")));
     // The zygote, and the child that sleeps.
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    std::thread::sleep(Duration::from_millis(300));
     let family = descendants(child.id());
     assert!(!family.is_empty());
+    let id = child.id();
+    let mine = |path: &std::path::PathBuf| path.to_string_lossy().contains(&format!("temper-cell-{id}-"));
+    let had_groups = groups().iter().any(mine);
     child.kill().expect("kill");
     child.wait().expect("wait");
-    let deadline = Instant::now() + std::time::Duration::from_secs(5);
+    let deadline = Instant::now() + Duration::from_secs(5);
     while family.iter().any(|pid| alive(*pid)) {
         assert!(Instant::now() < deadline, "still alive: {family:?}");
-        std::thread::sleep(std::time::Duration::from_millis(10));
+        std::thread::sleep(Duration::from_millis(10));
     }
+    // Its groups are taken away by whoever starts next.
+    assert_eq!(had_groups, sandbox().isolation().cgroup.is_some());
+    drop(CodeVerifier::new(CodeSettings { workers: 1, ..CodeSettings::default() }).expect("starts"));
+    assert!(!groups().iter().any(mine), "{:?}", groups());
 }
 
 /// Processes below `pid`, as they are now.

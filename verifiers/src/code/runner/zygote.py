@@ -9,9 +9,11 @@ Frames on the child's socket: length (u32, big-endian), then the payload.
 import _socket
 import atexit
 import bisect
+import builtins
 import collections
 import copy
 import ctypes
+import dis
 import functools
 import gc
 import heapq
@@ -23,6 +25,8 @@ import os
 import random
 import re
 import resource
+import signal
+import stat
 import string
 import struct
 import sys
@@ -31,10 +35,11 @@ import types
 import typing
 
 CHANNEL, LANDLOCK = 3, 4
-COMMAND = struct.Struct("<cQQQQ")
+COMMAND = struct.Struct("<cQQQQQ")
+EXECS = 1
 NAMESPACES, HAS_LANDLOCK = 1, 2
-CLONE_NEWPID = 0x20000000
-MS_NOSUID_NODEV, MNT_DETACH = 2 | 4, 2
+CLONE_NEWPID, CLONE_NEWNS = 0x20000000, 0x00020000
+MS_NOSUID_NODEV = 2 | 4
 PR_SET_PDEATHSIG, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 1, 22, 2
 # These three have the same number on every architecture.
 SYS_PIDFD_OPEN, SYS_CLOSE_RANGE, SYS_LANDLOCK_RESTRICT_SELF = 434, 436, 446
@@ -72,7 +77,9 @@ class FilterProgram(ctypes.Structure):
 class Zygote:
     def __init__(self):
         self.control = _socket.socket(fileno=CHANNEL)
-        flags, self.scratch_mb, self.max_result, own, child = struct.unpack("<IIIII", self.read(20))
+        # One byte that carries the doors of the cell's cgroup, if it has one.
+        _, self.doors = self.receive(1)
+        flags, scratch_mb, own, child = struct.unpack("<IIII", self.read(16))
         self.namespaces = bool(flags & NAMESPACES)
         self.landlock = bool(flags & HAS_LANDLOCK)
         self.filter, self.child_filter = FilterProgram(self.read(own)), FilterProgram(self.read(child))
@@ -80,7 +87,7 @@ class Zygote:
         self.error = b""
         if self.namespaces:
             self.pidfd = must(libc.syscall(SYS_PIDFD_OPEN, self.own_pid, 0), "pidfd_open")
-            self.mount_scratch()
+        self.scratch_options = f"size={scratch_mb}m,nr_inodes=4096,mode=700".encode()
 
     def read(self, size):
         data = b""
@@ -91,44 +98,31 @@ class Zygote:
             data += part
         return data
 
-    def command(self):
-        """One command and the descriptors that came with it. The supervisor's end of the socket is its life: at its end, so ends the cell."""
-        data, ancillary, _, _ = self.control.recvmsg(COMMAND.size, _socket.CMSG_SPACE(12))
+    def receive(self, size):
+        """Bytes and the descriptors that came with them. The supervisor's end of the socket is its life: at its end, so ends the cell."""
+        data, ancillary, _, _ = self.control.recvmsg(size, _socket.CMSG_SPACE(16))
         if not data:
             os._exit(0)
         fds = [fd for _, _, body in ancillary for (fd,) in struct.iter_unpack("i", body[: len(body) // 4 * 4])]
-        if len(data) < COMMAND.size:
-            data += self.read(COMMAND.size - len(data))
+        if len(data) < size:
+            data += self.read(size - len(data))
+        return data, fds
+
+    def command(self):
+        data, fds = self.receive(COMMAND.size)
         return COMMAND.unpack(data), fds
-
-    def mount_scratch(self):
-        options = f"size={self.scratch_mb}m,nr_inodes=1024,mode=700".encode()
-        must(libc.mount(b"tmpfs", SCRATCH.encode(), b"tmpfs", MS_NOSUID_NODEV, options), "mount the scratch directory")
-        self.pristine = self.scratch_state()
-
-    def scratch_state(self):
-        try:
-            s = os.stat(SCRATCH)
-            return s.st_ctime_ns, s.st_mtime_ns, s.st_mode, s.st_nlink, s.st_size, tuple(os.listdir(SCRATCH))
-        except OSError:
-            return None
-
-    def renew_scratch(self):
-        """Every program starts on an empty tmpfs; one that nothing has touched is as good as a new one."""
-        if self.namespaces and self.scratch_state() != self.pristine:
-            must(libc.umount2(SCRATCH.encode(), MNT_DETACH), "unmount the scratch directory")
-            self.mount_scratch()
 
     def start(self, limits, fds):
         try:
-            self.renew_scratch()
+            if self.pid is not None:
+                raise OSError("the last run was not ended")
             if self.namespaces:
                 # unshare() refuses a second namespace for children until the first choice is taken back.
                 must(libc.setns(self.pidfd, CLONE_NEWPID), "setns")
                 must(libc.unshare(CLONE_NEWPID), "unshare")
             pid = os.fork()
         except OSError as e:
-            self.pid, self.error = None, str(e).encode()
+            self.error = str(e).encode()
         else:
             if pid == 0:
                 try:
@@ -165,9 +159,12 @@ def warm_up():
     nonce, source = bytes(16), "import math\n\ndef f(x):\n    return [{x: (x, 1.5, str(x))}]\n"
     space = types.ModuleType("warm").__dict__
     exec(compile(source.encode(), "warm.py", "exec", dont_inherit=True), space)
-    for request in (b"A[1]", b"Ef(2)", b"A[]"):
+    for request in (b"Al\0\0\0\1T", b"Ef(2)", b"Al\0\0\0\0"):
         attempt(space, find(space, "f"), request, 1 << 20)
     assert nonce + struct.pack(">I", 0) and describe(ValueError("x"))
+    out = []
+    encode([1, ("a", b"b"), {2.0: None, True: {3}}], out, [1000], 0)
+    assert decode(b"".join(out)) == [1, ("a", b"b"), {2.0: None, True: {3}}]
 
 
 def main():
@@ -203,8 +200,7 @@ def child(zygote, limits, fds):
     except BaseException as e:
         send(b"E" + str(e).encode("utf-8", "replace"))
         os._exit(70)
-    max_result = zygote.max_result
-    zygote = None
+    zygote, max_result = None, limits[1]
     send(b"H")
     gc.enable()
     request = receive()
@@ -213,6 +209,12 @@ def child(zygote, limits, fds):
     name, code = request[19 : 19 + size].decode(), request[19 + size :]
     if mode == b"S":
         script(nonce, code)
+    elif mode == b"R":
+        run_as_main(code)
+    elif mode == b"X":
+        execute(nonce, code)
+    elif mode == b"T":
+        examine(nonce, name, code)
     else:
         functions(nonce, name, code, max_result)
     os._exit(0)
@@ -221,25 +223,34 @@ def child(zygote, limits, fds):
 def confine(zygote, limits, fds):
     """Gives up everything that a program must not have. The order matters: the filter forbids what the steps before it need."""
     os.dup2(fds[0], CHANNEL)
-    if len(fds) == 3:
-        os.dup2(fds[1], 0)
-        os.dup2(fds[2], 1)
+    for number, fd in enumerate(fds[1:]):
+        os.dup2(fd, number)
     os.setsid()
+    for door in zygote.doors:
+        os.write(door, b"0")
     must(libc.syscall(SYS_CLOSE_RANGE, LANDLOCK + 1, ctypes.c_uint(0xFFFFFFFF), 0), "close_range")
     if zygote.namespaces:
+        # A mount namespace of its own, so that the scratch directory is new and goes with the last process.
+        must(libc.unshare(CLONE_NEWNS), "unshare of the mounts")
+        target, kind = SCRATCH.encode(), b"tmpfs"
+        must(libc.mount(kind, target, kind, MS_NOSUID_NODEV, zygote.scratch_options), "mount of the scratch directory")
         os.chdir(SCRATCH)
-    memory, file_size, processes, cpu = limits
+    memory, file_size, processes, cpu, flags = limits
     for what, value in (
         (resource.RLIMIT_AS, memory),
         (resource.RLIMIT_FSIZE, file_size),
         (resource.RLIMIT_NPROC, processes),
         (resource.RLIMIT_CPU, cpu),
-        (resource.RLIMIT_NOFILE, 64),
+        (resource.RLIMIT_NOFILE, 256 if flags & EXECS else 64),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_MEMLOCK, 0),
         (resource.RLIMIT_MSGQUEUE, 0),
+        (resource.RLIMIT_RTPRIO, 0),
+        (resource.RLIMIT_NICE, 0),
     ):
-        resource.setrlimit(what, (value, value))
+        # These two are set when a program of another language is executed: this process is still the interpreter, and writes its files.
+        if not (flags & EXECS and what in (resource.RLIMIT_AS, resource.RLIMIT_FSIZE)):
+            resource.setrlimit(what, (value, value))
     if zygote.landlock:
         must(libc.syscall(SYS_LANDLOCK_RESTRICT_SELF, LANDLOCK, 0), "landlock_restrict_self")
     os.close(LANDLOCK)
@@ -294,122 +305,3 @@ def module(name):
     sys.modules["__main__"] = made
     sys.modules[name] = made
     return made.__dict__
-
-
-def script(nonce, code):
-    """A whole program on stdin and stdout: what counts is what it wrote."""
-    head = nonce + struct.pack(">I", 0)
-    try:
-        compiled = compile(code, "solution.py", "exec", dont_inherit=True)
-    except BaseException as e:
-        send(head + failure(e, b"C"))
-        return
-    answer = b"D"
-    try:
-        exec(compiled, module("__main__"))
-    except SystemExit as e:
-        if e.code not in (None, 0):
-            answer = b"X" + describe(e)
-    except BaseException as e:
-        answer = failure(e)
-    try:
-        if "threading" in sys.modules:
-            sys.modules["threading"]._shutdown()
-        atexit._run_exitfuncs()
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except BaseException as e:
-        answer = failure(e)
-    send(head + answer)
-
-
-def functions(nonce, name, code, max_result):
-    """Loads the program once, then answers one input after another. The answer to the first says if the program did not load."""
-    space, target, broken = None, None, None
-    try:
-        compiled = compile(code, "solution.py", "exec", dont_inherit=True)
-    except BaseException as e:
-        broken = failure(e, b"C")
-    index = 0
-    while True:
-        if broken is None and space is None:
-            try:
-                space = module("solution")
-                exec(compiled, space)
-                target = find(space, name) if name else None
-            except BaseException as e:
-                broken = failure(e, b"L")
-        request = receive()
-        answer = broken or attempt(space, target, request, max_result)
-        send(nonce + struct.pack(">I", index) + answer)
-        index += 1
-
-
-def find(space, name):
-    if name in space:
-        return space[name]
-    # LeetCode's form: a method of a class called Solution.
-    if "Solution" in space and hasattr(space["Solution"], name):
-        return getattr(space["Solution"](), name)
-    raise NameError(f"the program defines no function {name!r}")
-
-
-def attempt(space, target, request, max_result):
-    kind, body = request[:1], request[1:].decode()
-    try:
-        if kind == b"A":
-            value = target(*json.loads(body))
-        elif kind == b"E":
-            value = eval(compile(body, "test", "eval", dont_inherit=True), space)
-        else:
-            exec(compile(body, "test", "exec", dont_inherit=True), space)
-            return b"D"
-        out = []
-        encode(value, out, [max_result], 0)
-        return b"V" + b"".join(out)
-    except Refused as e:
-        return e.args[0]
-    except BaseException as e:
-        return failure(e)
-
-
-class Refused(Exception):
-    """A value that does not cross: too large, too deep, or of a type that is not exactly one of Python's plain ones."""
-
-
-def encode(value, out, left, depth, pack=struct.pack):
-    """Appends tag and content. Exact types only: a subclass of int may say that it equals everything."""
-    kind = type(value)
-    if value is None:
-        data = b"N"
-    elif kind is bool:
-        data = b"T" if value else b"F"
-    elif kind is int:
-        digits = b"%x" % value
-        data = pack(">cI", b"i", len(digits)) + digits
-    elif kind is float:
-        data = pack(">cd", b"f", value)
-    elif kind is str:
-        text = value.encode("utf-8", "surrogatepass")
-        data = pack(">cI", b"s", len(text)) + text
-    elif kind is bytes:
-        data = pack(">cI", b"b", len(value)) + value
-    elif kind in CONTAINERS:
-        data = pack(">cI", CONTAINERS[kind], len(value))
-    else:
-        raise Refused(b"R" + kind.__name__.encode("utf-8", "replace")[:100])
-    out.append(data)
-    left[0] -= len(data)
-    if left[0] < 0:
-        raise Refused(b"O")
-    if kind in CONTAINERS:
-        if depth >= MAX_DEPTH:
-            raise Refused(b"Rvalue nested too deep")
-        items = itertools.chain.from_iterable(value.items()) if kind is dict else value
-        for item in items:
-            encode(item, out, left, depth + 1)
-
-
-CONTAINERS = {list: b"l", tuple: b"t", set: b"S", frozenset: b"Z", dict: b"d"}
-
-main()

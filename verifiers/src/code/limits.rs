@@ -1,0 +1,109 @@
+//! The limits of one item: the settings', unless its `extra_info.code` says otherwise.
+
+use serde::Deserialize;
+
+use super::settings::CodeSettings;
+
+/// Room for the kernel's own bookkeeping of a program and for what its first process allocates before it runs a line, in MiB.
+const TREE_SLACK_MB: u64 = 8;
+
+/// What one test of a program may use.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Limits {
+    pub time_s: f64,
+    pub wall_s: f64,
+    pub memory_mb: u64,
+    pub processes: u64,
+    pub output_kb: u64,
+    pub scratch_mb: u64,
+}
+
+/// `extra_info.code` of an item. It may only tighten or widen limits, never isolation or comparison.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Overrides {
+    language: Option<String>,
+    time_limit_s: Option<f64>,
+    wall_limit_s: Option<f64>,
+    memory_mb: Option<u64>,
+    processes: Option<u64>,
+    output_kb: Option<u64>,
+}
+
+impl Limits {
+    /// The settings' own.
+    pub fn new(settings: &CodeSettings) -> Self {
+        Self {
+            time_s: settings.time_limit_s,
+            wall_s: settings.wall_limit_s,
+            memory_mb: settings.memory_mb,
+            processes: settings.processes,
+            output_kb: settings.output_kb,
+            scratch_mb: u64::from(settings.scratch_mb),
+        }
+    }
+
+    /// Those of a compiler.
+    pub fn of_compiler(settings: &CodeSettings) -> Self {
+        Self {
+            time_s: settings.compile_time_limit_s,
+            wall_s: settings.compile_time_limit_s * 3.0,
+            memory_mb: settings.compile_memory_mb,
+            processes: settings.processes.max(16),
+            // An object file goes through the scratch directory, under the same limit of file sizes as what is printed.
+            output_kb: u64::from(settings.scratch_mb.max(64)) << 10,
+            scratch_mb: u64::from(settings.scratch_mb),
+        }
+    }
+
+    /// The limits and the language of an item, or what is wrong with its `extra_info.code`.
+    pub fn of(settings: &CodeSettings, extra_info: &serde_json::Value) -> Result<(Self, String), String> {
+        let over = match extra_info.get("code") {
+            None | Some(serde_json::Value::Null) => Overrides::default(),
+            Some(value) => Overrides::deserialize(value).map_err(|e| format!("extra_info.code: {e}"))?,
+        };
+        let merged = CodeSettings {
+            time_limit_s: over.time_limit_s.unwrap_or(settings.time_limit_s),
+            wall_limit_s: over.wall_limit_s.unwrap_or(settings.wall_limit_s),
+            memory_mb: over.memory_mb.unwrap_or(settings.memory_mb),
+            processes: over.processes.unwrap_or(settings.processes),
+            output_kb: over.output_kb.unwrap_or(settings.output_kb),
+            ..settings.clone()
+        };
+        match merged.fault() {
+            Some(fault) => Err(format!("extra_info.code: {fault}")),
+            None => Ok((Self::new(&merged), over.language.unwrap_or(merged.language))),
+        }
+    }
+
+    /// Bytes that a value or a stream may have.
+    pub fn output(&self) -> u64 {
+        self.output_kb << 10
+    }
+
+    /// Bytes that all processes and files of a program may take together: standard output and error are files in memory, as are those of
+    /// the scratch directory.
+    pub fn tree(&self) -> u64 {
+        ((self.memory_mb + self.scratch_mb + TREE_SLACK_MB) << 20) + 2 * self.output()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_item_may_set_its_limits_and_nothing_else() {
+        let settings = CodeSettings::default();
+        let of = |code| Limits::of(&settings, &json!({"code": code}));
+        let (limits, language) = of(json!({"time_limit_s": 1.5, "output_kb": 4096, "language": "cpp"})).expect("sound");
+        assert_eq!((limits.time_s, limits.output_kb, limits.memory_mb), (1.5, 4096, settings.memory_mb));
+        assert_eq!(language, "cpp");
+        for bad in [json!({"time_limit_s": 0}), json!({"uid": 0}), json!({"memory_mb": 1}), json!({"processes": 99999})]
+        {
+            assert!(of(bad.clone()).is_err(), "{bad}");
+        }
+    }
+}

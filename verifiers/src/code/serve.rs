@@ -1,0 +1,150 @@
+//! The sandbox as an HTTP service that speaks SandboxFusion's `POST /run_code`.
+//!
+//! Also `POST /run_batch` (one program, many inputs) and `POST /judge` (one item in, its verdict out). The queue is bounded: who comes when
+//! it is full hears 429 and may try again. A caller that goes away takes its run along.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::AtomicBool},
+};
+
+use axum::{
+    Json, Router,
+    extract::{DefaultBodyLimit, State},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use data::Item;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Semaphore, oneshot};
+
+use super::{
+    CodeVerifier, Sandbox,
+    api::{RunBatch, RunBatchResult, RunCode, RunCodeResult},
+    sandbox::{Cancel, gone, one},
+};
+use crate::Verifier;
+
+/// Settings of the service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServeSettings {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Requests that may be in hand at once, those that run included; one more is refused with 429.
+    pub queue: usize,
+    /// MiB that the body of a request may have.
+    pub body_mb: usize,
+}
+
+impl Default for ServeSettings {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8080)), queue: 256, body_mb: 64 }
+    }
+}
+
+/// Why there is no service, or no longer one.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}; another process may, or choose another address")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The service ended.
+    #[error("the service ended: {0}")]
+    Ended(std::io::Error),
+}
+
+#[derive(Debug, Clone)]
+struct Service {
+    sandbox: Sandbox,
+    places: Arc<Semaphore>,
+}
+
+/// The routes, for whoever listens himself.
+pub fn router(sandbox: Sandbox, settings: &ServeSettings) -> Router {
+    let service = Service { sandbox, places: Arc::new(Semaphore::new(settings.queue)) };
+    Router::new()
+        .route("/run_code", post(run_code))
+        .route("/run_batch", post(run_batch))
+        .route("/judge", post(judge))
+        .route("/v1/ping", get(|| async { Json("pong") }))
+        .layer(DefaultBodyLimit::max(settings.body_mb << 20))
+        .with_state(service)
+}
+
+/// Serves until `stop` is done; requests in hand are answered first.
+///
+/// # Errors
+/// [`ServeError`] where the address cannot be listened on, or the listener fails.
+pub async fn serve(
+    sandbox: Sandbox,
+    settings: &ServeSettings,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), ServeError> {
+    let address = settings.listen;
+    let listener =
+        tokio::net::TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })?;
+    let routes = router(sandbox, settings);
+    axum::serve(listener, routes).with_graceful_shutdown(stop).await.map_err(ServeError::Ended)
+}
+
+/// The answer to who comes when every place is taken.
+fn busy() -> Response {
+    let retry = [(header::RETRY_AFTER, "1")];
+    (StatusCode::TOO_MANY_REQUESTS, retry, "every place of the queue is taken; try again").into_response()
+}
+
+fn bad(why: String) -> Response {
+    (StatusCode::UNPROCESSABLE_ENTITY, Json(serde_json::json!({ "detail": why }))).into_response()
+}
+
+async fn run_code(State(service): State<Service>, Json(request): Json<RunCode>) -> Response {
+    let Ok(_place) = service.places.try_acquire() else { return busy() };
+    let order = match request.order(service.sandbox.settings()) {
+        Ok(order) => order,
+        Err(why) => return bad(why),
+    };
+    let (answer, answered) = oneshot::channel();
+    // Dropped with this future, which is when the caller goes away.
+    let cancel = Cancel(Arc::new(AtomicBool::new(false)));
+    let stdin = request.stdin.unwrap_or_default();
+    service.sandbox.submit(Arc::clone(&cancel.0), order, vec![stdin], true, move |done| {
+        let _ = answer.send(RunCodeResult::of(one(done)));
+    });
+    Json(answered.await.unwrap_or_else(|_| RunCodeResult::of(Err(gone())))).into_response()
+}
+
+async fn run_batch(State(service): State<Service>, Json(request): Json<RunBatch>) -> Response {
+    let Ok(_place) = service.places.try_acquire() else { return busy() };
+    let order = match request.order(service.sandbox.settings()) {
+        Ok(order) => order,
+        Err(why) => return bad(why),
+    };
+    let (answer, answered) = oneshot::channel();
+    let cancel = Cancel(Arc::new(AtomicBool::new(false)));
+    let wanted = request.stdins.len();
+    service.sandbox.submit(Arc::clone(&cancel.0), order, request.stdins, request.stop_at_failure, move |done| {
+        let _ = answer.send(RunBatchResult::of(wanted, done.map(|done| (done.compiled, done.steps))));
+    });
+    Json(answered.await.unwrap_or_else(|_| RunBatchResult::of(wanted, Err(gone())))).into_response()
+}
+
+async fn judge(State(service): State<Service>, Json(item): Json<Item>) -> Response {
+    let Ok(place) = service.places.clone().try_acquire_owned() else { return busy() };
+    let verifier = CodeVerifier::on(service.sandbox);
+    let judged = tokio::task::spawn_blocking(move || {
+        let verdict = verifier.verify(&[item]).pop();
+        drop(place);
+        verdict
+    });
+    match judged.await {
+        Ok(Some(verdict)) => Json(verdict).into_response(),
+        _ => (StatusCode::INTERNAL_SERVER_ERROR, "the judge ended").into_response(),
+    }
+}
