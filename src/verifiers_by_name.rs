@@ -5,8 +5,12 @@ use toml::Table;
 use verifiers::Verifier;
 use verifiers::code::{CodeSettings, CodeVerifier, SandboxError};
 use verifiers::format::{FormatSettings, FormatVerifier};
+use verifiers::judge::{JudgeError, JudgeSettings, JudgeVerifier};
+use verifiers::language::{LanguageSettings, LanguageVerifier};
 use verifiers::length::{LengthSettings, LengthVerifier};
 use verifiers::math::{MathSettings, MathVerifier};
+use verifiers::plugin::{PluginError, PluginSettings, PluginVerifier};
+use verifiers::repetition::{RepetitionSettings, RepetitionVerifier};
 
 use crate::exit::{Code, Failure};
 use crate::recipe::VerifierName;
@@ -28,6 +32,12 @@ pub enum BuildError {
     /// The sandbox cannot be set up here.
     #[error("the verifier `code` cannot run here")]
     Sandbox(#[source] SandboxError),
+    /// The plugin cannot be started here.
+    #[error("the verifier `plugin` cannot run here")]
+    Plugin(#[source] PluginError),
+    /// The judge cannot be asked from here.
+    #[error("the verifier `judge` cannot run here")]
+    Judge(#[source] JudgeError),
 }
 
 impl From<BuildError> for Failure {
@@ -40,6 +50,10 @@ impl From<BuildError> for Failure {
             BuildError::Sandbox(_) => {
                 Self::from_error(Code::Verifier, &error).hint("`temper doctor` says what the sandbox lacks")
             }
+            BuildError::Plugin(_) => {
+                Self::from_error(Code::Verifier, &error).hint("docs/plugins.md says what a plugin must answer")
+            }
+            BuildError::Judge(_) => Self::from_error(Code::Verifier, &error),
         }
     }
 }
@@ -50,9 +64,13 @@ enum Ready {
     Code(CodeSettings),
     Format(FormatVerifier),
     Length(LengthVerifier),
+    Language(LanguageVerifier),
+    Repetition(RepetitionVerifier),
+    Plugin(PluginSettings),
+    Judge(JudgeSettings),
 }
 
-/// The verifier with these settings. `code` starts its sandbox.
+/// The verifier with these settings. `code` starts its sandbox, `plugin` its process.
 ///
 /// # Errors
 /// [`BuildError`] where the settings are wrong or the sandbox cannot be set up.
@@ -65,6 +83,10 @@ pub fn build_verifier(name: VerifierName, settings: &Table) -> Result<Box<dyn Ve
         })?),
         Ready::Format(verifier) => Box::new(verifier),
         Ready::Length(verifier) => Box::new(verifier),
+        Ready::Language(verifier) => Box::new(verifier),
+        Ready::Repetition(verifier) => Box::new(verifier),
+        Ready::Plugin(settings) => Box::new(PluginVerifier::new(settings).map_err(BuildError::Plugin)?),
+        Ready::Judge(settings) => Box::new(JudgeVerifier::new(settings).map_err(BuildError::Judge)?),
     })
 }
 
@@ -88,6 +110,24 @@ fn read(name: VerifierName, settings: &Table) -> Result<Ready, BuildError> {
         VerifierName::Length => {
             let settings: LengthSettings = typed(name, settings)?;
             Ready::Length(LengthVerifier::new(settings).map_err(|error| refuse(error.to_string()))?)
+        }
+        VerifierName::Language => {
+            let settings: LanguageSettings = typed(name, settings)?;
+            Ready::Language(LanguageVerifier::new(settings).map_err(|error| refuse(error.to_string()))?)
+        }
+        VerifierName::Repetition => {
+            let settings: RepetitionSettings = typed(name, settings)?;
+            Ready::Repetition(RepetitionVerifier::new(settings).map_err(|error| refuse(error.to_string()))?)
+        }
+        VerifierName::Plugin => {
+            let settings: PluginSettings = typed(name, settings)?;
+            settings.carrier().map_err(|error| refuse(error.to_string()))?;
+            Ready::Plugin(settings)
+        }
+        VerifierName::Judge => {
+            let settings: JudgeSettings = typed(name, settings)?;
+            settings.check().map_err(|error| refuse(error.to_string()))?;
+            Ready::Judge(settings)
         }
     })
 }
@@ -113,11 +153,15 @@ mod tests {
             (VerifierName::Math, "mode = 'strict'"),
             (VerifierName::Format, "tags = ['think']"),
             (VerifierName::Length, "max_tokens = 10\ncache_tokens = 2"),
+            (VerifierName::Language, "target = 'zh'"),
+            (VerifierName::Repetition, "n = 4"),
+            (VerifierName::Judge, "url = 'http://localhost:1/v1'\nmodel = 'm'"),
         ] {
             let verifier = build_verifier(name, &table(settings)).expect(settings);
             assert_eq!(verifier.name(), name.as_str());
         }
         check_settings(VerifierName::Code, &table("time_limit_s = 1")).expect("sound");
+        check_settings(VerifierName::Plugin, &table("command = ['x']\nsettings = { a = 1 }")).expect("sound");
     }
 
     #[test]
@@ -126,6 +170,7 @@ mod tests {
             (VerifierName::Code, "time_limit = 1", "unknown key `time_limit`", Some("did you mean `time_limit_s`?")),
             (VerifierName::Math, "mode = 'strikt'", "unknown value `strikt`", Some("did you mean `strict`?")),
             (VerifierName::Length, "", "`max_tokens` is missing", None),
+            (VerifierName::Plugin, "", "plugin: set exactly one of command, python and url", None),
             (VerifierName::Math, "one_final = 3", "expected true or false, found the number `3`", None),
         ];
         for (name, settings, message, hint) in cases {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use toml::Table;
+use verifiers::compose::{Relative, Rules, Undecided, Worth};
 
 use super::source::Source;
 
@@ -17,19 +18,19 @@ pub struct Domain {
     pub train: Vec<Source>,
     /// Where held-out prompts come from.
     pub eval: Vec<Source>,
+    /// Bounds of the reward as a whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip: Option<[f64; 2]>,
     /// What judges a completion. The reward is the weighted sum of the rewards, or 0 where a gate does not pass.
     pub verifiers: Vec<VerifierEntry>,
 }
 
-/// What a verdict `undecided` means for the reward.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Undecided {
-    /// It counts as wrong.
-    #[default]
-    Zero,
-    /// The sample leaves the loss.
-    Mask,
+impl Domain {
+    /// How verdicts become rewards here.
+    pub fn rules(&self) -> Rules {
+        let worth = self.verifiers.iter().map(VerifierEntry::worth).collect();
+        Rules { worth, undecided: self.undecided, clip: self.clip }
+    }
 }
 
 /// One verifier of a domain.
@@ -38,15 +39,50 @@ pub enum Undecided {
 pub struct VerifierEntry {
     /// Which verifier.
     pub name: VerifierName,
+    /// What its verdicts are called in the log; empty, before the recipe is resolved: as the verifier.
+    #[serde(default)]
+    pub label: String,
     /// Its share in the sum.
     #[serde(default = "one")]
     pub weight: f64,
     /// Whether a verdict other than pass takes the whole reward to 0.
     #[serde(default)]
     pub gate: bool,
+    /// Bounds of its reward, before it is weighted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip: Option<[f64; 2]>,
+    /// Whether its reward is taken relative to the other samples of the prompt.
+    #[serde(default)]
+    pub relative: Relative,
+    /// The sources whose samples it judges, `*` at the end standing for any rest; empty: all.
+    #[serde(default)]
+    pub data_sources: Vec<String>,
+    /// The label of a verifier whose undecided verdicts it decides; it judges nothing else then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decides: Option<String>,
     /// The verifier's own settings; it checks them itself.
     #[serde(default)]
     pub settings: Table,
+}
+
+impl VerifierEntry {
+    /// What its verdicts are called.
+    pub fn label(&self) -> &str {
+        if self.label.is_empty() { self.name.as_str() } else { &self.label }
+    }
+
+    /// What its verdicts are worth.
+    pub fn worth(&self) -> Worth {
+        Worth {
+            label: self.label().to_owned(),
+            weight: self.weight,
+            gate: self.gate,
+            clip: self.clip,
+            data_sources: self.data_sources.clone(),
+            relative: self.relative,
+            decides: self.decides.clone(),
+        }
+    }
 }
 
 fn one() -> f64 {
@@ -65,6 +101,14 @@ pub enum VerifierName {
     Format,
     /// The length of the completion in tokens.
     Length,
+    /// The language of the completion.
+    Language,
+    /// Whether the completion goes round in circles.
+    Repetition,
+    /// A process or service of one's own, or a Python reward as it is.
+    Plugin,
+    /// Another model's opinion.
+    Judge,
 }
 
 impl VerifierName {
@@ -75,6 +119,10 @@ impl VerifierName {
             Self::Code => "code",
             Self::Format => "format",
             Self::Length => "length",
+            Self::Language => "language",
+            Self::Repetition => "repetition",
+            Self::Plugin => "plugin",
+            Self::Judge => "judge",
         }
     }
 }

@@ -1,10 +1,10 @@
 //! What makes a recipe impossible, before anything is loaded.
 
-use std::collections::BTreeSet;
-
 use super::findings::{Finding, Findings, at};
-use super::{Domain, Recipe, Source, validate_stage};
-use crate::verifiers_by_name::{BuildError, check_settings};
+use super::{Domain, Recipe, Source, validate_stage, validate_verifiers};
+
+/// 9999-12-31 23:59:59 UTC: later years are not written with four digits.
+const LAST_SECOND: i64 = 253_402_300_799;
 
 impl Recipe {
     /// Everything that is impossible in a completed recipe, in the order of its settings.
@@ -26,6 +26,8 @@ impl Recipe {
     fn check_run(&self, f: &mut Findings<'_>) {
         f.require(is_name(&self.run.name), at(&[&"run", &"name"]), NAME_RULE);
         f.require(!self.run.out.is_empty(), at(&[&"run", &"out"]), "must name a folder");
+        let clock = at(&[&"run", &"clock"]);
+        f.require((0..=LAST_SECOND).contains(&self.run.clock), clock, "must lie between the years 1970 and 9999");
     }
 
     fn check_sampling(&self, f: &mut Findings<'_>) {
@@ -72,12 +74,13 @@ pub(super) fn check_judgeable(path: Vec<String>, name: &str, domain: &Domain, f:
 }
 
 /// What [`is_name`] demands, as the end of a sentence.
-pub(super) const NAME_RULE: &str = "must be made of letters, digits, `-`, `_` and `.`, and must not start with `.`";
+pub(super) const NAME_RULE: &str =
+    "must be made of letters, digits, `-`, `_` and `.`, and must start with a letter or digit";
 
 /// Names become folders and keys of `--set`.
 pub(super) fn is_name(name: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    !name.is_empty() && !name.starts_with('.') && name.chars().all(allowed)
+    name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.chars().all(allowed)
 }
 
 fn check_domain(name: &str, domain: &Domain, f: &mut Findings<'_>) {
@@ -94,20 +97,5 @@ fn check_domain(name: &str, domain: &Domain, f: &mut Findings<'_>) {
             }
         }
     }
-    let mut seen = BTreeSet::new();
-    for (i, verifier) in domain.verifiers.iter().enumerate() {
-        let path = |key: &str| at(&[&"domains", &name, &"verifiers", &i, &key]);
-        f.number(path("weight"), verifier.weight, "a finite number", |_| true);
-        let kind = verifier.name.as_str();
-        f.require(seen.insert(verifier.name), path("name"), format_args!("names `{kind}` a second time"));
-        if let Err(BuildError::Settings { message, help, .. }) = check_settings(verifier.name, &verifier.settings) {
-            f.add_with_help(path("settings"), format_args!("do not suit `{kind}`: {message}"), help);
-        }
-    }
-    let rewards = domain.verifiers.iter().any(|v| v.weight != 0.0);
-    f.require(
-        domain.verifiers.is_empty() || rewards,
-        path("verifiers"),
-        "have no weight but 0: every reward would be 0",
-    );
+    validate_verifiers::check(name, domain, f);
 }

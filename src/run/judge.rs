@@ -12,12 +12,13 @@ use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use verifiers::Verifier;
+use verifiers::compose::{self, Panel, Worth};
 
 use crate::exit::{Code, Failure, OrFail};
 use crate::recipe::{Recipe, VerifierEntry};
 use crate::verifiers_by_name::build_verifier;
 
-/// Judging one group may take this long, queueing included. The verifiers' own limits are far below it.
+/// Judging one group may take this long, the wait for its turn not included. The verifiers' own limits are below it.
 const DEADLINE: Duration = Duration::from_secs(120);
 
 /// Metrics of a verdict that the machine's mood decides. They stay out of the run log, which is then the same bytes for every run of a
@@ -28,16 +29,11 @@ const VOLATILE_METRICS: [&str; 3] = ["cpu_s", "wall_s", "peak_memory_mb"];
 pub struct Judge {
     runtime: Runtime,
     permits: Arc<Semaphore>,
-    domains: BTreeMap<String, Arc<Vec<Named>>>,
-}
-
-struct Named {
-    name: &'static str,
-    verifier: Box<dyn Verifier>,
+    domains: BTreeMap<String, Arc<Panel>>,
 }
 
 /// What the verifiers of a domain said of each item: by item, then by verifier in the recipe's order.
-pub type Verdicts = Vec<Vec<(String, Verdict)>>;
+pub type Verdicts = Vec<compose::Verdicts>;
 
 /// Verdicts on their way.
 pub struct Pending {
@@ -57,32 +53,31 @@ impl Judge {
             .enable_time()
             .build()
             .or_fail(Code::Internal)?;
-        let build = |entry: &VerifierEntry| -> Result<Named, Failure> {
-            Ok(Named { name: entry.name.as_str(), verifier: build_verifier(entry.name, &entry.settings)? })
+        let build = |entry: &VerifierEntry| -> Result<(Worth, Box<dyn Verifier>), Failure> {
+            Ok((entry.worth(), build_verifier(entry.name, &entry.settings)?))
         };
         let mut domains = BTreeMap::new();
         for (name, domain) in &recipe.domains {
-            let verifiers: Vec<Named> = domain.verifiers.iter().map(build).collect::<Result<_, _>>()?;
-            domains.insert(name.clone(), Arc::new(verifiers));
+            let members = domain.verifiers.iter().map(build).collect::<Result<_, _>>()?;
+            domains.insert(name.clone(), Arc::new(Panel::new(members)));
         }
         Ok(Self { runtime, permits: Arc::new(Semaphore::new(threads)), domains })
     }
 
     /// Sends items of one domain to its verifiers.
     pub fn send(&self, domain: &str, items: Vec<Item>) -> Pending {
-        let verifiers = Arc::clone(&self.domains[domain]);
+        let panel = Arc::clone(&self.domains[domain]);
         let permits = Arc::clone(&self.permits);
         let handle = self.runtime.spawn(async move {
-            let names: Vec<&'static str> = verifiers.iter().map(|v| v.name).collect();
+            let labels = panel.labels();
             let ids: Vec<String> = items.iter().map(|i| i.id.clone()).collect();
-            let judged = tokio::time::timeout(DEADLINE, async {
-                let _permit = permits.acquire_owned().await.ok()?;
-                tokio::task::spawn_blocking(move || judge(&verifiers, &items)).await.ok()
-            });
-            match judged.await {
-                Ok(Some(verdicts)) => verdicts,
-                Ok(None) => errors(&ids, &names, "the verifier broke"),
-                Err(_) => errors(&ids, &names, &format!("no verdict within {} s", DEADLINE.as_secs())),
+            // The wait for a permit is bounded too: those who hold one have the deadline.
+            let Ok(_permit) = permits.acquire_owned().await else { return errors(&ids, &labels, "the run is ending") };
+            let work = tokio::task::spawn_blocking(move || judge(&panel, &items));
+            match tokio::time::timeout(DEADLINE, work).await {
+                Ok(Ok(verdicts)) => verdicts,
+                Ok(Err(_)) => errors(&ids, &labels, "the verifier broke"),
+                Err(_) => errors(&ids, &labels, &format!("no verdict within {} s", DEADLINE.as_secs())),
             }
         });
         Pending { handle }
@@ -97,18 +92,15 @@ impl Judge {
     }
 }
 
-fn judge(verifiers: &[Named], items: &[Item]) -> Verdicts {
-    let mut by_item: Verdicts = vec![Vec::with_capacity(verifiers.len()); items.len()];
-    for named in verifiers {
-        for (verdicts, mut verdict) in by_item.iter_mut().zip(named.verifier.verify(items)) {
-            verdict.metrics.retain(|name, _| !VOLATILE_METRICS.contains(&name.as_str()));
-            verdicts.push((named.name.to_owned(), verdict));
-        }
+fn judge(panel: &Panel, items: &[Item]) -> Verdicts {
+    let mut by_item = panel.judge(items);
+    for (_, verdict) in by_item.iter_mut().flatten() {
+        verdict.metrics.retain(|name, _| !VOLATILE_METRICS.contains(&name.as_str()));
     }
     by_item
 }
 
-fn errors(ids: &[String], names: &[&str], reason: &str) -> Verdicts {
-    let of_item = |id: &String| names.iter().map(|name| ((*name).to_owned(), Verdict::error(id, reason))).collect();
+fn errors(ids: &[String], labels: &[String], reason: &str) -> Verdicts {
+    let of_item = |id: &String| labels.iter().map(|label| (label.clone(), Verdict::error(id, reason))).collect();
     ids.iter().map(of_item).collect()
 }

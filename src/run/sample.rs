@@ -8,7 +8,7 @@ use rollout::{Engine, EngineSettings, FinishedGroup, Request, Sampling};
 
 use super::Run;
 use super::judge::{Pending, Verdicts};
-use super::score::{advantages, reward};
+use super::score::{advantages, rewards};
 use crate::exit::{Code, Failure, OrFail};
 use crate::recipe;
 
@@ -146,11 +146,8 @@ fn scored(
     verdicts: Verdicts,
 ) -> Result<ScoredGroup, Failure> {
     let domain = &run.recipe.domains[&prompt.domain];
-    let rewards: Vec<_> = trajectories
-        .iter()
-        .zip(&verdicts)
-        .map(|(t, verdicts)| reward(domain, verdicts, t.finish, round.overlong_filter))
-        .collect();
+    let finishes: Vec<Finish> = trajectories.iter().map(|t| t.finish).collect();
+    let rewards = rewards(domain, &verdicts, &finishes, round.overlong_filter);
     let advantages = advantages(&rewards, round.normalize_std)?;
     let samples = trajectories
         .into_iter()

@@ -1,13 +1,14 @@
 //! From verdicts to rewards, and from rewards to advantages.
 //!
-//! The reward is the weighted sum of the verifiers' rewards, and 0 where a gate does not pass. A verifier that could not run leaves the
-//! sample without a reward, and a sample without a reward is masked: it is in no mean and in no loss (INV-9).
+//! How verdicts add up is `verifiers::compose`'s matter. A verifier that could not run leaves the sample without a reward, and a sample
+//! without a reward is masked: it is in no mean and in no loss (INV-9).
 
-use data::{Finish, Mask, Status, Verdict};
+use data::{Finish, Mask};
 use learner::advantage::{Normalisation, group_advantages};
+use verifiers::compose::{Composed, Verdicts};
 
 use crate::exit::{Code, Failure, OrFail};
-use crate::recipe::{Domain, Undecided};
+use crate::recipe::Domain;
 
 /// Keeps the quotient bounded where a group's rewards nearly agree.
 const DEVIATION_EPSILON: f64 = 1e-4;
@@ -21,28 +22,24 @@ pub struct Reward {
     pub mask: Mask,
 }
 
-/// Composes the reward of one sample of a domain.
-pub fn reward(domain: &Domain, verdicts: &[(String, Verdict)], finish: Finish, overlong_filter: bool) -> Reward {
-    if verdicts.iter().any(|(_, v)| v.status == Status::Error) {
-        return Reward { value: None, mask: Mask::VerifierError };
-    }
-    if domain.undecided == Undecided::Mask && verdicts.iter().any(|(_, v)| v.status == Status::Undecided) {
-        return Reward { value: None, mask: Mask::Undecided };
-    }
-    let gated = domain.verifiers.iter().zip(verdicts).any(|(entry, (_, v))| entry.gate && v.status != Status::Pass);
-    let sum = domain.verifiers.iter().zip(verdicts).map(|(entry, (_, v))| entry.weight * v.reward.unwrap_or(0.0)).sum();
-    let mask = if overlong_filter && finish == Finish::Length { Mask::Overlong } else { Mask::None };
-    Reward { value: Some(if gated { 0.0 } else { sum }), mask }
+/// Composes the rewards of a group of a domain, each sample with what was said of it and why it ended.
+pub fn rewards(domain: &Domain, group: &[Verdicts], finishes: &[Finish], overlong_filter: bool) -> Vec<Reward> {
+    let composed = domain.rules().compose(group);
+    let reward = |(composed, finish): (Composed, &Finish)| match composed {
+        Composed::Error => Reward { value: None, mask: Mask::VerifierError },
+        Composed::Undecided => Reward { value: None, mask: Mask::Undecided },
+        Composed::Reward(value) => {
+            let overlong = overlong_filter && *finish == Finish::Length;
+            Reward { value: Some(value), mask: if overlong { Mask::Overlong } else { Mask::None } }
+        }
+    };
+    composed.into_iter().zip(finishes).map(reward).collect()
 }
 
-/// True where the sample counts as right in an evaluation: the domain's first verifier passes it, and so does every gate. `None` where a
-/// verifier could not run.
-pub fn passes(domain: &Domain, verdicts: &[(String, Verdict)]) -> Option<bool> {
-    if verdicts.is_empty() || verdicts.iter().any(|(_, v)| v.status == Status::Error) {
-        return None;
-    }
-    let needed = domain.verifiers.iter().zip(verdicts).enumerate().filter(|(i, (entry, _))| *i == 0 || entry.gate);
-    Some(needed.map(|(_, (_, (_, v)))| v.status).all(|status| status == Status::Pass))
+/// True where the sample counts as right in an evaluation: the domain's first verifier that judged it passes it, and so does every gate.
+/// `None` where a verifier could not run.
+pub fn passes(domain: &Domain, verdicts: &Verdicts) -> Option<bool> {
+    domain.rules().passes(verdicts)
 }
 
 /// Advantages of a group; masked samples get 0 and are in no mean.
@@ -59,47 +56,55 @@ pub fn advantages(rewards: &[Reward], normalize_std: bool) -> Result<Vec<f32>, F
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::recipe::{VerifierEntry, VerifierName};
+    use data::Verdict;
+    use verifiers::compose::Undecided;
 
-    fn domain(entries: &[(VerifierName, f64, bool)], undecided: Undecided) -> Domain {
-        let entry = |&(name, weight, gate): &(VerifierName, f64, bool)| VerifierEntry {
-            name,
-            weight,
-            gate,
-            settings: toml::Table::new(),
-        };
-        Domain { verifiers: entries.iter().map(entry).collect(), undecided, ..Domain::default() }
+    use super::*;
+    use crate::recipe::Recipe;
+
+    fn domain(verifiers: &str) -> Domain {
+        let text = format!(
+            "[model]\ncheckpoint = 'x'\n[domains.d]\ntrain = [{{ generator = 'arithmetic' }}]\nverifiers = [{verifiers}]\n\
+             [[stages]]\nname = 's'\nkind = 'rl'\nsteps = 1\noptimizer.lr = 1.0"
+        );
+        Recipe::parse(&text, "r.toml", &[]).expect("it is sound").domains["d"].clone()
     }
 
-    fn named(verdicts: Vec<Verdict>) -> Vec<(String, Verdict)> {
-        verdicts.into_iter().map(|v| ("x".to_owned(), v)).collect()
+    fn of(math: Verdict, format: Verdict) -> Verdicts {
+        vec![("math".into(), math), ("format".into(), format)]
+    }
+
+    fn pass() -> Verdict {
+        Verdict::pass("a", "")
     }
 
     #[test]
     fn inv_9_an_error_is_never_a_reward() {
-        let domain = domain(&[(VerifierName::Math, 1.0, false), (VerifierName::Format, 0.5, false)], Undecided::Zero);
-        let verdicts = named(vec![Verdict::pass("a", ""), Verdict::error("a", "")]);
-        let got = reward(&domain, &verdicts, Finish::Stop, false);
-        assert_eq!(got, Reward { value: None, mask: Mask::VerifierError });
-        assert_eq!(passes(&domain, &verdicts), None);
-        let others =
-            [Reward { value: Some(1.0), mask: Mask::None }, Reward { value: Some(0.0), mask: Mask::None }, got];
-        assert_eq!(advantages(&others, false).expect("finite"), [0.5, -0.5, 0.0]);
+        let domain = domain("{ name = 'math' }, { name = 'format', weight = 0.5 }");
+        let broken = of(pass(), Verdict::error("a", ""));
+        let group = [of(pass(), pass()), of(Verdict::fail("a", ""), pass()), broken.clone()];
+        let got = rewards(&domain, &group, &[Finish::Stop; 3], false);
+        assert_eq!(got[2], Reward { value: None, mask: Mask::VerifierError });
+        assert_eq!(passes(&domain, &broken), None);
+        assert_eq!(advantages(&got, false).expect("finite"), [0.5, -0.5, 0.0]);
     }
 
     #[test]
-    fn weights_gates_and_undecided() {
-        let entries = [(VerifierName::Math, 1.0, false), (VerifierName::Format, 0.5, true)];
-        let value = |undecided, math, format| {
-            reward(&domain(&entries, undecided), &named(vec![math, format]), Finish::Stop, false)
+    fn a_recipe_says_what_verdicts_are_worth() {
+        let mut domain = domain("{ name = 'math' }, { name = 'format', weight = 0.5, gate = true }");
+        let undecided = of(Verdict::undecided("a", ""), pass());
+        let group = [of(pass(), pass()), of(pass(), Verdict::fail("a", "")), undecided, of(pass(), pass())];
+        let finishes = [Finish::Stop, Finish::Stop, Finish::Stop, Finish::Length];
+        let values = |domain: &Domain, filter| {
+            let rewards = rewards(domain, &group, &finishes, filter);
+            rewards.into_iter().map(|r| (r.value, r.mask)).collect::<Vec<_>>()
         };
-        let (pass, fail) = (|| Verdict::pass("a", ""), || Verdict::fail("a", ""));
-        assert_eq!(value(Undecided::Zero, pass(), pass()).value, Some(1.5));
-        assert_eq!(value(Undecided::Zero, pass(), fail()).value, Some(0.0));
-        assert_eq!(value(Undecided::Zero, Verdict::undecided("a", ""), pass()).value, Some(0.5));
-        assert_eq!(value(Undecided::Mask, Verdict::undecided("a", ""), pass()).mask, Mask::Undecided);
-        let overlong = reward(&domain(&entries, Undecided::Zero), &named(vec![pass(), pass()]), Finish::Length, true);
-        assert_eq!(overlong.mask, Mask::Overlong);
+        let mut expected =
+            vec![(Some(1.5), Mask::None), (Some(0.0), Mask::None), (Some(0.5), Mask::None), (Some(1.5), Mask::None)];
+        assert_eq!(values(&domain, false), expected);
+        domain.undecided = Undecided::Mask;
+        expected[2] = (None, Mask::Undecided);
+        expected[3].1 = Mask::Overlong;
+        assert_eq!(values(&domain, true), expected);
     }
 }

@@ -3,8 +3,12 @@
 //! Of every part there must be one, not at least one: a model that repeats its tags has found how to please a looser
 //! rule.
 
+use std::sync::Arc;
+
 use data::{Item, Verdict};
+use jsonschema::{PatternOptions, Validator};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::Verifier;
 use crate::math::extract;
@@ -13,7 +17,7 @@ use crate::math::extract;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FormatError {
     /// Every completion would pass.
-    #[error("format: nothing is asked for; set tags, boxed or code_block")]
+    #[error("format: nothing is asked for; set tags, boxed, code_block, json or json_schema")]
     NothingAsked,
     /// A tag that could not be found in a text.
     #[error("format: {0:?} is no name of a tag; use letters, digits, '-' and '_', without the angle brackets")]
@@ -21,6 +25,9 @@ pub enum FormatError {
     /// There is no first tag.
     #[error("format: opened_by_prompt needs a tag; name it in tags")]
     NoTagOpened,
+    /// Nothing could be checked against it.
+    #[error("format: json_schema is no JSON schema: {0}")]
+    BadSchema(String),
 }
 
 /// What a completion must have. All that is set must hold.
@@ -36,12 +43,24 @@ pub struct FormatSettings {
     pub boxed: bool,
     /// Exactly one closed fenced block of this language outside the reasoning.
     pub code_block: Option<String>,
+    /// The text outside the reasoning is one JSON value, bare or as its only fenced block of `json`.
+    pub json: bool,
+    /// As `json`, and the value is valid under this JSON schema.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub json_schema: Option<Value>,
 }
 
 impl Default for FormatSettings {
     /// One final box.
     fn default() -> Self {
-        Self { tags: Vec::new(), opened_by_prompt: false, boxed: true, code_block: None }
+        Self {
+            tags: Vec::new(),
+            opened_by_prompt: false,
+            boxed: true,
+            code_block: None,
+            json: false,
+            json_schema: None,
+        }
     }
 }
 
@@ -49,6 +68,7 @@ impl Default for FormatSettings {
 #[derive(Debug, Clone)]
 pub struct FormatVerifier {
     settings: FormatSettings,
+    schema: Option<Arc<Validator>>,
 }
 
 impl FormatVerifier {
@@ -57,7 +77,8 @@ impl FormatVerifier {
     /// # Errors
     /// [`FormatError`] when the settings ask for nothing or for something that cannot be.
     pub fn new(settings: FormatSettings) -> Result<Self, FormatError> {
-        if settings.tags.is_empty() && !settings.boxed && settings.code_block.is_none() {
+        let json = settings.json || settings.json_schema.is_some();
+        if settings.tags.is_empty() && !settings.boxed && settings.code_block.is_none() && !json {
             return Err(FormatError::NothingAsked);
         }
         if settings.opened_by_prompt && settings.tags.is_empty() {
@@ -66,7 +87,10 @@ impl FormatVerifier {
         let named = |tag: &str| !tag.is_empty() && tag.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
         match settings.tags.iter().find(|tag| !named(tag)) {
             Some(tag) => Err(FormatError::BadTag(tag.clone())),
-            None => Ok(Self { settings }),
+            None => {
+                let schema = settings.json_schema.as_ref().map(compile).transpose()?;
+                Ok(Self { settings, schema })
+            }
         }
     }
 
@@ -79,10 +103,13 @@ impl FormatVerifier {
         if self.settings.boxed {
             one_box(body)?;
         }
-        match &self.settings.code_block {
-            Some(language) => one_code_block(body, language),
-            None => Ok(()),
+        if let Some(language) = &self.settings.code_block {
+            one_code_block(body, language)?;
         }
+        if self.settings.json || self.schema.is_some() {
+            one_json(body, self.schema.as_deref())?;
+        }
+        Ok(())
     }
 
     /// Checks the tags; answers with the text that may hold the final parts.
@@ -153,28 +180,69 @@ fn one_box(text: &str) -> Result<(), String> {
     }
 }
 
+/// The contents of the closed fenced blocks of a language outside the reasoning.
+///
 /// Fences are lines that start with three or more backticks; the closing one is at least as long and names nothing.
-fn one_code_block(text: &str, language: &str) -> Result<(), String> {
-    let mut count = 0;
+fn code_blocks(text: &str, language: &str) -> Result<Vec<String>, String> {
+    let mut blocks = Vec::new();
     let mut open: Option<(usize, bool)> = None;
+    let mut content = String::new();
     for line in extract::outside_reasoning(text).into_iter().flat_map(str::lines) {
-        let line = line.trim();
-        let ticks = line.bytes().take_while(|b| *b == b'`').count();
-        let info = line[ticks..].trim();
+        let trimmed = line.trim();
+        let ticks = trimmed.bytes().take_while(|b| *b == b'`').count();
+        let info = trimmed[ticks..].trim();
         match open {
             None if ticks >= 3 => open = Some((ticks, info.eq_ignore_ascii_case(language))),
             Some((width, asked)) if ticks >= width && info.is_empty() => {
-                count += usize::from(asked);
+                let content = std::mem::take(&mut content);
+                if asked {
+                    blocks.push(content);
+                }
                 open = None;
             }
-            _ => {}
+            Some(_) => {
+                content.push_str(line);
+                content.push('\n');
+            }
+            None => {}
         }
     }
-    match (count, open) {
-        (_, Some(_)) => Err("a code block is not closed".into()),
-        (1, None) => Ok(()),
-        (0, None) => Err(format!("no code block of {language}")),
-        (_, None) => Err(format!("{count} code blocks of {language} instead of one")),
+    if open.is_some() { Err("a code block is not closed".into()) } else { Ok(blocks) }
+}
+
+fn one_code_block(text: &str, language: &str) -> Result<(), String> {
+    match code_blocks(text, language)?.len() {
+        1 => Ok(()),
+        0 => Err(format!("no code block of {language}")),
+        count => Err(format!("{count} code blocks of {language} instead of one")),
+    }
+}
+
+/// A schema that can be checked against. Its patterns run in linear time, and it may refer to nothing outside itself.
+fn compile(schema: &Value) -> Result<Arc<Validator>, FormatError> {
+    let options = jsonschema::options().with_pattern_options(PatternOptions::regex());
+    options.build(schema).map(Arc::new).map_err(|error| FormatError::BadSchema(error.to_string()))
+}
+
+fn one_json(text: &str, schema: Option<&Validator>) -> Result<(), String> {
+    let mut blocks = code_blocks(text, "json")?;
+    let bare = extract::outside_reasoning(text).join("\n");
+    let json = match (blocks.pop(), blocks.len()) {
+        (None, _) => bare,
+        (Some(block), 0) => block,
+        (Some(_), more) => return Err(format!("{} code blocks of json instead of one", more + 1)),
+    };
+    let value: Value = serde_json::from_str(json.trim()).map_err(|error| format!("the answer is no JSON: {error}"))?;
+    match schema.map(|schema| schema.validate(&value)) {
+        Some(Err(error)) => {
+            let place = match error.instance_path().as_str() {
+                "" => "the answer".to_owned(),
+                path => format!("the answer at {path}"),
+            };
+            let what: String = error.to_string().chars().take(200).collect();
+            Err(format!("{place} does not follow the schema: {what}"))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -229,7 +297,35 @@ mod tests {
     }
 
     #[test]
+    fn one_json_value_that_follows_the_schema() {
+        let json = FormatSettings { boxed: false, json: true, ..FormatSettings::default() };
+        check(json.clone(), "<think>{</think>\n{\"a\": [1, 2]}\n", Ok(()));
+        check(json.clone(), "Here it is:\n```json\n{\"a\": 1}\n```\nDone.", Ok(()));
+        check(json.clone(), "```json\n1\n```\n```json\n2\n```", Err("2 code blocks of json instead of one"));
+        check(json, "{\"a\": 1} {}", Err("the answer is no JSON: trailing characters at line 1 column 10"));
+        let schema = serde_json::json!({
+            "type": "object", "required": ["answer"], "additionalProperties": false,
+            "properties": {"answer": {"type": "integer"}, "name": {"type": "string", "pattern": "^(a+)+$"}},
+        });
+        let strict = FormatSettings { boxed: false, json_schema: Some(schema), ..FormatSettings::default() };
+        check(strict.clone(), "{\"answer\": 3}", Ok(()));
+        let wrong = "the answer at /answer does not follow the schema: \"3\" is not of type \"integer\"";
+        check(strict.clone(), "{\"answer\": \"3\"}", Err(wrong));
+        let missing = "the answer does not follow the schema: \"answer\" is a required property";
+        check(strict.clone(), "{}", Err(missing));
+        let endless = format!("{{\"answer\": 3, \"name\": \"{}!\"}}", "a".repeat(50_000));
+        let began = std::time::Instant::now();
+        assert!(FormatVerifier::new(strict).expect("sound").check(&endless).is_err());
+        assert!(began.elapsed().as_millis() < 500, "{:?}", began.elapsed());
+    }
+
+    #[test]
     fn impossible_settings_are_refused() {
+        let schema = FormatSettings { json_schema: Some(serde_json::json!({"type": 3})), ..FormatSettings::default() };
+        assert!(matches!(FormatVerifier::new(schema), Err(FormatError::BadSchema(_))));
+        let remote = serde_json::json!({"$ref": "https://example.com/schema.json"});
+        let remote = FormatSettings { json_schema: Some(remote), ..FormatSettings::default() };
+        assert!(matches!(FormatVerifier::new(remote), Err(FormatError::BadSchema(_))));
         let nothing = FormatSettings { boxed: false, ..FormatSettings::default() };
         assert_eq!(FormatVerifier::new(nothing).err(), Some(FormatError::NothingAsked));
         let odd = FormatSettings { tags: vec!["<think>".into()], ..FormatSettings::default() };

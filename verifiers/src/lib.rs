@@ -1,9 +1,15 @@
 //! Domain verifiers: each reads items and answers with typed verdicts, in order. No tensors here (INV-10).
 
 pub mod code;
+pub mod compose;
 pub mod format;
+pub mod http;
+pub mod judge;
+pub mod language;
 pub mod length;
 pub mod math;
+pub mod plugin;
+pub mod repetition;
 
 use data::{Item, Verdict};
 

@@ -1,0 +1,208 @@
+//! Verifiers that others write: a child process, a service, or a Python function as it is.
+//!
+//! A plugin may hang, die, flood or talk nonsense: it is then killed and started anew, and the items it was asked about get
+//! errors, never rewards (INV-9). Where a request held several items, they are asked about again in smaller requests, so
+//! that one item that breaks a plugin does not take its neighbours with it.
+
+mod process;
+pub mod protocol;
+mod python;
+mod remote;
+pub mod serve;
+mod settings;
+mod stdio;
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use data::{Item, Verdict};
+
+use crate::Verifier;
+pub use process::Broken;
+use protocol::{Hello, Score, failed, group_of};
+pub use python::Style;
+pub use remote::Contract;
+use remote::RemotePlugin;
+pub use settings::{Carrier, PluginSettings, PluginSettingsError};
+use stdio::{StdioPlugin, StdioSettings};
+
+enum Carried {
+    Stdio(StdioPlugin),
+    Remote(RemotePlugin),
+}
+
+/// A verifier that asks a plugin.
+pub struct PluginVerifier {
+    settings: PluginSettings,
+    carried: Carried,
+}
+
+/// Why there is no plugin.
+#[derive(Debug, thiserror::Error)]
+pub enum PluginError {
+    /// Its settings make no sense.
+    #[error(transparent)]
+    Settings(#[from] PluginSettingsError),
+    /// It cannot be started.
+    #[error("plugin {what}: {broken}")]
+    Broken {
+        /// Its command or address.
+        what: String,
+        /// What happened.
+        broken: Broken,
+    },
+}
+
+impl PluginVerifier {
+    /// Starts the plugin and waits for its hello.
+    ///
+    /// # Errors
+    /// [`PluginError`].
+    pub fn new(settings: PluginSettings) -> Result<Self, PluginError> {
+        let carrier = settings.carrier()?;
+        let start_timeout = Duration::from_secs_f64(settings.start_timeout_s);
+        let answer_bytes = settings.answer_mb << 20;
+        let broken = |what: &str| {
+            let what = what.to_owned();
+            |broken| PluginError::Broken { what, broken }
+        };
+        let carried = match carrier {
+            Carrier::Command(command) => {
+                let what = settings.what();
+                let stdio = StdioSettings {
+                    command,
+                    settings: settings.settings.clone(),
+                    workers: settings.workers,
+                    start_timeout,
+                    answer_bytes,
+                };
+                Carried::Stdio(StdioPlugin::new(stdio).map_err(broken(&what))?)
+            }
+            Carrier::Url(url) => {
+                let (contract, own) = (settings.contract, settings.settings.clone());
+                let remote = RemotePlugin::new(url.clone(), contract, &own, start_timeout, answer_bytes);
+                Carried::Remote(remote.map_err(broken(&url))?)
+            }
+        };
+        Ok(Self { settings, carried })
+    }
+
+    /// What the plugin says of itself.
+    pub fn hello(&self) -> &Hello {
+        match &self.carried {
+            Carried::Stdio(plugin) => plugin.hello(),
+            Carried::Remote(plugin) => plugin.hello(),
+        }
+    }
+
+    fn ask(&self, items: &[&Item], timeout: Duration) -> Result<Vec<Score>, Broken> {
+        match &self.carried {
+            Carried::Stdio(plugin) => plugin.score(items, timeout),
+            Carried::Remote(plugin) => plugin.score(items, timeout),
+        }
+    }
+
+    /// One batch's verdicts, in order.
+    fn batch(&self, items: &[&Item]) -> Vec<Verdict> {
+        let timeout = Duration::from_secs_f64(self.settings.timeout_s);
+        // Enough to find one item that breaks the plugin by halving; where it does so at once, a second one too.
+        let halvings = items.len().ilog2() + 1;
+        let mut left = Patience { failures: 2 * halvings, timeouts: halvings + 1 };
+        self.narrow(items, timeout, &mut left)
+    }
+
+    /// Asks about `items`, and about each half of them where that breaks the plugin.
+    fn narrow(&self, items: &[&Item], timeout: Duration, left: &mut Patience) -> Vec<Verdict> {
+        let broken = match self.ask(items, timeout) {
+            Ok(scores) => {
+                let verdict = |(item, score): (&&Item, Score)| score.into_verdict(&item.id, self.settings.threshold);
+                return items.iter().zip(scores).map(verdict).collect();
+            }
+            Err(broken) => broken,
+        };
+        left.failures = left.failures.saturating_sub(1);
+        left.timeouts = left.timeouts.saturating_sub(u32::from(matches!(broken, Broken::Timeout { .. })));
+        let errors = |items: &[&Item]| -> Vec<Verdict> {
+            let message = format!("plugin {}: {broken}", self.settings.what());
+            items.iter().map(|item| failed(&item.id, broken.kind(), &message)).collect()
+        };
+        // A service that cannot be reached is not broken by what it is asked.
+        let whole =
+            items.len() == 1 || self.hello().group || matches!(broken, Broken::Start { .. } | Broken::Upstream(_));
+        if whole || left.is_spent() {
+            return errors(items);
+        }
+        let (first, second) = items.split_at(items.len() / 2);
+        let mut verdicts = self.narrow(first, timeout, left);
+        verdicts.extend(if left.is_spent() { errors(second) } else { self.narrow(second, timeout, left) });
+        verdicts
+    }
+
+    /// Items in requests: as many as a batch may have, or all samples of one prompt where the plugin wants groups.
+    fn batches<'a>(&self, items: &'a [Item]) -> Vec<Vec<&'a Item>> {
+        let hello = self.hello();
+        if hello.group {
+            return items
+                .chunk_by(|a, b| group_of(&a.id) == group_of(&b.id))
+                .map(|group| group.iter().collect())
+                .collect();
+        }
+        let size = if hello.batch { self.settings.batch } else { 1 };
+        items.chunks(size).map(|batch| batch.iter().collect()).collect()
+    }
+
+    fn lanes(&self) -> usize {
+        match &self.carried {
+            Carried::Stdio(_) => self.settings.workers,
+            Carried::Remote(plugin) => self.settings.workers.min(plugin.hello().max_inflight),
+        }
+    }
+}
+
+/// How much longer a batch is worked on.
+struct Patience {
+    failures: u32,
+    timeouts: u32,
+}
+
+impl Patience {
+    fn is_spent(&self) -> bool {
+        self.failures == 0 || self.timeouts == 0
+    }
+}
+
+impl Verifier for PluginVerifier {
+    fn name(&self) -> &'static str {
+        "plugin"
+    }
+
+    fn verify(&self, items: &[Item]) -> Vec<Verdict> {
+        let batches = self.batches(items);
+        let next = AtomicUsize::new(0);
+        let done: Mutex<Vec<(usize, Vec<Verdict>)>> = Mutex::new(Vec::new());
+        let work = || {
+            while let Some((i, batch)) = {
+                let i = next.fetch_add(1, Ordering::Relaxed);
+                batches.get(i).map(|batch| (i, batch))
+            } {
+                let verdicts = self.batch(batch);
+                done.lock().expect("no holder panics").push((i, verdicts));
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..self.lanes().min(batches.len()) {
+                scope.spawn(work);
+            }
+            work();
+        });
+        let mut done = done.into_inner().expect("no holder panics");
+        done.sort_by_key(|(i, _)| *i);
+        done.into_iter().flat_map(|(_, verdicts)| verdicts).collect()
+    }
+}
+
+#[cfg(test)]
+mod python_tests;
+#[cfg(test)]
+mod tests;

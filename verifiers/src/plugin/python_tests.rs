@@ -1,0 +1,191 @@
+//! Rewards written for other systems, as they are, through the host.
+
+use std::path::PathBuf;
+
+use data::{Item, Status, Verdict};
+use serde_json::{Map, Value, json};
+
+use super::{PluginSettings, PluginVerifier, Style};
+use crate::Verifier;
+
+/// Functions in the shapes that other systems call.
+const REWARDS: &str = r##"
+import re
+
+print("printed while loading")
+
+class Tensor:
+    """Stands for torch's and numpy's: one that knows item() or tolist()."""
+    def __init__(self, data): self.data = data
+    def item(self): return self.data
+    def tolist(self): return self.data
+
+def compute_score(data_source, solution_str, ground_truth, extra_info=None, bonus=0.0):
+    print("printed while scoring")
+    if solution_str == "raise":
+        raise ValueError("odd input")
+    if solution_str == "exit":
+        raise SystemExit(1)
+    if solution_str == "nan":
+        return float("nan")
+    right = solution_str == ground_truth
+    return {"score": Tensor(float(right) + bonus), "acc": right, "pred": solution_str, "level": extra_info.get("level")}
+
+async def compute_score_async(solution_str, ground_truth, **kwargs):
+    return solution_str == ground_truth
+
+def compute_score_batch(data_sources, solution_strs, ground_truths, extra_infos, **kwargs):
+    return [{"score": float(s == g), "n": len(solution_strs)} for s, g in zip(solution_strs, ground_truths)]
+
+def trl_reward(completions, solution, level=None, **kwargs):
+    return [None if text == "skip" else float(text == gold) for text, gold in zip(completions, solution)]
+
+def get_limit(longest):
+    def limit(completion_ids, **kwargs):
+        return [0.0 if len(ids) <= longest else -1.0 for ids in completion_ids]
+    return limit
+
+def trl_messages(prompts, completions, **kwargs):
+    return [1.0 if completion[0]["content"] == truth else -1.0
+            for completion, truth in zip(completions, kwargs["ground_truth"])]
+
+def reward_func(queries, prompts, labels, **kwargs):
+    rewards = [float(query[len(prompt):] == label) for query, prompt, label in zip(queries, prompts, labels)]
+    return {"rewards": Tensor(rewards), "scores": Tensor(rewards), "extra_logs": {"right": Tensor(rewards), "mean": 0.5}}
+
+def exact(completion, answer, parser=None):
+    text = completion[-1]["content"]
+    if text == "raise":
+        raise KeyError("no")
+    return float(text == answer)
+
+async def short(completion, state):
+    return float(len(completion[-1]["content"]) < 5)
+
+def best_of(completions, answers):
+    hits = [c[-1]["content"] == a for c, a in zip(completions, answers)]
+    return [float(hit) / max(1, sum(hits)) for hit in hits]
+
+class Rubric:
+    def __init__(self, funcs, weights):
+        self.funcs, self.weights, self.class_objects = funcs, weights, {"parser": None}
+
+class Environment:
+    def __init__(self, rubric): self.rubric = rubric
+
+def load_environment(weight=0.5):
+    return Environment(Rubric([exact, short], [1.0, weight]))
+
+grouped = Rubric([best_of], [1.0])
+
+class Puzzle:
+    def score_answer(self, answer, entry):
+        assert set(entry) == {"question", "answer", "metadata"}
+        return 1.0 if answer == entry["answer"] else 0.01
+
+def unknown(a, b):
+    return 0
+"##;
+
+fn file() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("rewards.py");
+    std::fs::write(&path, REWARDS).expect("it can be written");
+    (folder, path)
+}
+
+fn settings(name: &str, own: &Value) -> (tempfile::TempDir, PluginSettings) {
+    let (folder, path) = file();
+    let own: Map<String, Value> = own.as_object().cloned().unwrap_or_default();
+    let python = format!("{}:{name}", path.display());
+    (folder, PluginSettings { python, settings: own, timeout_s: 20.0, ..PluginSettings::default() })
+}
+
+fn judge(name: &str, own: &Value, completions: &[&str]) -> Vec<Verdict> {
+    let (_folder, settings) = settings(name, own);
+    let plugin = PluginVerifier::new(settings).expect("the host starts");
+    let item = |(i, text): (usize, &&str)| Item {
+        id: format!("p{}#{i}", i / 2),
+        prompt: Some("6 * 7 = ".into()),
+        completion: (*text).into(),
+        ground_truth: json!("42"),
+        data_source: Some("test".into()),
+        extra_info: json!({"level": 3}),
+        token_count: Some(text.len()),
+        truncated: false,
+    };
+    plugin.verify(&completions.iter().enumerate().map(item).collect::<Vec<_>>())
+}
+
+fn rewards(verdicts: &[Verdict]) -> Vec<Option<f64>> {
+    verdicts.iter().map(|verdict| verdict.reward).collect()
+}
+
+#[test]
+fn verl_one_by_one() {
+    let verdicts = judge("compute_score", &json!({"bonus": 0.5}), &["42", "41", "raise", "exit", "nan"]);
+    assert_eq!(rewards(&verdicts), [Some(1.5), Some(0.5), None, None, None]);
+    assert_eq!((verdicts[0].metrics["acc"], verdicts[0].metrics["level"]), (1.0, 3.0));
+    assert_eq!((verdicts[2].status, verdicts[2].reason.as_str()), (Status::Error, "ValueError: odd input"));
+    assert_eq!((verdicts[2].tags["error"].as_str(), verdicts[4].tags["error"].as_str()), ("crash", "bad_reward"));
+    assert_eq!(rewards(&judge("compute_score_async", &json!({}), &["42", "41"])), [Some(1.0), Some(0.0)]);
+}
+
+#[test]
+fn verl_in_batches() {
+    let verdicts = judge("compute_score_batch", &json!({}), &["42", "41", "42"]);
+    assert_eq!(rewards(&verdicts), [Some(1.0), Some(0.0), Some(1.0)]);
+    assert_eq!(verdicts[0].metrics["n"], 3.0);
+}
+
+#[test]
+fn trl_with_strings_and_with_messages() {
+    let verdicts = judge("trl_reward", &json!({}), &["42", "41", "skip"]);
+    let statuses: Vec<Status> = verdicts.iter().map(|verdict| verdict.status).collect();
+    assert_eq!(statuses, [Status::Pass, Status::Fail, Status::Undecided]);
+    assert_eq!(rewards(&judge("get_limit", &json!({"longest": 2}), &["42", "421"])), [Some(0.0), Some(-1.0)]);
+    assert_eq!(rewards(&judge("trl_messages", &json!({}), &["42", "41"])), [Some(1.0), Some(-1.0)]);
+}
+
+#[test]
+fn openrlhf_with_tensors_and_logs() {
+    let verdicts = judge("reward_func", &json!({}), &["42", "41"]);
+    assert_eq!(rewards(&verdicts), [Some(1.0), Some(0.0)]);
+    assert_eq!(verdicts[0].metrics.iter().map(|(k, v)| (k.as_str(), *v)).collect::<Vec<_>>(), [("right", 1.0)]);
+}
+
+#[test]
+fn verifiers_functions_rubrics_and_environments() {
+    assert_eq!(rewards(&judge("exact", &json!({}), &["42", "41"])), [Some(1.0), Some(0.0)]);
+    let verdicts = judge("load_environment", &json!({"weight": 0.25}), &["42", "41", "raise"]);
+    assert_eq!(rewards(&verdicts), [Some(1.25), Some(0.25), None]);
+    assert_eq!((verdicts[1].metrics["exact"], verdicts[1].metrics["short"]), (0.0, 1.0));
+    // Where verifiers itself would score an exception 0, there is no reward here (INV-9).
+    assert_eq!(verdicts[2].status, Status::Error);
+    let grouped = judge("grouped", &json!({}), &["42", "42", "42", "41"]);
+    assert_eq!(rewards(&grouped), [Some(0.5), Some(0.5), Some(1.0), Some(0.0)]);
+}
+
+#[test]
+fn reasoning_gym_scorers() {
+    let verdicts = judge("Puzzle", &json!({}), &["I think <answer>42</answer>", "so:\n42", "41"]);
+    assert_eq!(rewards(&verdicts), [Some(1.0), Some(1.0), Some(0.01)]);
+}
+
+#[test]
+fn what_cannot_be_hosted_is_refused_with_the_reason() {
+    let refused = |name: &str| {
+        let (_folder, settings) = settings(name, &json!({}));
+        PluginVerifier::new(settings).err().expect("refused").to_string()
+    };
+    assert!(refused("unknown").contains("cannot tell the style of unknown(a, b); set `style`"));
+    assert!(refused("missing").contains("has no attribute 'missing'"), "{}", refused("missing"));
+    let (_folder, settings) = settings("compute_score", &json!({}));
+    let wrong = PluginVerifier::new(PluginSettings { style: Style::MathVerify, ..settings.clone() });
+    // Math-Verify need not be installed where this runs.
+    if let Err(error) = wrong {
+        assert!(error.to_string().contains("math_verify"), "{error}");
+    }
+    let absent = PluginSettings { interpreter: "/no/python".into(), ..settings };
+    assert!(PluginVerifier::new(absent).is_err());
+}
