@@ -132,26 +132,44 @@ pub struct GenerateArgs {
     #[arg(long)]
     pub chat: bool,
     /// Divides the logits; 0: always the most likely token
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, value_parser = temperature)]
     pub temperature: f64,
     /// Keep the smallest set of tokens whose probability reaches this
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, value_parser = top_p)]
     pub top_p: f64,
     /// Keep this many of the most likely tokens; 0: all
     #[arg(long, default_value_t = 0)]
     pub top_k: usize,
     /// Tokens to sample at most
-    #[arg(long, default_value_t = 256)]
+    #[arg(long, default_value_t = 256, value_parser = at_least_one)]
     pub max_new_tokens: usize,
     /// Seed of the sampler
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
     /// Completions of the prompt
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = at_least_one)]
     pub n: usize,
     #[command(flatten)]
     #[expect(missing_docs, reason = "a comment here would replace the help of the flattened arguments")]
     pub machine: Machine,
+}
+
+fn temperature(typed: &str) -> Result<f64, String> {
+    number(typed, "0 or above", |t| t >= 0.0)
+}
+
+fn top_p(typed: &str) -> Result<f64, String> {
+    number(typed, "above 0 and at most 1", |p| p > 0.0 && p <= 1.0)
+}
+
+/// A finite number that satisfies `ok`, which `what` puts in words.
+fn number(typed: &str, what: &str, ok: impl Fn(f64) -> bool) -> Result<f64, String> {
+    let fits = |value: &f64| value.is_finite() && ok(*value);
+    typed.parse().ok().filter(fits).ok_or_else(|| format!("must be a number, {what}"))
+}
+
+fn at_least_one(typed: &str) -> Result<usize, String> {
+    typed.parse().ok().filter(|&n| n >= 1).ok_or_else(|| "must be a whole number, 1 or more".to_owned())
 }
 
 /// `temper verify`.
@@ -165,6 +183,9 @@ pub struct VerifyArgs {
     /// One of the verifier's settings. May be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+    /// Serve over HTTP instead of reading stdin: `127.0.0.1:8900`; port 0: any that is free
+    #[arg(long, value_name = "ADDRESS")]
+    pub serve: Option<std::net::SocketAddr>,
 }
 
 /// `temper bench`.
@@ -234,6 +255,9 @@ mod tests {
         };
         assert!(parse(&["--prompt", "1+1="]) && parse(&["--chat"]));
         assert!(!parse(&[]) && !parse(&["--prompt", "x", "--chat"]));
+        for wrong in ["--temperature=-1", "--temperature=nan", "--top-p=0", "--n=0", "--max-new-tokens=0"] {
+            assert!(!parse(&["--chat", wrong]), "{wrong}");
+        }
     }
 
     #[test]

@@ -182,7 +182,7 @@ fn chain(error: &(dyn Error + 'static)) -> String {
     for cause in causes(error).map(ToString::to_string) {
         if text.is_empty() {
             text = cause;
-        } else if !text.ends_with(&cause) {
+        } else if !text.contains(&cause) {
             text = format!("{text}: {cause}");
         }
     }

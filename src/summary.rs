@@ -35,6 +35,9 @@ pub struct StageSummary {
     pub name: String,
     /// What it does: `sft`, `indexer-warmup`, `sparse`, `rl`, `distill`, `eval`, ….
     pub kind: String,
+    /// The stage whose checkpoint it started from, or `model`. Empty in summaries that do not say.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub from: String,
     /// Seconds of wall clock.
     pub elapsed_s: f64,
     /// Tokens that went through the model, sampled and trained alike.
@@ -163,11 +166,24 @@ impl Summary {
         names.into_iter().collect()
     }
 
-    /// The score of stage `index` in `domain` minus that of the nearest earlier stage which has one.
+    /// The score of stage `index` in `domain` minus that of its nearest ancestor which has one: what training since then did.
     pub fn delta(&self, index: usize, domain: &str) -> Option<f64> {
         let now = self.stages[index].eval.get(domain)?.pass_at_1;
-        let before = self.stages[..index].iter().rev().find_map(|stage| stage.eval.get(domain))?.pass_at_1;
+        let before = self.ancestors(index).find_map(|ancestor| ancestor.eval.get(domain))?.pass_at_1;
         Some(now - before).filter(|delta| delta.is_finite())
+    }
+
+    /// The stages whose training stage `index` stands on, the nearest first.
+    pub fn ancestors(&self, index: usize) -> impl Iterator<Item = &StageSummary> {
+        std::iter::successors(self.parent(index), |&at| self.parent(at)).map(|at| &self.stages[at])
+    }
+
+    /// The stage that left the checkpoint from which stage `index` started. Where the summary does not say, the one before it.
+    fn parent(&self, index: usize) -> Option<usize> {
+        match self.stages[index].from.as_str() {
+            "" => index.checked_sub(1),
+            name => self.stages[..index].iter().position(|stage| stage.name == name),
+        }
     }
 }
 
@@ -235,6 +251,31 @@ mod tests {
         assert_eq!(summary.delta(2, "math"), Some(0.25));
         assert_eq!(summary.delta(2, "code"), None, "a score that is not a number has no delta");
         assert_eq!(summary.domains(), ["code", "math"]);
+    }
+
+    #[test]
+    fn deltas_follow_the_checkpoints_and_not_the_list() {
+        let stage = |name: &str, from: &str, score: f64| StageSummary {
+            name: name.into(),
+            from: from.into(),
+            eval: [("math".to_owned(), Score { pass_at_1: score, n: 8 })]
+                .into_iter()
+                .filter(|_| score >= 0.0)
+                .collect(),
+            ..Default::default()
+        };
+        let stages = vec![
+            stage("base", "model", 0.25),
+            stage("sparse", "base", -1.0),
+            stage("math-rl", "sparse", 0.75),
+            stage("code-rl", "sparse", 0.5),
+            stage("eval", "math-rl", 0.75),
+        ];
+        let summary = Summary { stages, ..Default::default() };
+        let deltas: Vec<_> = (0..5).map(|i| summary.delta(i, "math")).collect();
+        assert_eq!(deltas, [None, None, Some(0.5), Some(0.25), Some(0.0)]);
+        let names: Vec<_> = summary.ancestors(3).map(|stage| stage.name.as_str()).collect();
+        assert_eq!(names, ["sparse", "base"]);
     }
 
     /// Expected: the formula in Python, with the exact quantile 1.959964.

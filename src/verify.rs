@@ -2,16 +2,20 @@
 
 use std::fmt;
 use std::io::{self, BufRead, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::Duration;
 
 use data::{Item, Status};
+use serde_json::json;
 use toml::Table;
 use verifiers::Verifier;
+use verifiers::plugin::serve::Server;
 
 use crate::cli::VerifyArgs;
 use crate::exit::{Code, Failure};
-use crate::recipe::overrides;
 use crate::recipe::words::explain;
+use crate::recipe::{VerifierName, overrides};
 use crate::verifiers_by_name::build_verifier;
 
 /// Items that are judged together, where as many are waiting: enough to keep every sandbox busy.
@@ -58,18 +62,62 @@ impl fmt::Display for Tally {
 /// Runs the command on stdin and stdout.
 ///
 /// # Errors
-/// Usage for wrong settings, data for a malformed line, verifier where nothing could be judged.
+/// Usage for wrong settings; data for a malformed line, or where no item can be judged; verifier where the verifier itself cannot judge.
 pub fn run(args: &VerifyArgs) -> Result<(), Failure> {
     let verifier = build_verifier(args.verifier, &settings(&args.set)?)?;
+    if let Some(address) = args.serve {
+        return serve(verifier, address);
+    }
     let tally = stream(verifier.as_ref(), io::BufReader::new(io::stdin()), io::stdout().lock())?;
     eprintln!("{tally}");
     if tally.error > 0 && tally.error == tally.total() {
-        let message = "every verdict is an error; `reason` of each says why";
-        return Err(
-            Failure::new(Code::Verifier, message).hint("where it is the sandbox, `temper doctor` says what is missing")
-        );
+        if let VerifierName::Plugin | VerifierName::Judge = args.verifier {
+            let message = "every verdict is an error; `reason` of each says what happened";
+            return Err(
+                Failure::new(Code::Verifier, message).hint("docs/plugins.md and docs/verifiers.md say what is asked")
+            );
+        }
+        return Err(nothing_judged(works(args.verifier, verifier.as_ref())));
     }
     Ok(())
+}
+
+/// Serves until the process is stopped.
+fn serve(verifier: Box<dyn Verifier>, address: SocketAddr) -> Result<(), Failure> {
+    let cannot = |error: io::Error| Failure::new(Code::Usage, format!("--serve {address}: {error}"));
+    let server = Server::start(verifier.into(), TcpListener::bind(address).map_err(cannot)?).map_err(cannot)?;
+    eprintln!("listening on http://{}; routes: /score /verify /get_reward /health", server.address());
+    loop {
+        match server.ended(Duration::from_secs(3600)) {
+            None => {}
+            Some(Ok(())) => return Ok(()),
+            Some(Err(error)) => return Err(cannot(error)),
+        }
+    }
+}
+
+/// Every verdict is an error: the fault of the input where the verifier itself works.
+fn nothing_judged(works: bool) -> Failure {
+    if works {
+        return Failure::new(Code::Data, "no item could be judged; `reason` of each verdict says what its item lacks")
+            .hint("`math` needs the answer in `ground_truth`, `code` its tests, `length` a `token_count`");
+    }
+    Failure::new(Code::Verifier, "every verdict is an error, and the verifier fails on a program that is right")
+        .hint("`temper doctor` says what the sandbox lacks")
+}
+
+/// Whether a verifier judges what it surely can. Only `code` depends on anything outside itself: its sandbox runs a program.
+fn works(name: VerifierName, verifier: &dyn Verifier) -> bool {
+    if name != VerifierName::Code {
+        return true;
+    }
+    let item = json!({
+        "id": "probe",
+        "completion": "```python\nprint(1)\n```",
+        "ground_truth": { "inputs": [""], "outputs": ["1"] },
+    });
+    let item: Item = serde_json::from_value(item).expect("an item in the form that users write");
+    verifier.verify(&[item]).iter().all(|verdict| verdict.status == Status::Pass)
 }
 
 /// `--set KEY=VALUE` arguments as a table.
@@ -175,7 +223,6 @@ fn write_verdicts(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recipe::VerifierName;
 
     fn judge(input: &str) -> (Result<Tally, Failure>, Vec<String>) {
         let verifier = build_verifier(VerifierName::Math, &Table::new()).expect("the math verifier has defaults");
@@ -226,6 +273,24 @@ mod tests {
     fn inv_9_an_error_is_no_reward() {
         let (tally, verdicts) = judge("{\"id\": \"a\", \"completion\": \"4\"}\n");
         assert_eq!((tally.expect("the line is sound").error, verdicts), (1, vec!["a Error".into()]));
+    }
+
+    #[test]
+    fn whose_fault_it_is_that_every_verdict_is_an_error() {
+        struct Broken;
+        impl Verifier for Broken {
+            fn name(&self) -> &'static str {
+                "code"
+            }
+            fn verify(&self, items: &[Item]) -> Vec<data::Verdict> {
+                items.iter().map(|item| data::Verdict::error(&item.id, "no sandbox")).collect()
+            }
+        }
+        let sound = build_verifier(VerifierName::Code, &Table::new()).expect("there is a sandbox");
+        assert!(works(VerifierName::Code, sound.as_ref()));
+        assert!(!works(VerifierName::Code, &Broken));
+        assert!(works(VerifierName::Math, &Broken), "mathematics needs no sandbox");
+        assert_eq!((nothing_judged(true).code, nothing_judged(false).code), (Code::Data, Code::Verifier));
     }
 
     #[test]

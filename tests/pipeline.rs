@@ -58,7 +58,7 @@ fn inv_7_the_same_bytes_twice_and_with_one_thread_and_two() {
     assert_eq!(found["exactness"]["max_abs_logprob_diff"], 0.0);
     assert!(found["exactness"]["tokens_compared"].as_u64() > Some(1000));
     assert_eq!(found["verdicts"]["error"], 0);
-    assert_eq!(found["stages"].as_array().map(Vec::len), Some(10));
+    assert_eq!(found["stages"].as_array().map(Vec::len), Some(11));
     assert!(out.path().join("a/report.html").exists());
 }
 
@@ -68,17 +68,64 @@ fn inv_6_a_killed_run_ends_with_the_same_bytes() {
     assert_ok(&smoke(out.path(), "whole", &[]));
     let (killed, set) = (out.path().join("killed"), format!("run.out={}", out.path().display()));
     let start = ["run", "configs/smoke.toml", "--set", &set, "--name", "killed"];
-    for delay_ms in [300, 450, 600, 750] {
+    // At the instant at which the log has this many files: after a group is logged and before it is learned, or in an evaluation.
+    for files in [1, 4, 7, 11, 15] {
         let resume = ["resume", killed.to_str().expect("a plain path")];
         let arguments: &[&str] = if killed.join("resolved.toml").exists() { &resume } else { &start };
         let mut child = temper(arguments).stderr(Stdio::null()).stdout(Stdio::null()).spawn().expect("it starts");
-        std::thread::sleep(Duration::from_millis(delay_ms));
-        // It may have ended by itself on a fast machine; then there is nothing to kill.
+        let logged = || fs::read_dir(killed.join("log")).map_or(0, Iterator::count);
+        while logged() < files && child.try_wait().expect("it can be asked").is_none() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // It may have ended by itself; then there is nothing to kill.
         let _ = child.kill();
         child.wait().expect("it ends");
     }
     assert_ok(&run(&["resume", killed.to_str().expect("a plain path")]));
     assert_same(&out.path().join("whole"), &killed);
+}
+
+/// `summary.json` and `metrics.jsonl` without what the clock decides.
+fn timeless(folder: &Path) -> (Value, Vec<Value>) {
+    let mut found = summary(folder);
+    let timed = |name: &str| name.ends_with("_s") || name.starts_with("timing_s/") || name == "perf/throughput";
+    let strip = |value: &mut Value| value.as_object_mut().expect("an object").retain(|name, _| !timed(name));
+    strip(&mut found);
+    found["stages"].as_array_mut().expect("stages").iter_mut().for_each(strip);
+    let text = fs::read_to_string(folder.join("metrics.jsonl")).expect("the run left metrics");
+    let mut rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("it is JSON")).collect();
+    rows.iter_mut().for_each(strip);
+    (found, rows)
+}
+
+#[test]
+fn inv_6_traces_gathered_before_a_kill_count_as_if_it_had_not_been() {
+    let out = tempfile::tempdir().expect("a folder");
+    assert_ok(&smoke(out.path(), "a", &[]));
+    let folder = out.path().join("a");
+    let (before, counted) = (bytes(&folder), timeless(&folder));
+    let stages = counted.0["stages"].as_array().expect("stages");
+    let stage =
+        |of: &[Value]| of.iter().position(|stage| stage["kind"] == "distill-sft").expect("smoke has every kind");
+    let number = stage(stages);
+    // As after a kill between the log of the traces and the stage's first checkpoint.
+    for entry in files_of(&folder.join("stages")) {
+        let name = entry.file_name().expect("a stage").to_string_lossy().into_owned();
+        if name[..2].parse::<usize>().expect("its number") >= number {
+            fs::remove_dir_all(&entry).expect("it is removed");
+        }
+    }
+    fs::remove_dir_all(folder.join("export")).expect("it was there");
+    for entry in files_of(&folder.join("log")) {
+        let name = entry.file_name().expect("a step").to_string_lossy().into_owned();
+        if ["distill-0", "distill-eval", "distill-sft-eval", "mixed-rl", "eval"].iter().any(|s| name.starts_with(s)) {
+            fs::remove_file(&entry).expect("it is removed");
+        }
+    }
+    assert!(folder.join("log/distill-sft-traces-000000.parquet").exists(), "the traces are what was not lost");
+    assert_ok(&run(&["resume", folder.to_str().expect("a plain path")]));
+    assert_eq!(bytes(&folder), before);
+    assert_eq!(timeless(&folder), counted);
 }
 
 #[test]
@@ -138,6 +185,90 @@ fn a_transformers_checkpoint_and_a_verl_parquet_work_the_same_way() {
     assert!(exported.contains("deepseek_v32"));
 }
 
+/// The bytes of `needle` somewhere among those of `hay`.
+fn holds(hay: &[u8], needle: &str) -> bool {
+    hay.windows(needle.len()).any(|window| window == needle.as_bytes())
+}
+
+#[test]
+fn the_folder_does_not_show_in_the_bytes_and_a_run_is_resumed_from_any_other() {
+    let out = tempfile::tempdir().expect("a folder");
+    let clone = |name: &str| {
+        let folder = out.path().join(name);
+        copy(Path::new("tests/fixtures/hf_tiny_v32"), &folder.join("model"));
+        fs::copy("data/tests/fixtures/verl_math.parquet", folder.join("prompts.parquet")).expect("it copies");
+        foreign(&folder, "prompts.parquet", "model");
+        let started = temper(&["run", "foreign.toml"]).current_dir(&folder).output().expect("the binary runs");
+        assert_ok(&started);
+        folder.join("foreign")
+    };
+    let (a, b) = (clone("a"), clone("elsewhere/b"));
+    assert_same(&a, &b);
+    let here = out.path().to_str().expect("a plain path");
+    assert!(bytes(&a).iter().all(|(_, bytes)| !holds(bytes, here)));
+
+    // As after a kill between the first step's log and its checkpoint, with two files half written.
+    for gone in ["stages", "export"] {
+        fs::remove_dir_all(b.join(gone)).expect("it was there");
+    }
+    fs::remove_file(b.join("log/rl-000002.parquet")).expect("it was there");
+    let half = ["log/.rl-000002.parquet.1-2.temper-tmp", "stages/00-rl/checkpoints/.step-000002.partial/x"];
+    for half in half.map(|file| b.join(file)) {
+        fs::create_dir_all(half.parent().expect("a folder")).expect("a folder");
+        fs::write(half, "half").expect("it writes");
+    }
+    assert_ok(&run(&["resume", b.to_str().expect("a plain path")]));
+    assert_same(&a, &b);
+    assert!(!b.join("stages/00-rl/checkpoints/.step-000002.partial").exists());
+}
+
+fn files_of(folder: &Path) -> Vec<PathBuf> {
+    fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()).collect()
+}
+
+/// A copy of a folder of files.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder");
+    for file in files_of(from) {
+        fs::copy(&file, to.join(file.file_name().expect("a file"))).expect("it copies");
+    }
+}
+
+/// The prompts that a run logged in its first `rl` step, as text.
+fn logged_prompts(folder: &Path) -> String {
+    let log = data::RunLog::open(folder.join("log")).expect("a log");
+    let tokenizer = data::Tokenizer::load(&folder.join("export")).expect("it was exported");
+    let groups = log.read("rl", 1).expect("the first step is logged");
+    let text = |s: &data::ScoredSample| tokenizer.decode(&s.trajectory.tokens[..s.trajectory.prompt_len], false);
+    groups.iter().flat_map(|g| &g.samples).map(|s| text(s).expect("it decodes")).collect()
+}
+
+#[test]
+fn a_resumed_run_takes_the_start_of_the_run_for_now() {
+    let out = tempfile::tempdir().expect("a folder");
+    let model = out.path().join("model");
+    copy(Path::new("tests/fixtures/hf_tiny_v32"), &model);
+    let template = "It is {{ strftime_now('%Y-%m-%d') }}. {{ messages[0].content }}";
+    fs::write(model.join("chat_template.jinja"), template).expect("it writes");
+    let recipe = foreign(out.path(), "data/tests/fixtures/verl_math.parquet", model.to_str().expect("a plain path"));
+    assert_ok(&run(&["run", recipe.to_str().expect("a plain path"), "--set", "stages.rl.steps=1"]));
+    let folder = out.path().join("foreign");
+    let clock = |text: &str| text.lines().find_map(|line| line.strip_prefix("clock = ")?.parse::<u64>().ok());
+    let resolved = fs::read_to_string(folder.join("resolved.toml")).expect("it is there");
+    let began = clock(&resolved).expect("the run says when it began");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs();
+    assert!((now - 600..=now).contains(&began), "{began} at {now}");
+
+    // As if it had begun long ago and been killed at once.
+    let earlier = resolved.replace(&format!("clock = {began}"), "clock = 1000000000");
+    fs::write(folder.join("resolved.toml"), earlier).expect("it writes");
+    for gone in ["stages", "export", "log"] {
+        fs::remove_dir_all(folder.join(gone)).expect("it was there");
+    }
+    assert_ok(&run(&["resume", folder.to_str().expect("a plain path")]));
+    assert!(logged_prompts(&folder).contains("It is 2001-09-09. "), "{}", logged_prompts(&folder));
+}
+
 /// Bad input: what is given, the exit code, and what the message must name.
 #[test]
 fn bad_input_gives_a_clear_message_and_its_exit_code() {
@@ -149,11 +280,7 @@ fn bad_input_gives_a_clear_message_and_its_exit_code() {
         path.display().to_string()
     };
     let cut = out.path().join("cut");
-    fs::create_dir(&cut).expect("a folder");
-    for entry in fs::read_dir(good.1).expect("the fixture is committed") {
-        let entry = entry.expect("an entry");
-        fs::copy(entry.path(), cut.join(entry.file_name())).expect("it copies");
-    }
+    copy(Path::new(good.1), &cut);
     let weights = cut.join("model.safetensors");
     let whole = fs::read(&weights).expect("it reads");
     fs::write(&weights, &whole[..whole.len() / 2]).expect("it writes");
@@ -172,12 +299,12 @@ fn bad_input_gives_a_clear_message_and_its_exit_code() {
         (good.0.to_owned(), out.path().join("absent").display().to_string(), 4, "absent"),
     ];
     for (data, checkpoint, code, message) in cases {
-        let _ = fs::remove_dir_all(out.path().join("foreign"));
         let recipe = foreign(out.path(), &data, &checkpoint);
         let output = run(&["run", recipe.to_str().expect("a plain path")]);
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(code), "{data} {checkpoint}: {text}");
         assert!(text.contains(message), "{message:?} is not in: {text}");
+        assert!(!out.path().join("foreign").exists(), "a run that did not begin leaves no folder");
     }
     let typo = run(&["run", "configs/smoke.toml", "--set", "run.sed=3", "--dry-run"]);
     assert_eq!(typo.status.code(), Some(2));

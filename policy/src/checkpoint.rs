@@ -179,23 +179,45 @@ pub fn load_tensors(path: &Path) -> Result<Params, CheckpointError> {
     file.iter().map(|(name, view)| Ok((name.to_owned(), tensor(path, name, &view)?))).collect()
 }
 
+/// Whether a folder holds what its config asks for: every parameter with its shape and kind. The weights themselves are not read.
+///
+/// # Errors
+/// As [`load`].
+pub fn check(folder: &Path) -> Result<ModelConfig, CheckpointError> {
+    let config = ModelConfig::read(folder)?;
+    let path = folder.join(WEIGHTS);
+    let map = open(&path)?;
+    let file = parse(&path, &map)?;
+    for (name, expected) in shapes(&config) {
+        kind(&path, &name, &parameter(&path, &file, &name, &expected)?)?;
+    }
+    Ok(config)
+}
+
 fn load_params(folder: &Path, config: &ModelConfig) -> Result<Params, CheckpointError> {
     let path = folder.join(WEIGHTS);
     let map = open(&path)?;
     let file = parse(&path, &map)?;
-    shapes(config)
-        .into_iter()
-        .map(|(name, expected)| {
-            let view =
-                file.tensor(&name).map_err(|_| CheckpointError::Missing { path: path.clone(), name: name.clone() })?;
-            if !view.shape().iter().map(|&n| n as i64).eq(expected.iter().copied()) {
-                let found = view.shape().to_vec();
-                return Err(CheckpointError::Shape { path: path.clone(), name, found, expected });
-            }
-            let value = tensor(&path, &name, &view)?;
-            Ok((name, value))
-        })
-        .collect()
+    let load = |(name, expected): (String, Vec<i64>)| {
+        let value = tensor(&path, &name, &parameter(&path, &file, &name, &expected)?)?;
+        Ok((name, value))
+    };
+    shapes(config).into_iter().map(load).collect()
+}
+
+/// A parameter as it lies in the file, of the shape that the config asks for.
+fn parameter<'a>(
+    path: &Path,
+    file: &SafeTensors<'a>,
+    name: &str,
+    expected: &[i64],
+) -> Result<TensorView<'a>, CheckpointError> {
+    let (path, name) = (path.to_owned(), name.to_owned());
+    let Ok(view) = file.tensor(&name) else { return Err(CheckpointError::Missing { path, name }) };
+    if view.shape().iter().map(|&n| n as i64).eq(expected.iter().copied()) {
+        return Ok(view);
+    }
+    Err(CheckpointError::Shape { path, name, found: view.shape().to_vec(), expected: expected.to_vec() })
 }
 
 fn open(path: &Path) -> Result<Mmap, CheckpointError> {
@@ -209,13 +231,17 @@ fn parse<'a>(path: &Path, map: &'a Mmap) -> Result<SafeTensors<'a>, CheckpointEr
     SafeTensors::deserialize(map).map_err(|source| CheckpointError::Damaged { path: path.to_owned(), source })
 }
 
-fn tensor(path: &Path, name: &str, view: &TensorView<'_>) -> Result<Tensor, CheckpointError> {
-    let kind = match view.dtype() {
+fn kind(path: &Path, name: &str, view: &TensorView<'_>) -> Result<Kind, CheckpointError> {
+    Ok(match view.dtype() {
         Dtype::F32 => Kind::Float,
         Dtype::BF16 => Kind::BFloat16,
         Dtype::F16 => Kind::Half,
         kind => return Err(CheckpointError::Kind { path: path.to_owned(), name: name.to_owned(), kind }),
-    };
+    })
+}
+
+fn tensor(path: &Path, name: &str, view: &TensorView<'_>) -> Result<Tensor, CheckpointError> {
+    let kind = kind(path, name, view)?;
     let shape: Vec<i64> = view.shape().iter().map(|&n| n as i64).collect();
     Ok(Tensor::from_data_size(view.data(), &shape, kind).to_kind(Kind::Float))
 }

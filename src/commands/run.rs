@@ -1,7 +1,7 @@
 //! `temper run`, `temper resume` and `temper report`.
 
 use std::io::IsTerminal;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::cli::{ReportArgs, ResumeArgs, RunArgs};
 use crate::exit::{Code, Failure, OrFail};
@@ -31,19 +31,31 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
 /// # Errors
 /// The first failure.
 pub fn resume(args: &ResumeArgs) -> Result<(), Failure> {
-    let summary = run::resume(&args.run, args.machine.device, args.machine.threads)?;
-    show(&args.run, &summary);
+    let root = named(&args.run);
+    let summary = run::resume(&root, args.machine.device, args.machine.threads)?;
+    show(&root, &summary);
     Ok(())
 }
 
-/// Writes a run's report anew.
+/// Writes a run's report anew and prints its table.
 ///
 /// # Errors
 /// [`Code::RunFolder`] where there is no run.
 pub fn report(args: &ReportArgs) -> Result<(), Failure> {
-    let page = report::write_report(&args.run).or_fail(Code::RunFolder)?;
-    println!("{}", page.display());
+    let root = named(&args.run);
+    let page = report::write_report(&root).or_fail(Code::RunFolder)?;
+    // A run of which no stage has ended has a page and no table.
+    if let Ok(summary) = Summary::read(&root) {
+        print!("{}", report::terminal_table(&summary, std::io::stdout().is_terminal()));
+    }
+    println!("report: {}", page.display());
     Ok(())
+}
+
+/// A run's folder as it is, or by its name under `runs/`.
+fn named(run: &Path) -> PathBuf {
+    let below = Path::new("runs").join(run);
+    if !run.exists() && below.exists() { below } else { run.to_owned() }
 }
 
 fn show(root: &Path, summary: &Summary) {

@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use data::tasks::{arithmetic::Arithmetic, functions::Functions, retrieval::Retrieval};
 use serde::Serialize;
 use toml::{Table, Value};
-use verifiers::{code::CodeSettings, format::FormatSettings, length::LengthSettings, math::MathSettings};
+use verifiers::{
+    code::CodeSettings, format::FormatSettings, judge::JudgeSettings, language::LanguageSettings, length::LengthSettings,
+    math::MathSettings, plugin::PluginSettings, repetition::RepetitionSettings,
+};
 
 use super::Recipe;
 
@@ -21,7 +24,11 @@ checkpoint = "base"
 [domains.math]
 train = [{ generator = "arithmetic" }, { path = "x.jsonl" }]
 eval = [{ generator = "arithmetic" }]
-verifiers = [{ name = "math" }]
+clip = [0.0, 1.0]
+verifiers = [
+  { name = "math", clip = [0.0, 1.0] },
+  { name = "language", decides = "math" },
+]
 [domains.more]
 [[stages]]
 name = "sft"
@@ -154,18 +161,23 @@ fn the_documented_settings_of_generators_and_verifiers_are_the_real_ones() {
     settings_are_documented("retrieval", Retrieval::default(), "");
     settings_are_documented("math", MathSettings::default(), "decimal_places");
     settings_are_documented("code", CodeSettings::default(), "");
-    settings_are_documented("format", FormatSettings::default(), "code_block");
+    settings_are_documented("format", FormatSettings::default(), "code_block json_schema");
     settings_are_documented("length", LengthSettings { max_tokens: 2, cache_tokens: 1 }, "");
+    settings_are_documented("language", LanguageSettings::default(), "");
+    settings_are_documented("repetition", RepetitionSettings::default(), "");
+    settings_are_documented("plugin", PluginSettings::default(), "");
+    settings_are_documented("judge", JudgeSettings::default(), "");
 }
 
-/// `optional` has no value by default, and so none in TOML.
+/// The settings named in `optional` have no value by default, and so none in TOML.
 #[track_caller]
 fn settings_are_documented(name: &str, default: impl Serialize, optional: &str) {
     let is = Table::try_from(default).expect("settings are TOML");
     let said = documented_of(name);
     for (key, cell) in &said {
         match *cell {
-            "none" => assert_eq!(*key, optional, "{name}"),
+            "none" => assert!(optional.split(' ').any(|name| name == *key), "{name}: `{key}`"),
+            "a rubric for final answers" => assert_eq!(is.get(*key), Some(&Value::from(verifiers::judge::RUBRIC))),
             "required" => assert!(is.contains_key(*key), "{name} has no `{key}`"),
             cell => assert_eq!(value(cell).as_ref(), is.get(*key), "{name}: `{key}`"),
         }

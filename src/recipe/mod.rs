@@ -21,10 +21,12 @@ mod resolve;
 mod rl;
 mod run_settings;
 mod sampling;
+mod settle;
 mod source;
 mod stage;
 mod validate;
 mod validate_stage;
+mod validate_verifiers;
 pub(crate) mod words;
 
 #[cfg(test)]
@@ -38,7 +40,7 @@ use serde::{Deserialize, Serialize};
 
 pub use batch::Batch;
 pub use distill::{Distill, DistillLoss};
-pub use domain::{Domain, Undecided, VerifierEntry, VerifierName};
+pub use domain::{Domain, VerifierEntry, VerifierName};
 pub use error::{Place, Problem, RecipeError};
 pub use eval::EvalSettings;
 pub use indexer::{IndexerMode, IndexerSettings};

@@ -9,6 +9,9 @@ impl Recipe {
         if self.run.name.is_empty() {
             self.run.name = name.to_owned();
         }
+        for verifier in self.domains.values_mut().flat_map(|domain| &mut domain.verifiers) {
+            verifier.label = verifier.label().to_owned();
+        }
         if self.eval.domains.is_empty() {
             let can_be_judged = |d: &&super::Domain| !d.eval.is_empty() && !d.verifiers.is_empty();
             self.eval.domains =

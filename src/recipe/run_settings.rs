@@ -13,6 +13,8 @@ pub struct RunSettings {
     pub name: String,
     /// Keys every random number of the run (INV-4).
     pub seed: u64,
+    /// What chat templates take for now, in seconds since 1970, UTC; 0: the moment at which the run starts.
+    pub clock: i64,
     /// CPU threads; 0: one a core. Does not change a bit of the result (INV-2, INV-7).
     pub threads: usize,
     /// Where the model runs.
@@ -26,7 +28,15 @@ pub struct RunSettings {
 
 impl Default for RunSettings {
     fn default() -> Self {
-        Self { name: String::new(), seed: 1, threads: 0, device: Device::Auto, out: "runs".into(), exact: true }
+        Self {
+            name: String::new(),
+            seed: 1,
+            clock: 0,
+            threads: 0,
+            device: Device::Auto,
+            out: "runs".into(),
+            exact: true,
+        }
     }
 }
 

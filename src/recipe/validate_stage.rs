@@ -5,6 +5,9 @@ use super::validate::{NAME_RULE, check_judgeable, is_name};
 use super::words::suggest;
 use super::{DistillLoss, IndexerMode, Kind, MODEL, Recipe, Schedule, Stage};
 
+/// What the run log adds to a stage's name for groups that are not of its steps. A stage of that name would write the same files.
+const LOG_SUFFIXES: [&str; 2] = ["-eval", "-traces"];
+
 /// Checks stage `i` of the recipe.
 pub(super) fn check(recipe: &Recipe, i: usize, stage: &Stage, f: &mut Findings<'_>) {
     let here = Here { recipe, i, stage };
@@ -48,6 +51,10 @@ impl Here<'_> {
         let number = !name.is_empty() && name.chars().all(|c| c.is_ascii_digit());
         f.require(!number, self.path("name"), "must not be a number: `--set stages.0` means the first stage");
         f.require(name != MODEL, self.path("name"), "must not be `model`, which in `from` means `[model]`");
+        let owner = LOG_SUFFIXES.iter().find_map(|suffix| name.strip_suffix(suffix));
+        if let Some(owner) = owner.filter(|owner| self.recipe.stage(owner).is_some()) {
+            f.add(self.path("name"), format_args!("is what the run log calls groups of the stage `{owner}`"));
+        }
         let earlier = self.recipe.stages[..self.i].iter().position(|stage| &stage.name == name);
         if let Some(j) = earlier {
             f.add(self.path("name"), format_args!("is the name of an earlier stage too, number {} of the list", j + 1));

@@ -28,7 +28,7 @@ pub(super) fn reached(html: &mut Html, summary: &Summary) {
         tile(html, summary, domain);
     }
     html.raw("</div><div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Scores by stage\"><table class=\"scores\">");
-    html.raw("<caption>pass@1 on held-out prompts after each stage, and its change since the last stage with a score in that domain.");
+    html.raw("<caption>pass@1 on held-out prompts after each stage, and its change since the nearest scored stage among those that it builds on.");
     html.raw("</caption><thead><tr><th scope=\"col\">Stage</th>");
     for domain in &domains {
         html.raw("<th scope=\"col\">").text(domain).raw("</th>");
@@ -47,7 +47,13 @@ pub(super) fn reached(html: &mut Html, summary: &Summary) {
 }
 
 fn tile(html: &mut Html, summary: &Summary, domain: &str) {
-    let scores: Vec<&Score> = summary.stages.iter().filter_map(|stage| stage.eval.get(domain)).collect();
+    let scored = |stage: &&StageSummary| stage.eval.contains_key(domain);
+    let last = summary.stages.iter().rposition(|stage| scored(&stage)).expect("the domain is one of the summary's");
+    // The way from the base to the last stage: other branches are no part of what it gained.
+    let mut way: Vec<&StageSummary> = summary.ancestors(last).filter(scored).collect();
+    way.reverse();
+    way.push(&summary.stages[last]);
+    let scores: Vec<&Score> = way.iter().map(|stage| &stage.eval[domain]).collect();
     let (first, last) = (scores[0], scores[scores.len() - 1]);
     let change = last.pass_at_1 - first.pass_at_1;
     html.raw("<div class=\"tile\"><h3>")
@@ -78,6 +84,9 @@ fn stage_name(html: &mut Html, stage: &StageSummary, is_final: bool) {
     }
     if stage.kind != stage.name {
         html.raw(" <small>").text(&stage.kind).raw("</small>");
+    }
+    if !stage.from.is_empty() {
+        html.raw(" <small>from ").text(&stage.from).raw("</small>");
     }
     html.raw("</th>");
 }

@@ -148,6 +148,7 @@ mod tests {
         let stage = |name: &str, math: f64, code: Option<f64>| StageSummary {
             name: name.into(),
             kind: "rl".into(),
+            from: String::new(),
             elapsed_s: 61.0,
             tokens: 1_234_567,
             flops: 1e12,

@@ -10,10 +10,11 @@ use learner::on_policy::{DistillReport, DistillSettings, distill_step};
 use learner::unit::Sequence;
 use policy::Model;
 
+use super::groups::{draw, logged_or_sampled};
 use super::language;
 use super::models::{self, indexer_coefficient};
 use super::prompts::{Cursor, Pool, Stream};
-use super::rl::{charge, draw, group_stats, grpo_settings, mean, report_metrics, round, too_many_errors};
+use super::rl::{charge, group_stats, grpo_settings, mean, report_metrics, round, too_many_errors};
 use super::sample::{Round, sample_groups};
 use super::score::passes;
 use super::stage::{Active, Body, Stepped, step_failure};
@@ -46,6 +47,11 @@ impl TraceTuning {
         let mut traces = Vec::new();
         for (number, (domain, teacher)) in teachers.iter().enumerate() {
             let groups = gather(active, domain, teacher, number as u64)?;
+            // A checkpoint's state has counted them.
+            if !active.restored {
+                active.state.ledger.add(&teacher.config, sampling_work(&teacher.config, &groups), 1.0);
+                active.state.judged(&groups);
+            }
             let rules = &active.run.recipe.domains[domain];
             let verified = |g: &ScoredGroup| {
                 g.samples.iter().find(|s| passes(rules, &s.verdicts) == Some(true)).map(|s| sequence(&s.trajectory))
@@ -60,8 +66,8 @@ fn sequence(trajectory: &Trajectory) -> Sequence {
     Sequence::answered(&trajectory.tokens[..trajectory.prompt_len], trajectory.completion())
 }
 
-/// Asks one teacher until it has given the traces wanted, and logs all that it said.
-fn gather(active: &mut Active<'_>, domain: &str, teacher: &Model, number: u64) -> Result<Vec<ScoredGroup>, Failure> {
+/// Asks one teacher until it has given the traces wanted, and logs all that it said. What the log has is not asked again.
+fn gather(active: &Active<'_>, domain: &str, teacher: &Model, number: u64) -> Result<Vec<ScoredGroup>, Failure> {
     let (run, stage) = (active.run, active.stage);
     let log = format!("{}-traces", stage.name);
     if let Some(logged) = run.logged(&log, number)? {
@@ -99,8 +105,6 @@ fn gather(active: &mut Active<'_>, domain: &str, teacher: &Model, number: u64) -
         groups.extend(answered);
     }
     run.log.append(&log, number, &groups).or_fail(Code::Disk)?;
-    active.state.ledger.add(&teacher.config, sampling_work(&teacher.config, &groups), 1.0);
-    active.state.judged(&groups);
     Ok(groups)
 }
 
@@ -161,24 +165,17 @@ impl OnPolicy {
     }
 
     fn groups(&mut self, active: &Active<'_>) -> Result<Vec<ScoredGroup>, Failure> {
-        let (run, stage, step) = (active.run, active.stage, active.state.step + 1);
-        if let Some(logged) = run.logged(&stage.name, step)? {
-            for _ in &logged {
-                self.stream.next()?;
-            }
-            return Ok(logged);
-        }
-        let drawn = draw(&mut self.stream, &stage.name, self.rl.prompts)?;
-        let groups = sample_groups(run, &round(active, &self.rl), drawn)?;
-        run.log.append(&stage.name, step, &groups).or_fail(Code::Disk)?;
-        Ok(groups)
+        let rl = &self.rl;
+        logged_or_sampled(active, &mut self.stream, |stream| {
+            let drawn = draw(stream, &active.stage.name, rl.prompts)?;
+            sample_groups(active.run, &round(active, rl), drawn)
+        })
     }
 }
 
 impl Body for OnPolicy {
     fn step(&mut self, active: &mut Active<'_>) -> Result<Stepped, Failure> {
-        let before = self.stream.cursor.clone();
-        let groups = self.groups(active).inspect_err(|_| self.stream.cursor = before)?;
+        let groups = self.groups(active)?;
         too_many_errors(active, &self.rl, &groups)?;
         let rate = active.learning_rate();
         let by_teacher: Vec<(&Model, Vec<_>)> = self

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Write;
 
+use super::folder::partial;
 use super::state::StageState;
 use super::{Run, models};
 use crate::exit::{Code, Failure, OrFail};
@@ -16,7 +17,7 @@ pub fn export(run: &Run, number: usize) -> Result<(), Failure> {
     let stage = &run.recipe.stages[number];
     let from = models::folder_of(run, &stage.from)?;
     let target = run.folder.root().join("export");
-    let aside = run.folder.root().join(".export.partial");
+    let aside = partial(run.folder.root(), "export");
     let _ = fs::remove_dir_all(&aside);
     fs::create_dir_all(&aside).or_fail(Code::Disk)?;
     for name in ["config.json", policy::checkpoint::WEIGHTS] {

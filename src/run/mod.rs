@@ -16,12 +16,14 @@ mod distill;
 pub mod evaluate;
 mod export;
 mod folder;
+mod groups;
 mod interrupt;
 mod judge;
 mod language;
 mod manifest;
 mod metrics;
 mod models;
+mod preflight;
 mod prompts;
 mod rl;
 pub mod sample;
@@ -73,14 +75,18 @@ pub struct Run {
 ///
 /// # Errors
 /// The first failure; what was done stays, and `temper resume` goes on.
-pub fn start(recipe: Recipe) -> Result<Summary, Failure> {
+pub fn start(mut recipe: Recipe) -> Result<Summary, Failure> {
     interrupt::listen()?;
+    recipe.settle_clock();
     let root = Path::new(&recipe.run.out).join(&recipe.run.name);
     let device = device::open(recipe.run.device, recipe.run.threads)?;
     // All that can refuse a run is asked before its folder is made.
-    let (tokenizer, judge) = (open_tokenizer(&recipe)?, Judge::new(&recipe)?);
+    RunFolder::free(&root)?;
+    let tokenizer = open_tokenizer(&recipe)?;
+    preflight::check(&recipe, &tokenizer)?;
+    let judge = Judge::new(&recipe)?;
     let folder = RunFolder::create(&root)?;
-    let resolved = recipe.to_toml();
+    let resolved = recipe.with_absolute_paths().or_fail(Code::Usage)?.to_toml();
     manifest::write(&root, &recipe, device)?;
     // Written last: a folder with it holds a run.
     data::atomic::write_atomic(&root.join("resolved.toml"), |f| f.write_all(resolved.as_bytes()))
@@ -95,6 +101,7 @@ pub fn start(recipe: Recipe) -> Result<Summary, Failure> {
 pub fn resume(root: &Path, device: Option<crate::recipe::Device>, threads: Option<usize>) -> Result<Summary, Failure> {
     interrupt::listen()?;
     let folder = RunFolder::open(root)?;
+    folder.remove_leftovers()?;
     let mut recipe = Recipe::load(&root.join("resolved.toml"), &[])?;
     recipe.run.device = device.unwrap_or(recipe.run.device);
     recipe.run.threads = threads.unwrap_or(recipe.run.threads);
@@ -130,7 +137,11 @@ fn open_tokenizer(recipe: &Recipe) -> Result<Tokenizer, Failure> {
             if path.is_file() { path.parent().unwrap_or(Path::new(".")) } else { path }
         }
     };
-    Tokenizer::load(folder).or_fail(Code::Checkpoint)
+    let mut tokenizer = Tokenizer::load(folder).or_fail(Code::Checkpoint)?;
+    if recipe.run.clock != 0 {
+        tokenizer.set_clock(recipe.run.clock);
+    }
+    Ok(tokenizer)
 }
 
 impl Run {
@@ -155,13 +166,21 @@ impl Run {
         for number in 0..self.recipe.stages.len() {
             let done = self.folder.stage(number, &self.recipe.stages[number].name).join("stage.json");
             if !done.exists() {
-                self.run_stage(number)?;
+                self.run_stage(number).map_err(|failure| self.how_to_go_on(failure))?;
                 self.summarise()?;
             }
         }
         let summary = self.summarise()?;
         report::write_report(self.folder.root()).or_fail(Code::Disk)?;
         Ok(summary)
+    }
+
+    /// Nothing of a stage is lost that its next start would not do again to the same bytes, wherever Ctrl-C met it.
+    fn how_to_go_on(&self, failure: Failure) -> Failure {
+        if failure.code != Code::Interrupted || failure.hint.is_some() {
+            return failure;
+        }
+        failure.hint(format!("what was done is saved; `temper resume {}` goes on", self.folder.root().display()))
     }
 
     fn run_stage(&self, number: usize) -> Result<(), Failure> {
@@ -285,6 +304,7 @@ impl Run {
             summary.stages.push(StageSummary {
                 name: stage.name.clone(),
                 kind: stage.kind.as_str().into(),
+                from: stage.from.clone(),
                 elapsed_s: state.ledger.elapsed_s,
                 tokens: state.ledger.tokens,
                 flops: state.ledger.flops,

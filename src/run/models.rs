@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use data::Tokenizer;
 use learner::optimizer::AdamWConfig;
 use learner::schedule::{Decay, Schedule};
 use learner::trainer::{Learning, TrainerSettings};
@@ -38,7 +39,7 @@ pub fn initial(run: &Run, number: usize) -> Result<Model, Failure> {
             }
         }
     };
-    check_vocabulary(run, &model)?;
+    check_vocabulary(&run.tokenizer, &model.config)?;
     Ok(model)
 }
 
@@ -105,8 +106,12 @@ fn fresh_indexer(stage: &Stage, config: &ModelConfig) -> Result<Option<IndexerCo
     }
 }
 
-fn check_vocabulary(run: &Run, model: &Model) -> Result<(), Failure> {
-    let (tokenizer, model) = (run.tokenizer.vocab_size() as i64, model.config.vocab_size);
+/// Every token needs a row of the embedding.
+///
+/// # Errors
+/// [`Code::Checkpoint`].
+pub fn check_vocabulary(tokenizer: &Tokenizer, config: &ModelConfig) -> Result<(), Failure> {
+    let (tokenizer, model) = (tokenizer.vocab_size() as i64, config.vocab_size);
     if tokenizer > model {
         return Err(Failure::new(
             Code::Checkpoint,

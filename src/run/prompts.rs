@@ -59,6 +59,14 @@ impl Pool {
         Ok(Self { domain: domain.to_owned(), split, parts, total, seed: recipe.run.seed, order: None })
     }
 
+    /// The prompts that were read from files.
+    pub fn loaded(&self) -> impl Iterator<Item = &Prompt> {
+        self.parts.iter().flat_map(|part| match part {
+            Part::Loaded(prompts) => prompts.as_slice(),
+            Part::Generated { .. } => &[],
+        })
+    }
+
     /// Prompts in one epoch.
     pub fn len(&self) -> u64 {
         self.total

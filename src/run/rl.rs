@@ -6,8 +6,6 @@
 //!                                       v
 //!                                  run log (INV-6) ──> mini-steps of GRPO ──> next weights version
 //! ```
-//!
-//! A step whose groups are in the log already (the run was killed after logging and before its next checkpoint) reads them from there.
 
 use data::{Mask, ScoredGroup, Status};
 use learner::advantage::has_signal;
@@ -18,6 +16,7 @@ use learner::losses::policy_gradient::Clip;
 use policy::{Model, checkpoint};
 
 use super::evaluate::check_exactness;
+use super::groups::{draw, logged_or_sampled};
 use super::keep_batch;
 use super::language::{group_metrics, indexer_metrics};
 use super::models::{self, indexer_mode};
@@ -48,47 +47,28 @@ impl Reinforce {
         Ok(Self { stream, reference, settings: settings(active) })
     }
 
-    /// The step's groups: from the log, or sampled and logged.
+    /// The step's groups: rounds of prompts until enough of them have a signal.
     fn groups(&mut self, active: &Active<'_>) -> Result<Vec<ScoredGroup>, Failure> {
-        let (run, stage, step) = (active.run, active.stage, active.state.step + 1);
-        if let Some(logged) = run.logged(&stage.name, step)? {
-            // The stream moves on exactly as it did when these were sampled.
-            for _ in &logged {
-                self.stream.next()?;
+        let (stage, rl) = (active.stage, active.stage.rl());
+        logged_or_sampled(active, &mut self.stream, |stream| {
+            let mut groups = Vec::new();
+            for _ in 0..=if rl.dynamic_sampling { rl.max_refill } else { 0 } {
+                let useful = groups.iter().filter(|g| !rl.dynamic_sampling || informative(g)).count();
+                if useful >= rl.prompts {
+                    break;
+                }
+                let drawn = draw(stream, &stage.name, rl.prompts - useful)?;
+                groups.extend(sample_groups(active.run, &round(active, rl), drawn)?);
             }
-            return Ok(logged);
-        }
-        let rl = stage.rl();
-        let mut groups = Vec::new();
-        for _ in 0..=if rl.dynamic_sampling { rl.max_refill } else { 0 } {
-            let useful = groups.iter().filter(|g| !rl.dynamic_sampling || informative(g)).count();
-            if useful >= rl.prompts {
-                break;
-            }
-            let drawn = draw(&mut self.stream, &stage.name, rl.prompts - useful)?;
-            groups.extend(sample_groups(run, &round(active, rl), drawn)?);
-        }
-        run.log.append(&stage.name, step, &groups).or_fail(Code::Disk)?;
-        Ok(groups)
-    }
-}
-
-/// Draws prompts, each with the key of this use of it.
-pub fn draw(stream: &mut Stream, stage: &str, n: usize) -> Result<Vec<(data::Prompt, String)>, Failure> {
-    (0..n)
-        .map(|_| {
-            let (prompt, draw) = stream.next()?;
-            let key = format!("{stage}/{draw}/{}", prompt.id);
-            Ok((prompt, key))
+            Ok(groups)
         })
-        .collect()
+    }
 }
 
 impl Body for Reinforce {
     fn step(&mut self, active: &mut Active<'_>) -> Result<Stepped, Failure> {
-        let before = self.stream.cursor.clone();
         let began = std::time::Instant::now();
-        let groups = self.groups(active).inspect_err(|_| self.stream.cursor = before)?;
+        let groups = self.groups(active)?;
         let sampled_s = began.elapsed().as_secs_f64();
         let rl = active.stage.rl();
         too_many_errors(active, rl, &groups)?;

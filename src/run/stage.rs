@@ -16,6 +16,7 @@ use learner::trainer::{StepError, Trainer};
 use policy::{Model, checkpoint};
 
 use super::evaluate::evaluate;
+use super::folder::partial;
 use super::state::{STATE, StageState};
 use super::{Run, models};
 use crate::exit::{Code, Failure, OrFail};
@@ -39,6 +40,8 @@ pub struct Active<'a> {
     pub trainer: Trainer,
     /// How far it has come.
     pub state: StageState,
+    /// It comes from a checkpoint of its own, whose state counts all that went before the first step too.
+    pub restored: bool,
 }
 
 /// What one step did.
@@ -85,7 +88,9 @@ pub fn train<'a>(
 ) -> Result<StageState, Failure> {
     let stage = &run.recipe.stages[number];
     let mut active = restore(run, number)?;
+    let began = Instant::now();
     let mut body = make_body(&mut active)?;
+    active.state.ledger.elapsed_s += began.elapsed().as_secs_f64();
     let mut progress = Progress::stage(&stage.name, active.state.total).resumed_at(active.state.step);
     while active.state.total == 0 || active.state.step < active.state.total {
         if run.check_interrupt().is_err() {
@@ -159,39 +164,51 @@ fn settle_total(active: &mut Active<'_>) -> Result<(), Failure> {
 fn restore<'a>(run: &'a Run, number: usize) -> Result<Active<'a>, Failure> {
     let stage = &run.recipe.stages[number];
     let folder = run.folder.stage(number, &stage.name);
-    let settings = |model: &Model| models::trainer(stage, model);
     if let Some(last) = checkpoints(&folder)?.pop() {
-        let model = checkpoint::load(&last, run.device).or_fail(Code::Checkpoint)?;
-        let mut trainer = Trainer::new(&model, &settings(&model)).or_fail(Code::Usage)?;
-        trainer.load(&last.join(OPTIMIZER)).or_fail(Code::Checkpoint)?;
-        let state = StageState::read(&last.join(STATE))?;
+        let another =
+            "delete that checkpoint's folder: the stage then goes on from the one before it, or from its start";
+        let (model, trainer, state) = read(run, stage, &last).map_err(|failure| failure.hint(another))?;
         run.rewind(number, state.step)?;
-        return Ok(Active { run, number, stage, model, trainer, state });
+        return Ok(Active { run, number, stage, model, trainer, state, restored: true });
     }
     run.rewind(number, 0)?;
     let model = models::initial(run, number)?;
-    let trainer = Trainer::new(&model, &settings(&model)).or_fail(Code::Usage)?;
+    let trainer = Trainer::new(&model, &models::trainer(stage, &model)).or_fail(Code::Usage)?;
     let state = StageState { total: if stage.budget_share > 0.0 { 0 } else { stage.steps }, ..StageState::default() };
-    Ok(Active { run, number, stage, model, trainer, state })
+    Ok(Active { run, number, stage, model, trainer, state, restored: false })
+}
+
+/// A checkpoint as [`save`] left it.
+fn read(run: &Run, stage: &Stage, folder: &Path) -> Result<(Model, Trainer, StageState), Failure> {
+    let model = checkpoint::load(folder, run.device).or_fail(Code::Checkpoint)?;
+    let mut trainer = Trainer::new(&model, &models::trainer(stage, &model)).or_fail(Code::Usage)?;
+    trainer.load(&folder.join(OPTIMIZER)).or_fail(Code::Checkpoint)?;
+    Ok((model, trainer, StageState::read(&folder.join(STATE))?))
 }
 
 /// Writes a checkpoint aside and renames it into place. One that is there already holds the same bytes.
 fn save(active: &Active<'_>) -> Result<(), Failure> {
     let parent = active.folder().join("checkpoints");
-    let target = parent.join(format!("step-{:06}", active.state.step));
+    let name = format!("step-{:06}", active.state.step);
+    let target = parent.join(&name);
     if target.exists() {
         return Ok(());
     }
-    let aside = parent.join(format!(".step-{:06}.partial", active.state.step));
+    let aside = partial(&parent, &name);
     let _ = fs::remove_dir_all(&aside);
-    fs::create_dir_all(&aside).or_fail(Code::Disk)?;
-    checkpoint::save(&active.model, &aside).or_fail(Code::Disk)?;
-    active.run.tokenizer.save(&aside).or_fail(Code::Disk)?;
-    active.trainer.save(&aside.join(OPTIMIZER)).or_fail(Code::Disk)?;
-    active.state.write(&aside.join(STATE))?;
+    // Where the disk is full, half a checkpoint must not keep it full.
+    fill(active, &aside).inspect_err(|_| drop(fs::remove_dir_all(&aside)))?;
     fs::rename(&aside, &target).or_fail(Code::Disk)?;
     let synced = fs::File::open(&parent).and_then(|folder| folder.sync_all());
     synced.or_fail(Code::Disk)
+}
+
+fn fill(active: &Active<'_>, folder: &Path) -> Result<(), Failure> {
+    fs::create_dir_all(folder).or_fail(Code::Disk)?;
+    checkpoint::save(&active.model, folder).or_fail(Code::Disk)?;
+    active.run.tokenizer.save(folder).or_fail(Code::Disk)?;
+    active.trainer.save(&folder.join(OPTIMIZER)).or_fail(Code::Disk)?;
+    active.state.write(&folder.join(STATE))
 }
 
 /// The whole checkpoints of a stage's folder, oldest first.

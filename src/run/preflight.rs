@@ -1,0 +1,59 @@
+//! What can be known to be wrong before a run has a folder. A mistake in what the last stage reads must not cost the stages before it,
+//! and a run that never began must leave nothing that its next start would trip over.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use data::tasks::Split;
+use data::{Prompt, Tokenizer};
+use policy::{ModelConfig, checkpoint};
+
+use super::models::check_vocabulary;
+use super::prompts::Pool;
+use crate::exit::{Code, Failure, OrFail};
+use crate::recipe::{Kind, ModelSource, Recipe};
+
+/// Checks the model's config and weights, the tokenizer against them, and every file of prompts.
+///
+/// # Errors
+/// [`Code::Checkpoint`]; [`Code::Data`], naming file, row and field, or the prompt that is too long.
+pub fn check(recipe: &Recipe, tokenizer: &Tokenizer) -> Result<(), Failure> {
+    let config = match &recipe.model {
+        ModelSource::Checkpoint { path } => checkpoint::check(Path::new(path)).or_fail(Code::Checkpoint)?,
+        ModelSource::Fresh { config, .. } => ModelConfig::read(Path::new(config)).or_fail(Code::Checkpoint)?,
+    };
+    check_vocabulary(tokenizer, &config)?;
+    for ((domain, is_eval), sampled) in used(recipe) {
+        let pool = Pool::open(recipe, &domain, if is_eval { Split::Eval } else { Split::Train })?;
+        if sampled {
+            pool.loaded().try_for_each(|prompt| fits(tokenizer, prompt, config.max_position_embeddings as usize))?;
+        }
+    }
+    Ok(())
+}
+
+/// The prompts that some stage reads, by domain and whether they are held out; true where completions of them are sampled.
+fn used(recipe: &Recipe) -> BTreeMap<(String, bool), bool> {
+    let mut used = BTreeMap::new();
+    for stage in &recipe.stages {
+        let evaluated = match stage.kind {
+            Kind::Eval => stage.domains.as_slice(),
+            _ if stage.evaluates() => recipe.eval.domains.as_slice(),
+            _ => &[],
+        };
+        used.extend(evaluated.iter().map(|domain| ((domain.clone(), true), true)));
+        for domain in stage.mix.keys() {
+            *used.entry((domain.clone(), false)).or_default() |= !stage.kind.reads_tokens() || stage.kind.distils();
+        }
+    }
+    used
+}
+
+fn fits(tokenizer: &Tokenizer, prompt: &Prompt, context: usize) -> Result<(), Failure> {
+    let tokens = tokenizer.encode_prompt(&prompt.messages).or_fail(Code::Data).map_err(|f| f.context(&prompt.id))?;
+    if tokens.len() < context {
+        return Ok(());
+    }
+    let message = format!("prompt {}: {} tokens leave no room in a context of {context}", prompt.id, tokens.len());
+    Err(Failure::new(Code::Data, message).hint("drop such prompts, or use a model with a longer context"))
+}
