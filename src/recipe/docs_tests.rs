@@ -6,8 +6,8 @@ use data::tasks::{arithmetic::Arithmetic, functions::Functions, retrieval::Retri
 use serde::Serialize;
 use toml::{Table, Value};
 use verifiers::{
-    code::CodeSettings, format::FormatSettings, judge::JudgeSettings, language::LanguageSettings, length::LengthSettings,
-    math::MathSettings, plugin::PluginSettings, repetition::RepetitionSettings,
+    code::CodeSettings, format::FormatSettings, judge::JudgeSettings, language::LanguageSettings,
+    length::LengthSettings, math::MathSettings, plugin::PluginSettings, repetition::RepetitionSettings,
 };
 
 use super::Recipe;

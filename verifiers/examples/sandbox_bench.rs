@@ -261,7 +261,8 @@ fn count_groups(path: &std::path::Path, depth: usize) -> usize {
     let folders = entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir()));
     folders
         .map(|e| {
-            let ours = usize::from(e.file_name().to_string_lossy().starts_with("temper-cell-"));
+            let own = format!("temper-cell-{}-", std::process::id());
+            let ours = usize::from(e.file_name().to_string_lossy().starts_with(&own));
             ours + if depth < 6 { count_groups(&e.path(), depth + 1) } else { 0 }
         })
         .sum()

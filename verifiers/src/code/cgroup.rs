@@ -101,6 +101,7 @@ impl Hierarchy {
     /// Removes what a supervisor that was killed left behind.
     fn remove_stale(&self) {
         for parent in [&self.memory, &self.pids] {
+            let Ok(_alone) = alone(parent) else { continue };
             let Ok(entries) = std::fs::read_dir(parent) else { continue };
             for path in entries.flatten().map(|e| e.path()) {
                 let ours = path.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.starts_with(PREFIX));
@@ -121,7 +122,8 @@ impl Group {
         let mut group =
             Self { version: hierarchy.version, memory, pids, limits: None, kills_before: 0, _locks: Vec::new() };
         let mut locks = Vec::new();
-        for path in group.directories() {
+        for (parent, path) in [&hierarchy.memory, &hierarchy.pids].into_iter().zip(group.directories()) {
+            let _alone = alone(parent)?;
             std::fs::create_dir(path)?;
             locks.push(lock(path)?);
         }
@@ -237,6 +239,13 @@ impl Drop for Group {
             }
         }
     }
+}
+
+/// Held while groups below `parent` are made or cleaned up: a group that is made but not yet locked looks like one that was left behind.
+fn alone(parent: &Path) -> io::Result<File> {
+    let file = File::open(parent)?;
+    flock(&file, FlockOperation::LockExclusive)?;
+    Ok(file)
 }
 
 fn lock(directory: &Path) -> io::Result<File> {
