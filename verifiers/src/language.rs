@@ -95,7 +95,7 @@ impl Default for LanguageSettings {
 /// Judges by the share of words in the target language.
 ///
 /// Share = words in the target's scripts, but for those of sentences that are surely in another language of the same
-/// script, over all words. Words are counted as in [`words::pieces`].
+/// script, over all words. Words are counted as its cutter into pieces counts them.
 #[derive(Debug, Clone)]
 pub struct LanguageVerifier {
     settings: LanguageSettings,
