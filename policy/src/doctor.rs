@@ -59,23 +59,58 @@ fn measure(device: Device, kind: Kind, shape: ProductShape) -> Option<SafeRows> 
                 .view([batch, rows, columns])
         };
         let (x, w) = (wave(LARGEST, k, 0.73), wave(k, n, 1.37));
-        let product = |x: &Tensor| if batch == 1 { x.get(0).matmul(&w.get(0)).unsqueeze(0) } else { x.bmm(&w) };
-        let whole = product(&x);
-        let agrees = |rows: i64| {
-            [0, 1, (LARGEST - rows) / 2, LARGEST - rows].into_iter().all(|at| {
-                let part = product(&x.narrow(1, at, rows).contiguous());
-                part.equal(&whole.narrow(1, at, rows))
-            })
-        };
-        let worst = ROWS.into_iter().rev().find(|&rows| !agrees(rows)).unwrap_or(0);
-        let safe = (worst as u64 + 1).next_power_of_two() as i64;
-        if safe <= MOST_PADDING {
-            return Some(SafeRows::From(safe));
-        }
-        // Two blocks that share rows, which stand elsewhere in the second.
-        let block = |at: i64| product(&x.narrow(1, at, BLOCK).contiguous());
-        let first = block(0);
-        let same = |by: i64| first.narrow(1, by, BLOCK - by).equal(&block(by).narrow(1, 0, BLOCK - by));
-        [1, 2, 7, 16, 33, 64, 100, 129, 512, 1000, 2000].into_iter().all(same).then_some(SafeRows::Exactly(BLOCK))
+        safe_of(&x, |x| if batch == 1 { x.get(0).matmul(&w.get(0)).unsqueeze(0) } else { x.bmm(&w) })
     })
+}
+
+/// The safe numbers of rows of `product`, tried on `x [batch, LARGEST, k]`.
+fn safe_of(x: &Tensor, product: impl Fn(&Tensor) -> Tensor) -> Option<SafeRows> {
+    let whole = product(x);
+    let agrees = |rows: i64| {
+        [0, 1, (LARGEST - rows) / 2, LARGEST - rows].into_iter().all(|at| {
+            let part = product(&x.narrow(1, at, rows).contiguous());
+            part.equal(&whole.narrow(1, at, rows))
+        })
+    };
+    let worst = ROWS.into_iter().rev().find(|&rows| !agrees(rows)).unwrap_or(0);
+    let safe = (worst as u64 + 1).next_power_of_two() as i64;
+    if safe <= MOST_PADDING {
+        return Some(SafeRows::From(safe));
+    }
+    // Two blocks that share rows, which stand elsewhere in the second.
+    let block = |at: i64| product(&x.narrow(1, at, BLOCK).contiguous());
+    let first = block(0);
+    let same = |by: i64| first.narrow(1, by, BLOCK - by).equal(&block(by).narrow(1, 0, BLOCK - by));
+    [1, 2, 7, 16, 33, 64, 100, 129, 512, 1000, 2000].into_iter().all(same).then_some(SafeRows::Exactly(BLOCK))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows() -> Tensor {
+        Tensor::arange(LARGEST, (Kind::Double, Device::Cpu)).view([1, LARGEST, 1])
+    }
+
+    /// The numbers of the rows of `x`, each with what stands in for a kernel that depends on `added`.
+    fn kernel(x: &Tensor, added: impl Fn(i64, i64) -> f64) -> Tensor {
+        let rows = x.size()[1];
+        let added: Vec<f64> = (0..rows).map(|place| added(rows, place)).collect();
+        x + Tensor::from_slice(&added).view([1, rows, 1])
+    }
+
+    #[test]
+    fn inv_2_rows_are_safe_from_where_the_kernel_stops_changing() {
+        let small = |rows, _| if rows < 100 { 0.5 } else { 0.0 };
+        assert_eq!(safe_of(&rows(), |x| kernel(x, small)), Some(SafeRows::From(128)));
+        assert_eq!(safe_of(&rows(), |x| kernel(x, |_, _| 0.0)), Some(SafeRows::From(1)));
+    }
+
+    #[test]
+    fn inv_2_a_kernel_that_always_changes_is_safe_in_blocks_unless_the_place_shows() {
+        let by_number = |rows: i64, _| 1.0 / rows as f64;
+        assert_eq!(safe_of(&rows(), |x| kernel(x, by_number)), Some(SafeRows::Exactly(BLOCK)));
+        let by_place = |rows: i64, place: i64| 1.0 / (rows + place % 2) as f64;
+        assert_eq!(safe_of(&rows(), |x| kernel(x, by_place)), None);
+    }
 }

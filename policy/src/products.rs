@@ -88,6 +88,8 @@ impl Products {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+
     use super::*;
 
     #[test]
@@ -101,6 +103,12 @@ mod tests {
         let (x, heads) = (wave(&[77, 24], 0.73), wave(&[3, 24, 8], 0.31));
         let w = wave(&[8, 24], 1.37).set_requires_grad(true);
         let per_head = |p: &Products| p.per_head(&x.unsqueeze(1).expand([77, 3, 24], false), &heads);
+        let seen = RefCell::new(Vec::new());
+        let _ = blocks.by_rows(&x, 0, |part| {
+            seen.borrow_mut().push(part.size()[0]);
+            part.matmul(&w.tr())
+        });
+        assert_eq!(*seen.borrow(), [32, 32, 32], "the library never sees another number of rows");
         assert!(blocks.linear(&x, &w).equal(&whole.linear(&x, &w)));
         assert!(per_head(&blocks).equal(&per_head(&whole)));
         assert!(blocks.linear(&x.narrow(0, 40, 5), &w).equal(&blocks.linear(&x, &w).narrow(0, 40, 5)));

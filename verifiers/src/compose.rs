@@ -120,17 +120,16 @@ impl Rules {
     }
 
     fn one(&self, verdicts: &Verdicts, sum: f64) -> Composed {
-        let asked: Vec<(&Worth, &Verdict)> =
-            self.worth.iter().filter_map(|worth| Some((worth, self.verdict(worth, verdicts)?))).collect();
         // A domain that is only distilled or read has no verifiers, and its samples are none the worse for it.
         if self.worth.is_empty() {
             return Composed::Reward(0.0);
         }
-        let says = |status| move |&&(_, verdict): &&(&Worth, &Verdict)| verdict.status == status;
+        let asked: Vec<(&Worth, &Verdict)> =
+            self.worth.iter().filter_map(|worth| Some((worth, self.verdict(worth, verdicts)?))).collect();
         if asked.is_empty() || verdicts.iter().any(|(_, verdict)| verdict.status == Status::Error) {
             return Composed::Error;
         }
-        if self.undecided == Undecided::Mask && asked.iter().any(|entry| says(Status::Undecided)(&entry)) {
+        if self.undecided == Undecided::Mask && asked.iter().any(|(_, verdict)| verdict.status == Status::Undecided) {
             return Composed::Undecided;
         }
         let gated = asked.iter().any(|(worth, verdict)| worth.gate && verdict.status != Status::Pass);

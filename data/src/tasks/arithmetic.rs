@@ -62,7 +62,8 @@ pub struct Arithmetic {
     pub ops: Vec<Op>,
     /// Share of the worked answers in which one step gets a wrong result, from which the others go on. Text that
     /// people wrote holds such slips, and a model trained on it samples them: what a verifier's reward can mend and
-    /// imitation cannot. The ground truth is right all the same.
+    /// imitation cannot. The ground truth is right all the same. A slip that leaves the range of values has its problem drawn anew,
+    /// so a few fewer answers slip than this says.
     pub slips: f64,
 }
 

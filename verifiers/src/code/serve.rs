@@ -20,9 +20,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, oneshot};
 
 use super::{
-    CodeVerifier, Sandbox,
-    api::{RunBatch, RunBatchResult, RunCode, RunCodeResult},
-    sandbox::{Cancel, gone, one},
+    CodeVerifier, Sandbox, SandboxError,
+    api::{Order, RunBatch, RunBatchResult, RunCode, RunCodeResult},
+    sandbox::{Cancel, Done, gone, one},
 };
 use crate::Verifier;
 
@@ -64,6 +64,19 @@ pub enum ServeError {
 struct Service {
     sandbox: Sandbox,
     places: Arc<Semaphore>,
+}
+
+impl Service {
+    /// What came of an order. Nothing more of it is run once the caller goes away.
+    async fn run(&self, order: Order, stdins: Vec<String>, stop: bool) -> Result<Done, SandboxError> {
+        let (answer, answered) = oneshot::channel();
+        // Dropped with this future, which is when the caller goes away.
+        let cancel = Cancel(Arc::new(AtomicBool::new(false)));
+        self.sandbox.submit(Arc::clone(&cancel.0), order, stdins, stop, move |done| {
+            let _ = answer.send(done);
+        });
+        answered.await.unwrap_or_else(|_| Err(gone()))
+    }
 }
 
 /// The routes, for whoever listens himself.
@@ -110,14 +123,9 @@ async fn run_code(State(service): State<Service>, Json(request): Json<RunCode>) 
         Ok(order) => order,
         Err(why) => return bad(why),
     };
-    let (answer, answered) = oneshot::channel();
-    // Dropped with this future, which is when the caller goes away.
-    let cancel = Cancel(Arc::new(AtomicBool::new(false)));
     let stdin = request.stdin.unwrap_or_default();
-    service.sandbox.submit(Arc::clone(&cancel.0), order, vec![stdin], true, move |done| {
-        let _ = answer.send(RunCodeResult::of(one(done)));
-    });
-    Json(answered.await.unwrap_or_else(|_| RunCodeResult::of(Err(gone())))).into_response()
+    let done = service.run(order, vec![stdin], true).await;
+    Json(RunCodeResult::of(one(done))).into_response()
 }
 
 async fn run_batch(State(service): State<Service>, Json(request): Json<RunBatch>) -> Response {
@@ -126,13 +134,9 @@ async fn run_batch(State(service): State<Service>, Json(request): Json<RunBatch>
         Ok(order) => order,
         Err(why) => return bad(why),
     };
-    let (answer, answered) = oneshot::channel();
-    let cancel = Cancel(Arc::new(AtomicBool::new(false)));
     let wanted = request.stdins.len();
-    service.sandbox.submit(Arc::clone(&cancel.0), order, request.stdins, request.stop_at_failure, move |done| {
-        let _ = answer.send(RunBatchResult::of(wanted, done.map(|done| (done.compiled, done.steps))));
-    });
-    Json(answered.await.unwrap_or_else(|_| RunBatchResult::of(wanted, Err(gone())))).into_response()
+    let done = service.run(order, request.stdins, request.stop_at_failure).await;
+    Json(RunBatchResult::of(wanted, done.map(|done| (done.compiled, done.steps)))).into_response()
 }
 
 async fn judge(State(service): State<Service>, Json(item): Json<Item>) -> Response {

@@ -12,6 +12,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use data::{Item, Status, Verdict};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -78,6 +79,14 @@ pub enum Ask<'a> {
         /// What to judge.
         items: Vec<WireItem<'a>>,
     },
+}
+
+impl<'a> Ask<'a> {
+    /// The question number `id`: judge `items` within `timeout`.
+    pub fn score(id: u64, items: &[&'a Item], timeout: Duration) -> Self {
+        let items = items.iter().map(|item| WireItem::new(item)).collect();
+        Self::Score { v: VERSION, id, deadline_ms: timeout.as_millis() as u64, items }
+    }
 }
 
 /// An item as a plugin sees it.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::process::Broken;
-use super::protocol::{Ask, Hello, Nonsense, Score, VERSION, WireItem, read_hello, read_scores};
+use super::protocol::{Ask, Hello, Nonsense, Score, VERSION, read_hello, read_scores};
 use crate::http::{Client, HttpError, wait};
 
 /// The wait before the second try; it doubles with each.
@@ -83,12 +83,7 @@ impl RemotePlugin {
         match self.contract {
             Contract::Temper => {
                 let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-                let ask = Ask::Score {
-                    v: VERSION,
-                    id,
-                    deadline_ms: timeout.as_millis() as u64,
-                    items: items.iter().map(|item| WireItem::new(item)).collect(),
-                };
+                let ask = Ask::score(id, items, timeout);
                 let answer = post(&self.client, &self.url, json!(ask), timeout, self.answer_bytes)?;
                 read_scores(&answer, id, items.len()).map_err(nonsense)
             }

@@ -8,7 +8,7 @@ use data::Item;
 use serde_json::{Map, Value};
 
 use super::process::{Broken, Process};
-use super::protocol::{Ask, Hello, Score, VERSION, WireItem, read_hello, read_scores};
+use super::protocol::{Ask, Hello, Score, VERSION, read_hello, read_scores};
 
 /// The wait before a plugin that could not be started is tried again; it doubles with each failure.
 const BACK_OFF: Duration = Duration::from_millis(100);
@@ -101,12 +101,7 @@ impl StdioPlugin {
     fn score_with(&self, slot: &mut Slot, items: &[&Item], timeout: Duration) -> Result<Vec<Score>, Broken> {
         let process = self.running(slot)?;
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let ask = Ask::Score {
-            v: VERSION,
-            id,
-            deadline_ms: timeout.as_millis() as u64,
-            items: items.iter().map(|item| WireItem::new(item)).collect(),
-        };
+        let ask = Ask::score(id, items, timeout);
         let answer = process.ask(serde_json::to_vec(&ask).expect("items are JSON"), Instant::now() + timeout)?;
         read_scores(&answer, id, items.len()).map_err(|nonsense| Broken::Nonsense(nonsense.0))
     }

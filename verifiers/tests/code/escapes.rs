@@ -22,7 +22,7 @@ fn c01_c03_c10_the_hosts_files_are_not_there() {
         "/proc/1/environ",
         "/proc/kcore",
         "/var/run/docker.sock",
-        "/root/.bashrc",
+        "/etc/shadow",
         "/dev/mem",
         "/dev/vda",
         "/dev/kvm",
