@@ -107,11 +107,18 @@ impl Rules {
     /// The rewards of a group, which are all samples of one prompt:
     ///
     /// R = clip(Σ w · relative(clip(r))) over the verifiers that were asked, or 0 where a gate did not pass.
+    ///
+    /// A sample that gets no reward is no member of the group: what one verifier said of it does not move the rank, the best or the
+    /// mean of the others.
     pub fn compose(&self, group: &[Verdicts]) -> Vec<Composed> {
+        let counted: Vec<bool> =
+            group.iter().map(|verdicts| matches!(self.one(verdicts, 0.0), Composed::Reward(_))).collect();
         let mut sums = vec![0.0; group.len()];
         for worth in &self.worth {
-            let rewards: Vec<Option<f64>> =
-                group.iter().map(|verdicts| self.verdict(worth, verdicts).and_then(|v| reward(worth, v))).collect();
+            let of = |(verdicts, counted): (&Verdicts, &bool)| {
+                self.verdict(worth, verdicts).filter(|_| *counted).and_then(|v| reward(worth, v))
+            };
+            let rewards: Vec<Option<f64>> = group.iter().zip(&counted).map(of).collect();
             for (sum, reward) in sums.iter_mut().zip(relative(worth.relative, &rewards)) {
                 *sum += worth.weight * reward.unwrap_or(0.0);
             }
@@ -119,6 +126,7 @@ impl Rules {
         group.iter().zip(sums).map(|(verdicts, sum)| self.one(verdicts, sum)).collect()
     }
 
+    /// What the verdicts on one sample come to, where its rewards add up to `sum`.
     fn one(&self, verdicts: &Verdicts, sum: f64) -> Composed {
         // A domain that is only distilled or read has no verifiers, and its samples are none the worse for it.
         if self.worth.is_empty() {

@@ -141,3 +141,21 @@ fn items_go_to_the_verifiers_of_their_source() {
     assert_eq!((lost.status, lost.reward), (Status::Error, None));
     assert!(lost.reason.contains("`mathx`"), "{}", lost.reason);
 }
+
+#[test]
+fn inv_9_a_masked_sample_does_not_move_the_group() {
+    let code = |how| Worth { relative: how, ..Worth::of("code") };
+    let whole = |reward| sample(&[("code", rewarded(reward)), ("judge", rewarded(0.0))]);
+    // Another verifier could not run, or cannot tell: the sample is masked, whatever the first one gave it.
+    for masked in [Verdict::error("a", ""), Verdict::undecided("a", "")] {
+        let best_but_masked = sample(&[("code", rewarded(9.0)), ("judge", masked)]);
+        let group = [whole(1.0), best_but_masked, whole(3.0)];
+        let others = [whole(1.0), whole(3.0)];
+        for how in [Relative::Rank, Relative::Best, Relative::Mean] {
+            let rules = Rules { undecided: Undecided::Mask, ..rules(vec![code(how), Worth::of("judge")]) };
+            let with = rules.compose(&group);
+            assert!(!matches!(with[1], Composed::Reward(_)), "{how:?}: {with:?}");
+            assert_eq!([with[0], with[2]], rules.compose(&others)[..], "{how:?}");
+        }
+    }
+}

@@ -4,6 +4,7 @@
 //! errors, never rewards (INV-9). Where a request held several items, they are asked about again in smaller requests, so
 //! that one item that breaks a plugin does not take its neighbours with it.
 
+mod confine;
 mod process;
 pub mod protocol;
 mod python;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use data::{Item, Verdict};
 
 use crate::Verifier;
+use confine::Confinement;
 pub use process::Broken;
 use protocol::{Hello, Score, failed, group_of};
 pub use python::Style;
@@ -75,6 +77,10 @@ impl PluginVerifier {
                     settings: settings.settings.clone(),
                     workers: settings.workers,
                     start_timeout,
+                    confinement: Confinement {
+                        environment: settings.environment.clone(),
+                        memory_mb: settings.memory_mb,
+                    },
                     answer_bytes,
                 };
                 Carried::Stdio(StdioPlugin::new(stdio).map_err(broken(&what))?)

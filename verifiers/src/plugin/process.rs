@@ -1,11 +1,10 @@
 //! A plugin as a child process that answers a line with a line.
 //!
 //! Nothing here waits without a deadline: one thread reads what the child writes, one writes what it is to read, one keeps
-//! the end of what it says on stderr. A child that is given up is killed with its whole process group.
+//! the end of what it says on stderr. A child that is given up is killed with its whole process group, and with what has left that.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,6 +12,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
+
+use super::confine::{Confinement, Mark};
 
 /// Bytes of stderr that are kept for messages.
 const STDERR_BYTES: usize = 4_096;
@@ -82,6 +83,7 @@ enum Heard {
 /// A running plugin.
 pub struct Process {
     child: Child,
+    mark: Mark,
     /// `None` once it was told to end.
     requests: Option<SyncSender<Vec<u8>>>,
     answers: Receiver<Heard>,
@@ -96,16 +98,13 @@ impl Process {
     ///
     /// # Errors
     /// [`Broken::Start`].
-    pub fn start(command: &[String], limit: usize) -> Result<Self, Broken> {
+    pub fn start(command: &[String], confinement: &Confinement, limit: usize) -> Result<Self, Broken> {
         let program = command.first().cloned().unwrap_or_default();
         let start = || {
-            let mut child = Command::new(&program)
-                .args(command.get(1..).unwrap_or_default())
-                .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                .stderr(Stdio::piped())
-                .process_group(0)
-                .spawn()?;
+            let mut started = Command::new(&program);
+            started.args(command.get(1..).unwrap_or_default());
+            started.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+            let (mut child, mark) = confinement.spawn(started)?;
             let mut stdin = child.stdin.take().expect("it is piped");
             let stdout = child.stdout.take().expect("it is piped");
             let errors = child.stderr.take().expect("it is piped");
@@ -123,7 +122,7 @@ impl Process {
             });
             thread::spawn(move || read_lines(stdout, limit, &heard));
             let stderr_reader = thread::spawn(move || keep_tail(errors, &tail));
-            Ok(Self { child, requests: Some(requests), answers, stderr, stderr_reader, limit, killed: false })
+            Ok(Self { child, mark, requests: Some(requests), answers, stderr, stderr_reader, limit, killed: false })
         };
         start().map_err(|source| Broken::Start { program: program.clone(), source })
     }
@@ -203,7 +202,7 @@ impl Drop for Process {
 }
 
 impl Process {
-    /// Kills the whole group at once.
+    /// Kills the whole group at once, and what has left it.
     pub fn kill(&mut self) {
         // Once it is reaped its number may become another's.
         if std::mem::replace(&mut self.killed, true) {
@@ -213,6 +212,7 @@ impl Process {
             // The group may be gone, or the leader may have ended and left others behind.
             let _ = kill_process_group(group, Signal::KILL);
         }
+        self.mark.kill_all();
         let _ = self.child.wait();
     }
 }

@@ -35,6 +35,10 @@ pub struct PluginSettings {
     pub threshold: f64,
     /// MiB of an answer.
     pub answer_mb: usize,
+    /// Names of environment variables that the process gets beside the usual ones; `*` at the end stands for any rest.
+    pub environment: Vec<String>,
+    /// MiB of address space of each of its processes; 0: no limit.
+    pub memory_mb: u64,
     /// Settings of the plugin's own: part of its hello; for a Python reward, keyword arguments.
     pub settings: Map<String, Value>,
 }
@@ -54,6 +58,8 @@ impl Default for PluginSettings {
             start_timeout_s: 60.0,
             threshold: 0.5,
             answer_mb: 16,
+            environment: Vec::new(),
+            memory_mb: 0,
             settings: Map::new(),
         }
     }

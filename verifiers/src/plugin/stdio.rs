@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use data::Item;
 use serde_json::{Map, Value};
 
+use super::confine::Confinement;
 use super::process::{Broken, Process};
 use super::protocol::{Ask, Hello, Score, VERSION, read_hello, read_scores};
 
@@ -26,6 +27,8 @@ pub struct StdioSettings {
     pub workers: usize,
     /// Time to answer the hello.
     pub start_timeout: Duration,
+    /// What its processes get and may take.
+    pub confinement: Confinement,
     /// Longest answer.
     pub answer_bytes: usize,
 }
@@ -128,7 +131,7 @@ impl StdioPlugin {
 }
 
 fn start(settings: &StdioSettings, deadline: Instant) -> Result<(Process, Hello), Broken> {
-    let mut process = Process::start(&settings.command, settings.answer_bytes)?;
+    let mut process = Process::start(&settings.command, &settings.confinement, settings.answer_bytes)?;
     let ask = Ask::Hello { v: VERSION, settings: &settings.settings };
     let answer = process.ask(serde_json::to_vec(&ask).expect("settings are JSON"), deadline);
     let hello = answer.and_then(|line| read_hello(&line).map_err(|nonsense| Broken::Nonsense(nonsense.0)));

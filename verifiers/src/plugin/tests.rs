@@ -167,6 +167,75 @@ fn nothing_is_left_of_a_plugin_that_hangs() {
 }
 
 #[test]
+fn nothing_is_left_of_a_plugin_whose_child_left_its_session() {
+    // A daemon by the book: two forks, a session of its own, no pipe of ours.
+    let daemon = r#"
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        os.closerange(0, 64)
+        time.sleep(60)
+    os._exit(0)
+"#;
+    let source = ODD.replacen(
+        "for line in sys.stdin",
+        &format!("MARK = 'left-session-test'\n{daemon}\nfor line in sys.stdin"),
+        1,
+    );
+    assert!(source.contains(daemon), "the plugin starts its daemon before it reads");
+    let marked = || {
+        let processes = std::fs::read_dir("/proc").expect("Linux").flatten();
+        let runs = |entry: &std::fs::DirEntry| {
+            let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+            String::from_utf8_lossy(&command).contains("MARK = 'left-session-test'") && !stat.contains(") Z ")
+        };
+        processes.filter(runs).count()
+    };
+    let plugin = start(python(&source));
+    assert_eq!(statuses(&plugin.verify(&items(&["42"]))), [Status::Pass]);
+    assert_eq!(marked(), 2, "the plugin and its daemon");
+    drop(plugin);
+    // The signal was sent; the kernel may still be at it.
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(5);
+    while marked() > 0 {
+        assert!(std::time::Instant::now() < until, "still there");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_plugin_gets_no_more_of_the_environment_and_no_more_memory_than_it_was_given() {
+    let source = r#"
+import json, os, sys
+for line in sys.stdin:
+    ask = json.loads(line)
+    if ask["op"] == "hello":
+        print(json.dumps({"v": 1, "name": "seen"}), flush=True)
+        continue
+    try:
+        room = len(bytearray(1 << 30))
+    except MemoryError:
+        room = 0
+    open_files = sorted(os.listdir("/proc/self/fd"), key=int)
+    names = sorted(n for n in os.environ if n.startswith(("CARGO", "PATH")))
+    tags = {"names": " ".join(names), "files": " ".join(open_files)}
+    print(json.dumps({"id": ask["id"], "results": [{"reward": float(room), "tags": tags}]}), flush=True)
+"#;
+    // A library without manners leaves a descriptor open over exec.
+    let file = std::fs::File::open("/dev/null").expect("Linux");
+    rustix::io::fcntl_setfd(&file, rustix::io::FdFlags::empty()).expect("it is open");
+    let seen = |settings: PluginSettings| start(settings).verify(&items(&["x"])).remove(0);
+    let small = seen(PluginSettings { memory_mb: 512, ..python(source) });
+    assert_eq!((small.reward, small.tags["names"].as_str()), (Some(0.0), "PATH"), "{small:?}");
+    // The last one is the folder that is listed.
+    assert_eq!(small.tags["files"], "0 1 2 3");
+    let large = seen(PluginSettings { environment: vec!["CARGO_MANIFEST_*".into()], ..python(source) });
+    assert_eq!(large.reward, Some(f64::from(1 << 30)), "{large:?}");
+    assert!(large.tags["names"].contains("CARGO_MANIFEST_DIR"), "{large:?}");
+}
+
+#[test]
 fn settings_that_say_nothing_or_too_much_are_refused() {
     let refused = |settings: PluginSettings| settings.carrier().expect_err("refused").to_string();
     assert!(refused(PluginSettings::default()).contains("exactly one"));
