@@ -1,4 +1,4 @@
-//! The pairs of Math-Verify's own test-suite: agreement, the known differences, and speed held loosely.
+//! The pairs of Math-Verify's own test-suite: agreement, the known differences, and speed held loosely. And a thousand of ours.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -11,15 +11,21 @@ use verifiers::math::MathVerifier;
 /// Ids whose verdict differs from that suite's. `docs/verifiers-math.md` gives the reason of each.
 const KNOWN_DIFFERENCES: [&str; 1] = ["test_yujianll::test_string_extraction[9]"];
 
-/// The pairs as items, each with its id and what the suite expects.
+/// The suite's pairs as items, each with its id and what the suite expects.
 fn pairs() -> Vec<(String, bool, Item)> {
-    let text = include_str!("math/math_verify_pairs.jsonl");
+    read(include_str!("math/math_verify_pairs.jsonl"))
+}
+
+fn read(text: &str) -> Vec<(String, bool, Item)> {
     text.lines().map(|line| pair(&serde_json::from_str(line).expect("a JSON object a line"))).collect()
 }
 
 fn pair(row: &Value) -> (String, bool, Item) {
     let mut settings = row["settings"].clone();
-    settings["mode"] = "math_verify".into();
+    // Rows of ours name their mode.
+    if settings["mode"].is_null() {
+        settings["mode"] = "math_verify".into();
+    }
     let item = Item {
         id: row["id"].as_str().expect("an id").into(),
         prompt: None,
@@ -59,6 +65,20 @@ fn nothing_passes_that_the_suite_fails() {
             assert_ne!(verdict.status, Status::Pass, "{id}: {}", verdict.reason);
         }
     }
+}
+
+#[test]
+fn our_own_pairs_agree() {
+    let verifier = MathVerifier::default();
+    let mut wrong = Vec::new();
+    for (id, expected, item) in read(include_str!("math/own_pairs.jsonl")) {
+        let verdict = verifier.verify(std::slice::from_ref(&item)).remove(0);
+        if (verdict.status == Status::Pass) != expected {
+            let (gold, said) = (&item.ground_truth, &item.completion);
+            wrong.push(format!("{id}: {gold} | {said} expected {expected}: {:?} ({})", verdict.status, verdict.reason));
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
 #[test]

@@ -10,6 +10,10 @@ pub enum Command {
     Token(Token),
     /// Spacing and sizing.
     Skip,
+    /// A colour, whose name is its first argument.
+    Colour,
+    /// A point above a digit that repeats for ever; above anything else a decoration.
+    Dot,
     /// A font or a decoration around its argument.
     Font(Font),
     /// `\begin`
@@ -76,9 +80,11 @@ fn known(name: &str) -> Option<Command> {
         "mathrm" => Command::Font(Font::Upright),
         "mathbf" | "boldsymbol" | "bm" | "mathit" | "mathsf" | "mathcal" | "mathscr" | "mathfrak" | "boxed"
         | "fbox" | "vec" | "hat" | "widehat" | "tilde" | "widetilde" | "overrightarrow" | "pmb" | "underline"
-        | "mathop" | "mathrel" | "mathbin" | "mathord" | "ensuremath" | "cancel" | "dot" | "ddot" => {
+        | "mathop" | "mathrel" | "mathbin" | "mathord" | "ensuremath" | "cancel" | "ddot" => {
             Command::Font(Font::Mathematics)
         }
+        "color" | "textcolor" | "colorbox" => Command::Colour,
+        "dot" => Command::Dot,
         "begin" => Command::Begin,
         "end" => Command::End,
         "not" => Command::Not,
@@ -94,6 +100,8 @@ fn token(name: &str) -> Option<Token> {
         "sqrt" => Token::Sqrt,
         "binom" | "dbinom" | "tbinom" => Token::Binom,
         "choose" => Token::Choose,
+        "over" => Token::Over,
+        "colon" => Token::Colon,
         "overline" | "bar" => Token::Overline,
         "sum" => Token::Big(Big::Sum),
         "prod" => Token::Big(Big::Product),

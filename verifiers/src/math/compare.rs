@@ -49,7 +49,7 @@ pub struct Policy {
 /// # Errors
 /// [`Unread::Limit`] when the budget runs out.
 pub fn compare(gold: &Answer, other: &Answer, policy: Policy, budget: &mut Budget) -> Result<Outcome, Unread> {
-    Comparison { policy, budget, depth: 0 }.answers(gold, other)
+    Comparison { policy, budget, depth: 0, within: 0 }.answers(gold, other)
 }
 
 /// How deep tuples may hold tuples.
@@ -59,6 +59,8 @@ struct Comparison<'a> {
     policy: Policy,
     budget: &'a mut Budget,
     depth: usize,
+    /// How many lists, tuples and sets the items that are compared lie in.
+    within: usize,
 }
 
 impl Comparison<'_> {
@@ -95,8 +97,9 @@ impl Comparison<'_> {
                 self.answers(last, other)
             }
             (Sequence(a, xs, _), Sequence(b, ys, _)) => self.sequences((*a, xs), (*b, ys)),
-            (Sequence(Shape::Set, xs, _), _) if xs.len() == 1 => self.answers(&xs[0], other),
-            (_, Sequence(Shape::Set, ys, _)) if ys.len() == 1 => self.answers(gold, &ys[0]),
+            // A set of one may stand for its element, but not within another set.
+            (Sequence(Shape::Set, xs, _), _) if xs.len() == 1 && self.within == 0 => self.answers(&xs[0], other),
+            (_, Sequence(Shape::Set, ys, _)) if ys.len() == 1 && self.within == 0 => self.answers(gold, &ys[0]),
             (Sequence(Shape::Ratio(_), parts, _), Value(value))
             | (Value(value), Sequence(Shape::Ratio(_), parts, _)) => self.ratio_and_value(parts, value),
             (Matrix { rows, cells }, Matrix { rows: other_rows, cells: others }) => {

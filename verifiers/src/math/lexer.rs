@@ -164,6 +164,10 @@ impl<'a> Lexer<'a> {
             self.push(Token::Word, run);
             return Ok(());
         }
+        if let Some(width) = self.half_of_day() {
+            self.push(Token::Word, width);
+            return Ok(());
+        }
         match words::classify(word, font)? {
             Word::Token(token) => self.push(token, run),
             Word::Glued(token, width) => self.push(token, width),
@@ -183,6 +187,15 @@ impl<'a> Lexer<'a> {
         match command {
             Command::Token(token) => self.push(token, width),
             Command::Skip => self.skip(width),
+            Command::Colour => {
+                let name = self.environment(self.at + width);
+                self.skip(name.map_or(width, |(_, end)| end - self.at));
+            }
+            Command::Dot if self.repeats(self.at + width) => self.push(Token::Overline, width),
+            Command::Dot => {
+                self.skip(width);
+                self.font_argument(Font::Mathematics);
+            }
             Command::Font(font) => {
                 self.skip(width);
                 self.font_argument(font);
@@ -194,6 +207,31 @@ impl<'a> Lexer<'a> {
             Command::Blackboard => self.blackboard(width),
         }
         Ok(())
+    }
+
+    /// Whether a digit stands there, in braces or not.
+    fn repeats(&self, at: usize) -> bool {
+        let rest = self.source[at..].trim_start();
+        let digit = rest.strip_prefix('{').map_or(rest, str::trim_start);
+        digit.starts_with(|c: char| c.is_ascii_digit())
+    }
+
+    /// The width of "a.m." or "PM" behind a time of day, where one starts here.
+    fn half_of_day(&self) -> Option<usize> {
+        let clock = match &self.out[..] {
+            [.., colon, minutes] => colon.token == Token::Colon && minutes.token == Token::Number,
+            _ => false,
+        };
+        if !clock {
+            return None;
+        }
+        let marks = ["a.m.", "p.m.", "a.m", "p.m", "am", "pm"];
+        let rest = self.rest().as_bytes();
+        let is = |mark: &&&str| {
+            let ends = !rest.get(mark.len()).is_some_and(u8::is_ascii_alphanumeric);
+            rest.get(..mark.len()).is_some_and(|text| text.eq_ignore_ascii_case(mark.as_bytes())) && ends
+        };
+        marks.iter().find(is).map(|mark| mark.len())
     }
 
     /// The name of a set of numbers: `\mathbb{R}`, `\mathbb R`.

@@ -230,7 +230,7 @@ pub fn same_word(a: &str, b: &str) -> bool {
 /// The letter of a multiple-choice answer: `B`, `(b)`, `\text{(B)}`, `B. Paris`, `(B) 12`; `None` when the text is
 /// anything else or names a second choice.
 pub fn choice(normal: &str) -> Option<char> {
-    let plain = without_fonts(normal);
+    let plain = without_name(without_fonts(normal));
     let (opened, rest) = plain.strip_prefix('(').map_or((false, plain.as_str()), |rest| (true, rest));
     let letter = rest.chars().next().filter(char::is_ascii_alphabetic)?;
     let rest = &rest[1..];
@@ -258,11 +258,21 @@ pub fn marked_choice(normal: &str) -> Option<char> {
 
 /// The letter, when the whole text is one letter from A to J, in brackets or not: then the answer is a choice.
 pub fn choice_only(normal: &str) -> Option<char> {
-    let plain = without_fonts(normal);
+    let plain = without_name(without_fonts(normal));
     let mut inner = plain.trim_matches(['(', ')', '.', ' ']).chars();
     match (inner.next(), inner.next()) {
         (Some(letter @ 'A'..='J'), None) => Some(letter),
         _ => None,
+    }
+}
+
+/// Without the word that says that a choice follows: `Option B`.
+fn without_name(plain: String) -> String {
+    let names = ["option ", "choice ", "answer ", "answer: "];
+    let named = |name: &&&str| plain.get(..name.len()).is_some_and(|head| head.eq_ignore_ascii_case(name));
+    match names.iter().rev().find(named) {
+        Some(name) => plain[name.len()..].trim_start().to_owned(),
+        None => plain,
     }
 }
 

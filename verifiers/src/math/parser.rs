@@ -33,6 +33,7 @@ pub fn parse(source: &str, lexemes: Vec<Lexeme>, budget: &mut Budget) -> Result<
     budget.spend(lexemes.len() as u64 * 4)?;
     let tree = Tree { nodes: Vec::with_capacity(lexemes.len() + 4), has_plus_minus: false };
     let mut parser = Parser {
+        half_open: has_half_open(&lexemes),
         source,
         lexemes,
         at: 0,
@@ -53,7 +54,18 @@ pub fn parse(source: &str, lexemes: Vec<Lexeme>, budget: &mut Budget) -> Result<
     Ok(parser.tree)
 }
 
+/// Whether an opening bracket stands where only a closing one can: `[0, 1[`, `[0, 1[ ∪ …`.
+fn has_half_open(lexemes: &[Lexeme]) -> bool {
+    let ends = |next: Option<&Lexeme>| {
+        next.is_none_or(|next| matches!(next.token, Token::Cup | Token::Cap | Token::Without | Token::Conjunction(_)))
+    };
+    let open = |lexeme: &Lexeme| lexeme.token == Token::Open(Bracket::Square);
+    (0..lexemes.len()).any(|at| open(&lexemes[at]) && ends(lexemes.get(at + 1)))
+}
+
 struct Parser<'a> {
+    /// Intervals are written in the French way, so an opening bracket may close one that is closed below.
+    half_open: bool,
     source: &'a str,
     lexemes: Vec<Lexeme>,
     at: usize,
@@ -125,7 +137,7 @@ impl<'a> Parser<'a> {
             Token::Word => 15,
             Token::Plus | Token::Minus | Token::PlusMinus(_) => 20,
             Token::Times | Token::Divide => 30,
-            Token::Choose => 5,
+            Token::Choose | Token::Over => 5,
             Token::Caret => 50,
             Token::Bang | Token::Percent | Token::Degree | Token::Prime => 60,
             Token::Bar if self.bars > 0 || self.bar_ends => 0,
@@ -175,6 +187,7 @@ impl<'a> Parser<'a> {
             Token::Times => Node::Multiply(left, self.expression(33)?),
             Token::Divide => Node::Divide(left, self.expression(33)?),
             Token::Choose => Node::Binomial(left, self.expression(6)?),
+            Token::Over => Node::Divide(left, self.expression(6)?),
             Token::Caret => return self.power(left),
             Token::Bang => {
                 let marks = 1 + self.lexemes[self.at..].iter().take_while(|l| l.token == Token::Bang).count();
@@ -228,6 +241,11 @@ impl<'a> Parser<'a> {
         if after_number && next == Token::Symbol && self.is_final_unit() {
             self.at += 1;
             let unit = self.unit()?;
+            return Ok(self.add(Node::Unit(left, unit)));
+        }
+        if next == Token::Frac
+            && let Some(unit) = self.unit_fraction()
+        {
             return Ok(self.add(Node::Unit(left, unit)));
         }
         let applied = next == Token::Open(Bracket::Paren) && self.is_function_letter(left);

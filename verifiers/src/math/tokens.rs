@@ -106,6 +106,8 @@ pub enum Token {
     Binom,
     /// `\choose`
     Choose,
+    /// `\over`
+    Over,
     /// `\overline`
     Overline,
     /// An operator with limits.

@@ -18,7 +18,7 @@ enum Kind {
 /// fraction.
 type Row = (&'static [&'static str], Kind, u64, u64);
 
-const UNITS: [Row; 36] = [
+const UNITS: [Row; 38] = [
     (&["mm", "millimeter", "millimeters", "millimetre", "millimetres"], Kind::Length, 1, 1000),
     (&["cm", "centimeter", "centimeters", "centimetre", "centimetres", "cms"], Kind::Length, 1, 100),
     (&["dm", "decimeter", "decimeters", "decimetre", "decimetres"], Kind::Length, 1, 10),
@@ -55,6 +55,8 @@ const UNITS: [Row; 36] = [
     (&["w", "watt", "watts"], Kind::Other, 1, 1),
     (&["v", "volt", "volts"], Kind::Other, 1, 1),
     (&["hz", "hertz"], Kind::Other, 1, 1),
+    (&["am", "a.m", "a.m."], Kind::Other, 1, 1),
+    (&["pm", "p.m", "p.m."], Kind::Other, 1, 1),
 ];
 
 fn row(word: &str) -> Option<&'static Row> {

@@ -115,7 +115,7 @@ fn longer(run: &str, lower: &str, prose: bool) -> Word {
             return Word::Glued(token, head.len());
         }
     }
-    if prose || run.len() >= 4 || units::canonical(lower).is_some() {
+    if prose || run.len() >= 4 || is_unit(lower) {
         return Word::Token(Token::Word);
     }
     // "7or" and "1or2": the number before the word is a token of its own already.
@@ -127,6 +127,11 @@ fn longer(run: &str, lower: &str, prose: bool) -> Word {
         }
         None => Word::Letters,
     }
+}
+
+/// Whether a run outside of prose is a unit. "am" and "pm" are products there, unless a time of day stands before them.
+fn is_unit(lower: &str) -> bool {
+    units::canonical(lower).is_some() && !matches!(lower, "am" | "pm")
 }
 
 /// The run in lower case, without the heap for the runs that lists may hold.

@@ -19,8 +19,8 @@ impl Comparison<'_> {
             (Bare, Bare) if self.policy.ordered_lists => self.ordered(gold, other),
             (Bare, Bare) => self.as_sets(gold, other),
             // Only an interval mixes its brackets, and one kind of brackets does not stand for the other.
-            (Brackets(false, false), Bare) => self.ordered(gold, other),
-            (Bare, Brackets(a, b)) if a == b => self.ordered(gold, other),
+            (Brackets(false, false), Bare) => self.ordered(gold, &by_name(other)),
+            (Bare, Brackets(a, b)) if a == b => self.ordered(&by_name(gold), other),
             (Ratio(true), Ratio(true)) => self.ordered(gold, other),
             (Ratio(_), Ratio(_)) => self.ratios(gold, other),
             (a, b) if a == b => self.ordered(gold, other),
@@ -34,13 +34,21 @@ impl Comparison<'_> {
         }
         let mut unknown = None;
         for (a, b) in gold.iter().zip(other) {
-            match self.answers(a, b)? {
+            match self.item(a, b)? {
                 Outcome::Equal(_) => {}
                 Outcome::Different(_) => return Ok(Outcome::Different("an item differs")),
                 Outcome::Unknown(why) => unknown = Some(why),
             }
         }
         Ok(unknown.map_or(Outcome::Equal("the same items in order"), Outcome::Unknown))
+    }
+
+    /// Two items of lists, tuples or sets.
+    fn item(&mut self, gold: &Answer, other: &Answer) -> Result<Outcome, Unread> {
+        self.within += 1;
+        let outcome = self.answers(gold, other);
+        self.within -= 1;
+        outcome
     }
 
     fn as_sets(&mut self, gold: &[Answer], other: &[Answer]) -> Result<Outcome, Unread> {
@@ -63,7 +71,7 @@ impl Comparison<'_> {
         'gold: for item in gold {
             let mut undecided = None;
             for at in 0..left.len() {
-                match self.answers(item, left[at])? {
+                match self.item(item, left[at])? {
                     Outcome::Equal(_) => {
                         left.remove(at);
                         continue 'gold;
@@ -89,7 +97,7 @@ impl Comparison<'_> {
         let mut kept: Vec<Answer> = Vec::new();
         'items: for item in items {
             for seen in &kept {
-                if matches!(self.answers(seen, item)?, Outcome::Equal(_)) {
+                if matches!(self.item(seen, item)?, Outcome::Equal(_)) {
                     continue 'items;
                 }
             }
@@ -148,6 +156,21 @@ impl Comparison<'_> {
         }
         Ok(Outcome::Equal("the same set"))
     }
+}
+
+/// Assignments to coordinates in the order of a tuple of them: `y = 3, x = 1` says `(1, 3)`. Anything else stays as it is.
+fn by_name(items: &[Answer]) -> Vec<Answer> {
+    const COORDINATES: [&str; 5] = ["xyz", "abcd", "pqr", "uvw", "mn"];
+    let place = |family: &str, answer: &Answer| match answer {
+        Answer::Assignment(assignment) if assignment.label.len() == 1 => family.find(assignment.label.as_str()),
+        _ => None,
+    };
+    let mut sorted = items.to_vec();
+    let family = COORDINATES.iter().find(|family| items.iter().all(|item| place(family, item).is_some()));
+    if let Some(family) = family {
+        sorted.sort_by_key(|item| place(family, item));
+    }
+    sorted
 }
 
 /// Words for there being nothing.

@@ -16,7 +16,7 @@ use crate::math::units::Unit;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Percent {
-    /// `50%` is 50 and is 0.5, when the other side has no sign.
+    /// `50%` is 50 and is 0.5, when the other side has no sign; a gold answer below one without a sign is only met by its value.
     #[default]
     Either,
     /// `50%` is 0.5.
@@ -90,7 +90,9 @@ impl Comparison<'_> {
             return Ok(Outcome::Equal("equal values"));
         }
         let (a, b) = (&gold.form, &other.form);
-        if self.policy.percent == Percent::Either && gold.percent != other.percent {
+        // A gold answer below one is a share already: half is no half percent.
+        let share = !gold.percent && a.as_rational().is_some_and(|gold| number::magnitude(&gold) < Rational::ONE);
+        if self.policy.percent == Percent::Either && gold.percent != other.percent && !share {
             let hundred = Quotient::rational(Rational::from(100));
             let (signed, bare) = if gold.percent { (a, b) } else { (b, a) };
             let times_hundred = signed.multiply(&hundred, self.budget)?;

@@ -41,7 +41,8 @@ impl Parser<'_> {
         let bars = std::mem::take(&mut self.bars);
         let argument = std::mem::take(&mut self.in_argument);
         let ends = std::mem::replace(&mut self.bar_ends, open == Bracket::Brace);
-        let reversed = std::mem::take(&mut self.reversed);
+        let half_open = self.half_open && open == Bracket::Square;
+        let reversed = std::mem::replace(&mut self.reversed, half_open);
         let inner = self.sequence()?;
         self.reversed = reversed;
         let condition = match self.peek() {
@@ -53,6 +54,9 @@ impl Parser<'_> {
             _ => None,
         };
         (self.bars, self.in_argument, self.bar_ends) = (bars, argument, ends);
+        if half_open && condition.is_none() && self.peek() == Some(Token::Open(Bracket::Square)) {
+            return self.french(inner, true);
+        }
         let Some(Token::Close(close)) = self.peek() else {
             return Err(Unread::Malformed("a bracket is not closed"));
         };
@@ -93,6 +97,11 @@ impl Parser<'_> {
         let outer = std::mem::replace(&mut self.reversed, true);
         let inner = self.sequence()?;
         self.reversed = outer;
+        self.french(inner, false)
+    }
+
+    /// The end of an interval in the French way, which comes next; `from` says whether its lower end belongs to it.
+    fn french(&mut self, inner: Id, from: bool) -> Result<Id, Unread> {
         let closed = match self.peek() {
             Some(Token::Open(Bracket::Square)) => false,
             Some(Token::Close(Bracket::Square)) => true,
@@ -100,7 +109,7 @@ impl Parser<'_> {
         };
         self.at += 1;
         match &mut self.tree.nodes[inner] {
-            Node::Sequence(shape @ Shape::Bare, ..) => *shape = Shape::Brackets(false, closed),
+            Node::Sequence(shape @ Shape::Bare, ..) => *shape = Shape::Brackets(from, closed),
             _ => return Err(Unread::Malformed("brackets that do not match")),
         }
         Ok(inner)

@@ -42,10 +42,30 @@ impl Parser<'_> {
     /// What the digits of `raw` are in the base that follows, its underscore not taken yet.
     fn in_base(&mut self, raw: &str) -> Result<Id, Unread> {
         self.at += 1;
+        if let Some(base) = self.base_in_words() {
+            let value = number::in_base(raw, base).ok_or(Unread::Malformed("a digit that its base does not have"))?;
+            return Ok(self.add(Node::Number(value, None)));
+        }
         let base = number::small_integer(&self.plain_group()?).and_then(|base| u32::try_from(base).ok());
         let value = base.and_then(|base| number::in_base(raw, base));
         let value = value.ok_or(Unread::Malformed("a digit that its base does not have"))?;
         Ok(self.add(Node::Number(value, None)))
+    }
+
+    /// Takes a base that is written out: `1011_{\text{two}}`.
+    fn base_in_words(&mut self) -> Option<u32> {
+        let grouped = usize::from(self.peek() == Some(Token::Open(Bracket::Group)));
+        if self.token(grouped) != Some(Token::Word)
+            || grouped == 1 && self.token(2) != Some(Token::Close(Bracket::Group))
+        {
+            return None;
+        }
+        const NAMES: [&str; 11] =
+            ["two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"];
+        let word = self.source_of(self.at + grouped).to_ascii_lowercase();
+        let at = NAMES.iter().position(|name| *name == word)?;
+        self.at += 1 + 2 * grouped;
+        Some(at as u32 + 2)
     }
 
     /// `(1011)_2`, the closing bracket taken. Any other content is what it is.
@@ -100,8 +120,19 @@ impl Parser<'_> {
         };
         let decimals = decimals.len();
         let block_at = self.at + usize::from(self.peek() == Some(Token::Open(Bracket::Group)));
-        let block = self.plain_group()?;
-        let length = self.source_of(block_at).len();
+        let mut block = self.plain_group()?;
+        let mut length = self.source_of(block_at).len();
+        // Points stand above the first and the last digit of a block: `0.\dot{1}4285\dot{7}`.
+        if self.token(0) == Some(Token::Number) && self.token(1) == Some(Token::Overline) {
+            let between = self.source_of(self.at).to_owned();
+            self.at += 2;
+            let last =
+                self.source_of(self.at + usize::from(self.peek() == Some(Token::Open(Bracket::Group)))).to_owned();
+            self.plain_group()?;
+            let digits = format!("{}{between}{last}", self.source_of(block_at));
+            block = number::literal(&digits, self.budget)?;
+            length = digits.len();
+        }
         if decimals + length > 1_000 || !block.is_int() {
             return Err(Unread::Limit("repeating digits"));
         }

@@ -157,6 +157,25 @@ impl Parser<'_> {
         Ok(self.add(Node::Text(text)))
     }
 
+    /// Takes `\frac{\text{km}}{\text{h}}` and `\frac{\text{m}}{\text{s}^2}` behind a value: a fraction of units and nothing else.
+    pub(super) fn unit_fraction(&mut self) -> Option<String> {
+        use Token::{Caret, Close, Frac, Number, Open, Word};
+        const GROUP: Bracket = Bracket::Group;
+        let tokens: Vec<Token> = self.lexemes[self.at..].iter().take(9).map(|lexeme| lexeme.token).collect();
+        let (power, width) = match &tokens[..] {
+            [Frac, Open(GROUP), Word, Close(GROUP), Open(GROUP), Word, Close(GROUP), ..] => (None, 7),
+            [Frac, Open(GROUP), Word, Close(GROUP), Open(GROUP), Word, Caret, Number, Close(GROUP)] => (Some(7), 9),
+            _ => return None,
+        };
+        let mut name = format!("{}/{}", self.source_of(self.at + 2), self.source_of(self.at + 5));
+        if let Some(power) = power {
+            name.push('^');
+            name.push_str(self.source_of(self.at + power));
+        }
+        self.at += width;
+        Some(name)
+    }
+
     /// The words of a unit, its first taken: `square units`, `miles per hour`, `cm^2`, `km/h`.
     pub(super) fn unit(&mut self) -> Result<String, Unread> {
         let mut name = self.source_of(self.at - 1).to_owned();

@@ -276,3 +276,52 @@ fn combinatorics_that_differ() {
         (r"\int_0^1 x dx", r"\int_0^2 x dx"),
     ]);
 }
+
+#[test]
+fn older_and_rarer_notation() {
+    same(&[
+        ("1/2", r"1 \over 2"),
+        ("1/2", r"{1 \over 2}"),
+        ("x+1", r"{x^2-1 \over x-1}"),
+        ("1/3", r"0.\dot{3}"),
+        ("1/6", r"0.1\dot 6"),
+        ("1/7", r"0.\dot{1}4285\dot{7}"),
+        ("3:4", r"3\colon 4"),
+        ("1011_2", r"1011_\text{two}"),
+        ("1011_2", r"1011_{\text{two}}"),
+        ("12", r"\color{red}{12}"),
+        ("12", r"\textcolor{blue}{12}"),
+        ("12", r"{\color{red} 12}"),
+        (r"60 \text{ km/h}", r"60\ \frac{\text{km}}{\text{h}}"),
+        (r"9.8 \text{ m/s}^2", r"9.8\ \frac{\mathrm{m}}{\mathrm{s}^2}"),
+        (r"\dot{x}", r"\dot x"),
+    ]);
+    different(&[
+        ("1/2", r"2 \over 1"),
+        ("1/3", r"0.\dot{4}"),
+        ("1/7", r"0.\dot{1}4285\dot{6}"),
+        ("1/30", r"0.\dot{0}\dot{3}"),
+        ("3:4", r"4\colon 3"),
+        ("1011_2", r"1011_\text{three}"),
+        ("12", r"\color{red}{13}"),
+        (r"60 \text{ km/h}", r"60\ \frac{\text{mi}}{\text{h}}"),
+        (r"60 \text{ km/h}", r"60\ \frac{\text{h}}{\text{km}}"),
+    ]);
+}
+
+#[test]
+fn halves_of_the_day() {
+    same(&[
+        (r"7:30 \text{ p.m.}", "7:30 PM"),
+        (r"7:30 \text{ p.m.}", r"7:30\text{ pm}"),
+        ("7:30", "7:30 pm"),
+        ("am+bm", "m(a+b)"),
+        ("PM", r"P \cdot M"),
+    ]);
+    different(&[
+        (r"7:30 \text{ p.m.}", r"7:30 \text{ a.m.}"),
+        ("7:30 PM", "7:30 AM"),
+        ("7:30 PM", "8:30 PM"),
+        (r"7:30 \text{ p.m.}", "7:20 PM"),
+    ]);
+}

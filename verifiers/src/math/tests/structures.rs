@@ -255,3 +255,39 @@ fn words_that_differ() {
         ("2", r"\pm 2"),
     ]);
 }
+
+#[test]
+fn intervals_in_the_french_way() {
+    same(&[
+        ("[0,1)", "[0,1["),
+        ("(0,1]", "]0,1]"),
+        (r"[0,1)\cup[2,3)", r"[0,1[\cup[2,3["),
+        (r"[0,1)\cup(2,3]", r"[0,1[\cup]2,3]"),
+        (r"x \in [0,1)", r"x \in [0,1["),
+    ]);
+    different(&[("[0,1)", "]0,1]"), ("[0,1]", "[0,1["), ("[0,1)", "[0,2["), (r"[0,1)\cup(2,3]", r"[0,1[\cup[2,3]")]);
+}
+
+#[test]
+fn choices_by_name() {
+    same(&[("A", r"\text{Option A}"), ("C", "Choice (C)"), ("B", "Answer: B")]);
+    different(&[("A", r"\text{Option B}"), ("A", r"\text{Option A or B}"), ("A", "Option"), ("B", "Answer: A, B")]);
+}
+
+#[test]
+fn elements_are_no_sets_and_names_have_their_places() {
+    same(&[
+        (r"\{1\}", "1"),
+        (r"\{\{1\},2\}", r"\{2,\{1\}\}"),
+        ("(3,-4)", "y=-4, x=3"),
+        ("(3,-4)", "m=3, b=-4"),
+        ("(1,2,3)", "x=1, y=2, z=3"),
+    ]);
+    different(&[
+        (r"\{1,2,3\}", r"\{\{1\},2,3\}"),
+        (r"\{\{1\},2\}", r"\{1,2\}"),
+        ("(3,-4)", "y=3, x=-4"),
+        ("x=1, y=2", "(2,1)"),
+        ("y=2, x=1", "(2,1)"),
+    ]);
+}
