@@ -48,12 +48,16 @@ fn shape(body: &str) -> Option<Assert<'_>> {
     let sides = |start: usize, len: usize| (body[..start].trim(), body[start + len..].trim());
     Some(match splits.as_slice() {
         [(at, len, Split::Equal)] => match sides(*at, *len) {
+            // `not a == b` is the truth of `a == b`, and no comparison of `not a`.
+            (left, _) if is_negated(left) => Assert::Other,
             (left, right) if !left.is_empty() && literal(right).is_some() => Assert::Equals(left, literal(right)?),
             (left, right) if !right.is_empty() && literal(left).is_some() => Assert::Equals(right, literal(left)?),
             _ => Assert::Other,
         },
         [(at, len, Split::Is)] => match (sides(*at, *len).0, literal(sides(*at, *len).1)) {
-            (left, Some(value @ (Value::None | Value::Bool(_)))) if !left.is_empty() => Assert::Equals(left, value),
+            (left, Some(value @ (Value::None | Value::Bool(_)))) if !left.is_empty() && !is_negated(left) => {
+                Assert::Equals(left, value)
+            }
             _ => Assert::Other,
         },
         [] if wrapped(body).is_some() => shape(wrapped(body)?)?,
@@ -64,6 +68,11 @@ fn shape(body: &str) -> Option<Assert<'_>> {
         },
         _ => Assert::Other,
     })
+}
+
+/// True for `not …`, which binds less tightly than comparisons do.
+fn is_negated(text: &str) -> bool {
+    text.strip_prefix("not").is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'))
 }
 
 /// The inside of an expression that is all in parentheses, and no tuple.
@@ -150,6 +159,10 @@ mod tests {
             ("assert abs(f(1) - 2) < 1e-6", Assert::Other),
             ("assert f(1) == g(2)", Assert::Other),
             ("assert f(1)(2)", Assert::Other),
+            ("assert not f(1) == 3", Assert::Other),
+            ("assert not(f(1)) == 3", Assert::Other),
+            ("assert not f(1) is None", Assert::Other),
+            ("assert nothing(1) == 3", Assert::Equals("nothing(1)", int(3))),
         ] {
             assert_eq!(assert_shape(text), Some(shape), "{text}");
         }

@@ -53,7 +53,7 @@ pub use exercise::exercise;
 pub use isolation::Isolation;
 pub use languages::Language;
 pub use sandbox::Sandbox;
-pub use serve::{ServeError, ServeSettings, router, serve};
+pub use serve::{ServeError, ServeSettings, router, serve, serve_on};
 pub use settings::{CodeSettings, Unwrap};
 
 use limits::Limits;

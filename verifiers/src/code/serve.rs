@@ -14,10 +14,14 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, post},
+    serve::ListenerExt,
 };
 use data::Item;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, oneshot},
+};
 
 use super::{
     CodeVerifier, Sandbox, SandboxError,
@@ -101,9 +105,26 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServeError> {
     let address = settings.listen;
-    let listener =
-        tokio::net::TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })?;
+    let listener = TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })?;
+    serve_on(listener, sandbox, settings, stop).await
+}
+
+/// [`serve`] for whoever binds himself; `listen` of the settings is not looked at.
+///
+/// # Errors
+/// [`ServeError::Ended`] where the listener fails.
+pub async fn serve_on(
+    listener: TcpListener,
+    sandbox: Sandbox,
+    settings: &ServeSettings,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), ServeError> {
     let routes = router(sandbox, settings);
+    // A small answer is sent at once, not held back for the next.
+    let listener = listener.tap_io(|stream| {
+        // Only slower without.
+        let _ = stream.set_nodelay(true);
+    });
     axum::serve(listener, routes).with_graceful_shutdown(stop).await.map_err(ServeError::Ended)
 }
 

@@ -40,6 +40,22 @@ fn asserts_of_every_shape_pass_and_fail() {
 }
 
 #[test]
+fn tests_that_are_code_follow_one_another() {
+    let many = asserts(&[
+        "assert abs(add(0.1, 0.2) - 0.3) < 1e-9",
+        "assert add(1, 2) in (3, 4)",
+        "assert add(1, 2) == 3",
+        "assert not add(1, 2) == 4",
+        "assert not add(1, 2) is None",
+        "assert isinstance(add(1, 2), int)",
+        "total = sum(add(i, i) for i in range(5))\nassert total == 20",
+    ]);
+    passes(HONEST, many.clone());
+    fails_on("def add(a, b):\n    return a + b if a < 2 else 0", many.clone(), "WA");
+    fails_on("def add(a, b):\n    return 4", many, "WA");
+}
+
+#[test]
 fn humaneval_hands_the_function_to_check() {
     let check = "METADATA = {}\n\ndef check(candidate):\n    assert candidate(1, 2) == 3\n    for i in range(3):\n        assert abs(candidate(i, 0.5) - i - 0.5) < 1e-6\n";
     let tests = json!({"asserts": [check], "entry_point": "add"});
