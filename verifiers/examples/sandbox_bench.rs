@@ -1,13 +1,13 @@
 //! Measures the sandbox: runs a second, latency, and how steady verdicts are.
 //!
-//! `cargo run --release -p verifiers --example sandbox_bench -- [run|judge|http|flake|hostile|all] [N]`; `verify` judges items from standard
-//! input, for scripts.
+//! `cargo run --release -p verifiers --example sandbox_bench -- [run|judge|http|flake|hostile|all] [N]`; `http N ADDRESS` asks a service that
+//! runs already, `temper sandbox serve` for one.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     io::{Read, Write},
-    net::TcpStream,
+    net::{SocketAddr, TcpStream},
     sync::Mutex,
     time::{Duration, Instant},
 };
@@ -25,12 +25,12 @@ fn main() -> Result<(), Failure> {
     let mut arguments = std::env::args().skip(1);
     let what = arguments.next().unwrap_or_else(|| "all".into());
     let n: usize = arguments.next().map_or(Ok(2000), |n| n.parse())?;
+    if let (true, Some(address)) = (what == "http", arguments.next()) {
+        return http_at(address.parse()?, 4, n);
+    }
     let settings = CodeSettings { time_limit_s: 0.5, wall_limit_s: 4.0, ..CodeSettings::default() };
     let before = interpreters()?;
     let sandbox = Sandbox::new(settings)?;
-    if what == "verify" {
-        return verify(sandbox);
-    }
     println!("sandbox: {}; {} workers", sandbox.isolation(), sandbox.workers());
     let wanted = |name: &str| what == "all" || what == name;
     if wanted("run") {
@@ -47,16 +47,6 @@ fn main() -> Result<(), Failure> {
     }
     if what == "hostile" {
         hostile(sandbox, n, &before)?;
-    }
-    Ok(())
-}
-
-/// Verdicts of items, one JSON object a line.
-fn verify(sandbox: Sandbox) -> Result<(), Failure> {
-    let items = std::io::stdin().lines().map(|line| Ok(serde_json::from_str(&line?)?));
-    let items: Vec<Item> = items.collect::<Result<_, Failure>>()?;
-    for verdict in CodeVerifier::on(sandbox).verify(&items) {
-        println!("{}", serde_json::to_string(&verdict)?);
     }
     Ok(())
 }
@@ -162,7 +152,13 @@ fn http(sandbox: &Sandbox, n: usize) -> Result<(), Failure> {
     let address = listener.local_addr()?;
     let routes = verifiers::code::router(sandbox.clone(), &ServeSettings::default());
     let service = runtime.spawn(async move { axum::serve(listener, routes).await });
-    let clients = sandbox.workers() * 2;
+    http_at(address, sandbox.workers() * 2, n)?;
+    service.abort();
+    Ok(())
+}
+
+/// `n` runs of whoever listens at the address.
+fn http_at(address: SocketAddr, clients: usize, n: usize) -> Result<(), Failure> {
     let connections: Vec<Mutex<TcpStream>> = (0..clients)
         .map(|_| {
             let stream = TcpStream::connect(address)?;
@@ -176,7 +172,6 @@ fn http(sandbox: &Sandbox, n: usize) -> Result<(), Failure> {
         let answer = exchange(&mut stream, &body).expect("the service answers");
         assert_eq!(answer["run_result"]["stdout"], "7\n", "{answer}");
     });
-    service.abort();
     Ok(())
 }
 
