@@ -28,6 +28,8 @@ pub enum Command {
     Generate(GenerateArgs),
     /// Judge completions: JSON lines on stdin, verdicts on stdout in the same order
     Verify(VerifyArgs),
+    /// The sandbox of the `code` verifier on its own
+    Sandbox(SandboxArgs),
     /// Measure the speed of sampling, training and verifying on this machine
     Bench(BenchArgs),
     /// Write report.html and print the table of a run
@@ -186,6 +188,44 @@ pub struct VerifyArgs {
     /// Serve over HTTP instead of reading stdin: `127.0.0.1:8900`; port 0: any that is free
     #[arg(long, value_name = "ADDRESS")]
     pub serve: Option<std::net::SocketAddr>,
+}
+
+/// `temper sandbox`.
+#[derive(Debug, Args)]
+pub struct SandboxArgs {
+    /// What to do with it.
+    #[command(subcommand)]
+    pub command: SandboxCommand,
+}
+
+/// What to do with the sandbox.
+#[derive(Debug, Subcommand)]
+pub enum SandboxCommand {
+    /// Run programs for others over HTTP: SandboxFusion's POST /run_code, and a batch of inputs for one program
+    Serve(SandboxServeArgs),
+}
+
+/// `temper sandbox serve`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "There is no authentication: serve on a private network. Routes and settings: docs/verifiers-code.md."
+)]
+pub struct SandboxServeArgs {
+    /// Where to listen; port 0: any that is free
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    pub address: std::net::SocketAddr,
+    /// Refuse to start with less than namespaces, Landlock and a cgroup
+    #[arg(long)]
+    pub strict: bool,
+    /// One of the settings of the `code` verifier: `--set memory_mb=512`. May be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Requests in hand at once, those that run included; one more hears 429
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = at_least_one)]
+    pub queue: usize,
+    /// MiB that the body of a request may have
+    #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = at_least_one)]
+    pub body_mb: usize,
 }
 
 /// `temper bench`.

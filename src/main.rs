@@ -20,6 +20,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Eval(args) => commands::eval(&args),
         Command::Generate(args) => commands::generate(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Sandbox(args) => commands::sandbox(&args.command),
         Command::Bench(args) => commands::bench(&args),
         Command::Report(args) => commands::report(&args),
         Command::Doctor(args) => commands::doctor(&args),

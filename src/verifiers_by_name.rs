@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 use toml::Table;
 use verifiers::Verifier;
-use verifiers::code::{CodeSettings, CodeVerifier, SandboxError};
+use verifiers::code::{CodeSettings, CodeVerifier, Sandbox, SandboxError};
 use verifiers::format::{FormatSettings, FormatVerifier};
 use verifiers::judge::{JudgeError, JudgeSettings, JudgeVerifier};
 use verifiers::language::{LanguageSettings, LanguageVerifier};
@@ -77,16 +77,32 @@ enum Ready {
 pub fn build_verifier(name: VerifierName, settings: &Table) -> Result<Box<dyn Verifier>, BuildError> {
     Ok(match read(name, settings)? {
         Ready::Math(settings) => Box::new(MathVerifier::new(settings)),
-        Ready::Code(settings) => Box::new(CodeVerifier::new(settings).map_err(|error| match error {
-            SandboxError::Settings(message) => BuildError::Settings { name, message, help: None },
-            other => BuildError::Sandbox(other),
-        })?),
+        Ready::Code(settings) => Box::new(CodeVerifier::on(start_sandbox(settings)?)),
         Ready::Format(verifier) => Box::new(verifier),
         Ready::Length(verifier) => Box::new(verifier),
         Ready::Language(verifier) => Box::new(verifier),
         Ready::Repetition(verifier) => Box::new(verifier),
         Ready::Plugin(settings) => Box::new(PluginVerifier::new(settings).map_err(BuildError::Plugin)?),
         Ready::Judge(settings) => Box::new(JudgeVerifier::new(settings).map_err(BuildError::Judge)?),
+    })
+}
+
+/// The settings of the code verifier, which are those of its sandbox.
+///
+/// # Errors
+/// [`BuildError::Settings`] where they are wrong.
+pub fn code_settings(settings: &Table) -> Result<CodeSettings, BuildError> {
+    typed(VerifierName::Code, settings)
+}
+
+/// Starts the sandbox of the code verifier.
+///
+/// # Errors
+/// [`BuildError`] where the settings are wrong or it cannot be set up here.
+pub fn start_sandbox(settings: CodeSettings) -> Result<Sandbox, BuildError> {
+    Sandbox::new(settings).map_err(|error| match error {
+        SandboxError::Settings(message) => BuildError::Settings { name: VerifierName::Code, message, help: None },
+        other => BuildError::Sandbox(other),
     })
 }
 

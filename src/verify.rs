@@ -121,7 +121,10 @@ fn works(name: VerifierName, verifier: &dyn Verifier) -> bool {
 }
 
 /// `--set KEY=VALUE` arguments as a table.
-fn settings(sets: &[String]) -> Result<Table, Failure> {
+///
+/// # Errors
+/// Usage for one that is no setting, or has sections.
+pub fn settings(sets: &[String]) -> Result<Table, Failure> {
     let mut table = Table::new();
     for typed in sets {
         let set = overrides::parse(typed).map_err(|problem| Failure::new(Code::Usage, problem.to_string()))?;

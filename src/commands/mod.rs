@@ -5,12 +5,14 @@ mod doctor;
 mod eval;
 mod generate;
 mod run;
+mod sandbox;
 
 pub use bench::bench;
 pub use doctor::doctor;
 pub use eval::eval;
 pub use generate::generate;
 pub use run::{report, resume, run};
+pub use sandbox::sandbox;
 
 /// Starts the process anew with OpenMP threads that sleep while they wait.
 ///
