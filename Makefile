@@ -1,5 +1,5 @@
 # Every target sets the machine up first; that is quick once it is done.
-.PHONY: setup build test quickstart base ci
+.PHONY: setup build test quickstart base chaos ci
 
 setup:
 	@scripts/setup
@@ -19,6 +19,10 @@ base: build
 	rm -rf runs/base
 	target/release/temper run configs/base.toml
 	sha256sum runs/base/export/model.safetensors configs/base/model.safetensors
+
+# Kills a small run at random instants, N times over (30), and holds what comes out against the run that nothing disturbed.
+chaos: setup
+	N=$${N:-30} cargo test --release --test chaos -- --ignored --nocapture
 
 ci:
 	bash .ci/run

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
+use crate::memory::is_out_of_memory;
 use crate::recipe::RecipeError;
 
 /// What the process answers its caller with.
@@ -29,6 +30,8 @@ pub enum Code {
     Disk = 8,
     /// The device is missing or cannot do what the run needs, bit-for-bit exactness included.
     Device = 9,
+    /// There is not enough memory. What was saved is intact.
+    Memory = 11,
     /// A fault of Temper's own.
     Internal = 70,
     /// Stopped by Ctrl-C or SIGTERM. All is saved, and `temper resume` goes on.
@@ -37,7 +40,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Ok,
         Self::Usage,
         Self::Data,
@@ -47,6 +50,7 @@ impl Code {
         Self::RunFolder,
         Self::Disk,
         Self::Device,
+        Self::Memory,
         Self::Internal,
         Self::Interrupted,
     ];
@@ -164,12 +168,23 @@ pub fn run_main(program: impl FnOnce() -> Result<(), Failure> + std::panic::Unwi
             failure.code.into()
         }
         // The panic's own message is on stderr already.
-        Err(_) => {
-            let failure = Failure::new(Code::Internal, "Temper broke one of its own rules (above)");
-            failure.hint("please report it with the command and the recipe").print();
-            Code::Internal.into()
+        Err(panic) => {
+            let failure = of_panic(panic.downcast_ref::<String>().map_or("", String::as_str));
+            failure.print();
+            failure.code.into()
         }
     }
+}
+
+/// libtorch reports a lack of memory by a panic of its bindings; any other panic is a fault of ours.
+fn of_panic(words: &str) -> Failure {
+    if is_out_of_memory(words) {
+        return Failure::new(Code::Memory, "out of memory (above)").hint(
+            "lower batch.unit_tokens, sampling.batch or sampling.max_new_tokens; what was saved is intact, and `temper resume RUN` goes on",
+        );
+    }
+    Failure::new(Code::Internal, "Temper broke one of its own rules (above)")
+        .hint("please report it with the command and the recipe")
 }
 
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {

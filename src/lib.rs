@@ -4,6 +4,7 @@
 pub mod cli;
 pub mod commands;
 pub mod exit;
+pub mod memory;
 pub mod progress;
 pub mod recipe;
 pub mod report;

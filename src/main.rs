@@ -5,7 +5,11 @@ use std::process::ExitCode;
 use clap::Parser;
 use temper::cli::{Cli, Command};
 use temper::exit::{Failure, run_main};
+use temper::memory::OrExit;
 use temper::{commands, verify};
+
+#[global_allocator]
+static ALLOCATOR: OrExit = OrExit;
 
 fn main() -> ExitCode {
     commands::quiet_threads();

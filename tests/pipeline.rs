@@ -2,50 +2,18 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
 
-fn temper(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_temper"));
-    command.current_dir(env!("CARGO_MANIFEST_DIR")).args(arguments).args(["--device", "cpu"]);
-    command
-}
+mod common;
 
-fn run(arguments: &[&str]) -> Output {
-    temper(arguments).output().expect("the binary runs")
-}
+use common::{assert_ok, assert_same, bytes, run, summary, temper, timeless};
 
 fn smoke(out: &Path, name: &str, more: &[&str]) -> Output {
     let out = format!("run.out={}", out.display());
     run(&[["run", "configs/smoke.toml", "--set", &out, "--name", name].as_slice(), more].concat())
-}
-
-fn assert_ok(output: &Output) {
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-}
-
-fn summary(folder: &Path) -> Value {
-    let text = fs::read_to_string(folder.join("summary.json")).expect("the run left a summary");
-    serde_json::from_str(&text).expect("it is JSON")
-}
-
-/// The bytes of the final weights and of every logged group.
-fn bytes(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
-    let mut files = vec![PathBuf::from("export/model.safetensors")];
-    let log = fs::read_dir(folder.join("log")).expect("there is a log");
-    files.extend(log.map(|e| Path::new("log").join(e.expect("an entry").file_name())));
-    files.sort();
-    files.into_iter().map(|f| (f.clone(), fs::read(folder.join(&f)).expect("it reads"))).collect()
-}
-
-fn assert_same(a: &Path, b: &Path) {
-    let (a, b) = (bytes(a), bytes(b));
-    assert_eq!(a.iter().map(|(f, _)| f).collect::<Vec<_>>(), b.iter().map(|(f, _)| f).collect::<Vec<_>>());
-    for ((file, a), (_, b)) in a.iter().zip(&b) {
-        assert!(a == b, "{} differs", file.display());
-    }
 }
 
 #[test]
@@ -83,19 +51,6 @@ fn inv_6_a_killed_run_ends_with_the_same_bytes() {
     }
     assert_ok(&run(&["resume", killed.to_str().expect("a plain path")]));
     assert_same(&out.path().join("whole"), &killed);
-}
-
-/// `summary.json` and `metrics.jsonl` without what the clock decides.
-fn timeless(folder: &Path) -> (Value, Vec<Value>) {
-    let mut found = summary(folder);
-    let timed = |name: &str| name.ends_with("_s") || name.starts_with("timing_s/") || name == "perf/throughput";
-    let strip = |value: &mut Value| value.as_object_mut().expect("an object").retain(|name, _| !timed(name));
-    strip(&mut found);
-    found["stages"].as_array_mut().expect("stages").iter_mut().for_each(strip);
-    let text = fs::read_to_string(folder.join("metrics.jsonl")).expect("the run left metrics");
-    let mut rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("it is JSON")).collect();
-    rows.iter_mut().for_each(strip);
-    (found, rows)
 }
 
 #[test]
@@ -273,6 +228,7 @@ fn a_resumed_run_takes_the_start_of_the_run_for_now() {
 #[test]
 fn bad_input_gives_a_clear_message_and_its_exit_code() {
     let out = tempfile::tempdir().expect("a folder");
+    let set = format!("run.out={}", out.path().display());
     let good = (("data/tests/fixtures/verl_math.parquet"), ("tests/fixtures/hf_tiny_v32"));
     let write = |name: &str, text: &str| {
         let path = out.path().join(name);
@@ -306,6 +262,10 @@ fn bad_input_gives_a_clear_message_and_its_exit_code() {
         assert!(text.contains(message), "{message:?} is not in: {text}");
         assert!(!out.path().join("foreign").exists(), "a run that did not begin leaves no folder");
     }
+    let smoke = fs::read_to_string("configs/smoke-model.json").expect("it reads");
+    let vast = write("vast.json", &smoke.replace("\"intermediate_size\": ", "\"intermediate_size\": 9000000000"));
+    let too_large = run(&["run", "configs/smoke.toml", "--set", &format!("model.config={vast}"), "--set", &set]);
+    assert_eq!(too_large.status.code(), Some(11), "{}", String::from_utf8_lossy(&too_large.stderr));
     let typo = run(&["run", "configs/smoke.toml", "--set", "run.sed=3", "--dry-run"]);
     assert_eq!(typo.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&typo.stderr).contains("seed"));

@@ -17,6 +17,7 @@ use crate::losses::off_policy_mask::off_policy_mask;
 use crate::losses::policy_gradient::{Clip, PolicyStats, PolicyTerms, clipped_surrogate};
 use crate::optimizer::GroupStep;
 use crate::replay::{Exactness, recorded, to_host, unit_log_probs};
+use crate::shards::Shard;
 use crate::trainer::{StepError, Trainer};
 use crate::unit::{Unit, cut};
 
@@ -125,31 +126,44 @@ pub fn grpo_step(
         .collect();
     let counts = GlobalCounts::of(units.iter().map(|(unit, _)| &unit.layout));
     let rows: usize = units.iter().map(|(unit, _)| unit.len()).sum();
-    let mut report = GrpoReport { rows, ..GrpoReport::default() };
-    let (loss, groups) = trainer.step(units.len(), learning_rate, |i| {
+    let asked: Vec<&Model> = reference.into_iter().collect();
+    let stepped = trainer.step(model, &asked, units.len(), learning_rate, |shard, i| {
         let (unit, part) = &units[i];
-        let weight_T = token_weights(settings.aggregation, counts, &unit.layout, model.device())?;
-        Ok(unit_loss(model, reference, unit, part, &weight_T, rows, settings, &mut report))
+        let weight_T = token_weights(settings.aggregation, counts, &unit.layout, shard.model.device())?;
+        Ok(unit_loss(shard, unit, part, &weight_T, rows, settings))
     })?;
-    (report.loss, report.groups) = (loss, groups);
+    let mut report = GrpoReport { loss: stepped.loss, rows, groups: stepped.groups, ..GrpoReport::default() };
+    stepped.reports.iter().for_each(|unit| report.add(unit));
     Ok(report)
+}
+
+impl GrpoReport {
+    /// Adds what another unit of the same batch found.
+    pub(crate) fn add(&mut self, unit: &Self) {
+        self.policy.add(&unit.policy);
+        self.kl.add(&unit.kl);
+        self.entropy_sum += unit.entropy_sum;
+        self.indexer_kl += unit.indexer_kl;
+        add_coverage(&mut self.coverage, &unit.coverage);
+        self.exactness.add(unit.exactness);
+    }
 }
 
 fn trajectories<'a>(samples: &[Sample<'a>]) -> Vec<&'a Trajectory> {
     samples.iter().map(|s| s.trajectory).collect()
 }
 
+/// The loss of a unit, and what the unit reports. The shard's first asked model is the reference.
 fn unit_loss(
-    model: &Model,
-    reference: Option<&Model>,
+    shard: &Shard,
     unit: &Unit,
     samples: &[Sample<'_>],
     weight_T: &Tensor,
     all_rows: usize,
     settings: &GrpoSettings,
-    report: &mut GrpoReport,
-) -> Tensor {
-    let device = model.device();
+) -> (Tensor, GrpoReport) {
+    let (model, device) = (&shard.model, shard.model.device());
+    let mut report = GrpoReport::default();
     let task = forward_task(model, unit, samples, all_rows, settings);
     let forward = model.forward(&unit.rows, Keys::Fresh, &task);
     let logits = model.logits(&forward.hidden.index_select(0, &unit.picked_on(device)));
@@ -159,8 +173,8 @@ fn unit_loss(
     report.entropy_sum += to_host(&entropy_T).iter().map(|&e| f64::from(e)).sum::<f64>();
 
     let old_logp_T = Tensor::from_slice(&old).to_device(device);
-    let mut loss = surrogate(&logp_T, &old_logp_T, unit, samples, weight_T, settings, report);
-    if let Some(reference) = reference.filter(|_| samples.iter().any(|s| s.beta != 0.0)) {
+    let mut loss = surrogate(&logp_T, &old_logp_T, unit, samples, weight_T, settings, &mut report);
+    if let Some(reference) = shard.asked.first().filter(|_| samples.iter().any(|s| s.beta != 0.0)) {
         let ref_logp_T = tch::no_grad(|| unit_log_probs(reference, unit, &Task::plain(reference)));
         let beta_T = unit.layout.spread(&samples.iter().map(|s| s.beta).collect::<Vec<_>>(), device);
         let terms =
@@ -174,7 +188,7 @@ fn unit_loss(
         add_coverage(&mut report.coverage, &forward.coverage);
         loss += indexer_loss * coefficient;
     }
-    loss
+    (loss, report)
 }
 
 /// The clipped surrogate of a unit, with its off-policy mask.

@@ -57,9 +57,9 @@ pub fn language_step(
         cut(&lengths, task.unit_tokens).into_iter().map(|range| Unit::of_sequences(&sequences[range])).collect();
     let counts = GlobalCounts::of(units.iter().map(|u| &u.layout));
     let rows: usize = units.iter().map(Unit::len).sum();
-    let mut report = LanguageReport { rows, tokens: counts.tokens, ..LanguageReport::default() };
-    let (_, groups) = trainer.step(units.len(), learning_rate, |i| {
-        let unit = &units[i];
+    let stepped = trainer.step(model, &[], units.len(), learning_rate, |shard, i| {
+        let (model, unit) = (&shard.model, &units[i]);
+        let mut report = LanguageReport::default();
         let forward = model.forward(&unit.rows, Keys::Fresh, &forward_task(model, task, unit.len(), rows));
         let mut total = Tensor::zeros([], (Kind::Float, model.device()));
         if task.language {
@@ -67,18 +67,29 @@ pub fn language_step(
             let (logp_T, _) = log_prob(&logits, &unit.targets);
             let weight_T = token_weights(Aggregation::TokenMean, counts, &unit.layout, model.device())?;
             let loss = cross_entropy(&logp_T, &weight_T);
-            report.loss += loss.double_value(&[]);
+            report.loss = loss.double_value(&[]);
             total += loss;
         }
         if let (Some(loss), Some(coefficient)) = (forward.indexer_loss, task.indexer) {
-            report.indexer_kl += loss.double_value(&[]) / model.config.num_hidden_layers as f64;
+            report.indexer_kl = loss.double_value(&[]) / model.config.num_hidden_layers as f64;
             total += loss * coefficient;
         }
-        add_coverage(&mut report.coverage, &forward.coverage);
-        Ok(total)
+        report.coverage = forward.coverage;
+        Ok((total, report))
     })?;
-    report.groups = groups;
+    let mut report =
+        LanguageReport { rows, tokens: counts.tokens, groups: stepped.groups, ..LanguageReport::default() };
+    stepped.reports.iter().for_each(|unit| report.add(unit));
     Ok(report)
+}
+
+impl LanguageReport {
+    /// Adds what another unit of the same batch found.
+    fn add(&mut self, unit: &Self) {
+        self.loss += unit.loss;
+        self.indexer_kl += unit.indexer_kl;
+        add_coverage(&mut self.coverage, &unit.coverage);
+    }
 }
 
 fn forward_task(model: &Model, task: &LanguageTask, rows: usize, all_rows: usize) -> Task {

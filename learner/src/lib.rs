@@ -2,7 +2,7 @@
 //!
 //! A unit of work is a few packed sequences ([`mod@unit`]). Its loss is a plain weighted sum over its rows ([`losses::aggregate`] makes the
 //! weights from the counts of the whole batch), so units add; their gradients are added in one fixed order
-//! ([`grad_tree`], INV-7), and [`optimizer::AdamW`] applies the result. [`trainer`] is that loop; [`language`], [`grpo`] and
+//! ([`grad_tree`], INV-7) whichever of the [`shards`] made them, and [`optimizer::AdamW`] applies the result. [`trainer`] is that loop; [`language`], [`grpo`] and
 //! [`on_policy`] are the three losses that run in it.
 #![expect(non_snake_case, reason = "a tensor's name carries its shape: `logp_T` is `[T]`, `logits_TV` is `[T, V]`")]
 
@@ -15,5 +15,6 @@ pub mod on_policy;
 pub mod optimizer;
 pub mod replay;
 pub mod schedule;
+pub mod shards;
 pub mod trainer;
 pub mod unit;

@@ -48,8 +48,9 @@ pub fn distill_step(
     settings: &DistillSettings,
     learning_rate: f64,
 ) -> Result<DistillReport, StepError> {
-    let mut units: Vec<(&Model, Unit, &[Sample<'_>])> = Vec::new();
-    for (teacher, samples) in by_teacher {
+    let teachers: Vec<&Model> = by_teacher.iter().map(|(teacher, _)| *teacher).collect();
+    let mut units: Vec<(usize, Unit, &[Sample<'_>])> = Vec::new();
+    for (teacher, (_, samples)) in by_teacher.iter().enumerate() {
         let lengths: Vec<usize> = samples.iter().map(|s| s.trajectory.tokens.len()).collect();
         for range in cut(&lengths, settings.grpo.unit_tokens) {
             let part = &samples[range];
@@ -59,14 +60,17 @@ pub fn distill_step(
     }
     let counts = GlobalCounts::of(units.iter().map(|(_, unit, _)| &unit.layout));
     let rows: usize = units.iter().map(|(_, unit, _)| unit.len()).sum();
-    let mut report = DistillReport::default();
-    report.grpo.rows = rows;
-    let (loss, groups) = trainer.step(units.len(), learning_rate, |i| {
+    let stepped = trainer.step(student, &teachers, units.len(), learning_rate, |shard, i| {
         let (teacher, unit, samples) = &units[i];
-        let weight_T = token_weights(settings.grpo.aggregation, counts, &unit.layout, student.device())?;
-        Ok(unit_loss(student, teacher, unit, samples, &weight_T, rows, settings, &mut report))
+        let weight_T = token_weights(settings.grpo.aggregation, counts, &unit.layout, shard.model.device())?;
+        Ok(unit_loss(&shard.model, &shard.asked[*teacher], unit, samples, &weight_T, rows, settings))
     })?;
-    (report.grpo.loss, report.grpo.groups) = (loss, groups);
+    let grpo = GrpoReport { loss: stepped.loss, rows, groups: stepped.groups, ..GrpoReport::default() };
+    let mut report = DistillReport { grpo, ..DistillReport::default() };
+    for unit in &stepped.reports {
+        report.divergence.add(&unit.divergence);
+        report.grpo.add(&unit.grpo);
+    }
     Ok(report)
 }
 
@@ -78,8 +82,8 @@ fn unit_loss(
     weight_T: &Tensor,
     all_rows: usize,
     settings: &DistillSettings,
-    report: &mut DistillReport,
-) -> Tensor {
+) -> (Tensor, DistillReport) {
+    let mut report = DistillReport::default();
     let device = student.device();
     let picked = unit.picked_on(device);
     let mut task = Task::plain(student);
@@ -109,5 +113,5 @@ fn unit_loss(
         add_coverage(&mut report.grpo.coverage, &forward.coverage);
         loss += indexer_loss * coefficient;
     }
-    loss
+    (loss, report)
 }

@@ -5,11 +5,12 @@ use std::path::Path;
 
 use policy::Model;
 use policy::params::is_indexer;
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
-use crate::grad_tree::{GradTree, GradTreeError};
+use crate::grad_tree::GradTreeError;
 use crate::losses::aggregate::AggregateError;
 use crate::optimizer::{AdamW, AdamWConfig, GroupStep, OptimizerError, ParameterGroup, StateError};
+use crate::shards::{Batch, Parallel, Shard};
 
 /// Which parameters learn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +71,18 @@ impl StepError {
 pub struct Trainer {
     optimizer: AdamW,
     names: Vec<String>,
-    parameters: Vec<Tensor>,
+    parallel: Parallel,
+}
+
+/// What a step did.
+#[derive(Debug)]
+pub struct Stepped<R> {
+    /// The batch's loss.
+    pub loss: f64,
+    /// What each unit reports, in order.
+    pub reports: Vec<R>,
+    /// What the optimiser did to each group.
+    pub groups: Vec<GroupStep>,
 }
 
 impl Trainer {
@@ -101,48 +113,34 @@ impl Trainer {
         for (name, parameter) in &model.params {
             let _ = parameter.set_requires_grad(names.binary_search(name).is_ok());
         }
-        let parameters = names.iter().map(|name| model.params[name].shallow_clone()).collect();
-        Ok(Self { optimizer, names, parameters })
+        Ok(Self { optimizer, names, parallel: Parallel::default() })
     }
 
-    /// One step: `unit_loss(i)` is the loss of unit `i` of `units`, whose sum over units is the batch's.
-    ///
-    /// Returns the batch's loss and what the optimiser did to each group.
+    /// Spreads the units of a batch as `parallel` says; nothing of it shows in the result.
+    pub fn spread(mut self, parallel: Parallel) -> Self {
+        self.parallel = parallel;
+        self
+    }
+
+    /// One step: `unit_loss(shard, i)` is the loss of unit `i` of `units`, whose sum over units is the batch's, and what the unit
+    /// reports. It is called on several threads, each with its own handles to the weights of `model` and of the models that are only
+    /// `asked`.
     ///
     /// # Errors
     /// [`StepError`]; nothing was applied.
-    pub fn step(
+    pub fn step<R: Send>(
         &mut self,
+        model: &Model,
+        asked: &[&Model],
         units: usize,
         learning_rate: f64,
-        mut unit_loss: impl FnMut(usize) -> Result<Tensor, StepError>,
-    ) -> Result<(f64, Vec<GroupStep>), StepError> {
-        let mut tree = GradTree::new();
-        let mut total = 0.0;
-        for unit in 0..units {
-            let loss = unit_loss(unit)?;
-            let value = loss.double_value(&[]);
-            if !value.is_finite() {
-                return Err(StepError::NonFiniteLoss { unit, value });
-            }
-            total += value;
-            tree.push(self.gradients(&loss))?;
-        }
-        let gradients: BTreeMap<String, Tensor> = self.names.iter().cloned().zip(tree.finish()).collect();
-        Ok((total, self.optimizer.step(learning_rate, &gradients)?))
-    }
-
-    /// Gradients of one unit, zero for a parameter that the loss does not reach.
-    fn gradients(&self, loss: &Tensor) -> Vec<Tensor> {
-        if !loss.requires_grad() {
-            return self.parameters.iter().map(Tensor::zeros_like).collect();
-        }
-        let found = Tensor::run_backward(&[loss], &self.parameters, false, false);
-        let or_zero = |(gradient, parameter): (Tensor, &Tensor)| match gradient.defined() {
-            true => gradient.to_kind(Kind::Float),
-            false => parameter.zeros_like(),
-        };
-        found.into_iter().zip(&self.parameters).map(or_zero).collect()
+        unit_loss: impl Fn(&Shard, usize) -> Result<(Tensor, R), StepError> + Sync,
+    ) -> Result<Stepped<R>, StepError> {
+        let batch = Batch { names: &self.names, units, loss: unit_loss };
+        let summed = batch.sum(model, asked, self.parallel)?;
+        let gradients: BTreeMap<String, Tensor> = self.names.iter().cloned().zip(summed.gradients).collect();
+        let groups = self.optimizer.step(learning_rate, &gradients)?;
+        Ok(Stepped { loss: summed.loss, reports: summed.reports, groups })
     }
 
     /// Writes the optimiser's state.

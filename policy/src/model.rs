@@ -148,6 +148,15 @@ impl Model {
         Self::new(self.config.clone(), params, self.device)
     }
 
+    /// The same weights once more: other handles to the same storage, whose gradients are their own. A thread can take it.
+    pub fn replica(&self) -> Self {
+        let handle = |p: &Tensor| p.detach().set_requires_grad(p.requires_grad());
+        let params: Params = self.params.iter().map(|(name, p)| (name.clone(), handle(p))).collect();
+        let layers = (0..self.config.num_hidden_layers).map(|l| Layer::new(&self.config, &params, l)).collect();
+        let (config, rope) = (self.config.clone(), self.rope.shallow_clone());
+        Self { config, params, products: self.products, layers, rope, device: self.device }
+    }
+
     /// Where the model lives.
     pub fn device(&self) -> Device {
         self.device

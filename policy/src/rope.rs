@@ -33,6 +33,11 @@ impl RopeTable {
         Self { cos: table(&cos), sin: table(&sin) }
     }
 
+    /// Another handle to the same table.
+    pub fn shallow_clone(&self) -> Self {
+        Self { cos: self.cos.shallow_clone(), sin: self.sin.shallow_clone() }
+    }
+
     /// The angles of rows at `positions [rows]` i64.
     pub fn angles(&self, positions: &Tensor) -> Angles {
         Angles { cos: self.cos.index_select(0, positions), sin: self.sin.index_select(0, positions) }

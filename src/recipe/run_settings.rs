@@ -17,6 +17,11 @@ pub struct RunSettings {
     pub clock: i64,
     /// CPU threads; 0: one a core. Does not change a bit of the result (INV-2, INV-7).
     pub threads: usize,
+    /// Learner shards: threads that each take units of a batch, with their share of the CPU threads. Does not change a bit of the
+    /// result (INV-7).
+    pub shards: usize,
+    /// Units of a batch that a shard takes at once, rounded up to a power of two. Does not change a bit of the result (INV-7).
+    pub micro_batch: usize,
     /// Where the model runs.
     pub device: Device,
     /// The folder that holds runs.
@@ -33,6 +38,8 @@ impl Default for RunSettings {
             seed: 1,
             clock: 0,
             threads: 0,
+            shards: 1,
+            micro_batch: 1,
             device: Device::Auto,
             out: "runs".into(),
             exact: true,

@@ -11,6 +11,7 @@
 //! temper resume ────^
 //! ```
 
+mod checkpoints;
 pub mod device;
 mod distill;
 pub mod evaluate;

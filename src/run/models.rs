@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use data::Tokenizer;
 use learner::optimizer::AdamWConfig;
 use learner::schedule::{Decay, Schedule};
-use learner::trainer::{Learning, TrainerSettings};
+use learner::shards::Parallel;
+use learner::trainer::{Learning, Trainer, TrainerSettings};
 use policy::{IndexerConfig, Model, ModelConfig, checkpoint};
 
-use super::{Run, stage};
+use super::{Run, checkpoints};
 use crate::exit::{Code, Failure, OrFail};
 use crate::recipe::{self, IndexerMode, Kind, MODEL, ModelSource, Optimizer, Stage};
 
@@ -81,9 +82,10 @@ fn source(run: &Run, name: &str) -> Result<Source, Failure> {
     }
     let number = run.recipe.stages.iter().position(|s| s.name == name);
     let number = number.ok_or_else(|| Failure::new(Code::Usage, format!("there is no stage `{name}`")))?;
-    let last = stage::checkpoints(&run.folder.stage(number, name))?.pop();
-    last.map(Source::Folder)
-        .ok_or_else(|| Failure::new(Code::Checkpoint, format!("stage `{name}` has left no checkpoint")))
+    let last = checkpoints::all(&run.folder.stage(number, name))?.pop();
+    let last = last.ok_or_else(|| Failure::new(Code::Checkpoint, format!("stage `{name}` has left no checkpoint")))?;
+    checkpoints::check(&last)?;
+    Ok(Source::Folder(last))
 }
 
 /// The indexer that the stage adds where the checkpoint has none, or whose top-k replaces the checkpoint's.
@@ -122,8 +124,17 @@ pub fn check_vocabulary(tokenizer: &Tokenizer, config: &ModelConfig) -> Result<(
     Ok(())
 }
 
+/// A stage's optimiser over its model, spread as the run says.
+///
+/// # Errors
+/// [`Code::Usage`] for a number out of range.
+pub fn trainer(run: &Run, stage: &Stage, model: &Model) -> Result<Trainer, Failure> {
+    let parallel = Parallel { shards: run.recipe.run.shards, micro_batch: run.recipe.run.micro_batch };
+    Ok(Trainer::new(model, &trainer_settings(stage, model)).or_fail(Code::Usage)?.spread(parallel))
+}
+
 /// The optimiser's settings of a stage: what learns follows from its kind and its indexer's mode.
-pub fn trainer(stage: &Stage, model: &Model) -> TrainerSettings {
+fn trainer_settings(stage: &Stage, model: &Model) -> TrainerSettings {
     let o = stage.optimizer();
     let live = matches!(indexer_mode(stage, model), IndexerMode::Live | IndexerMode::LiveReplay);
     let learning = match stage.kind {

@@ -11,18 +11,20 @@ use policy::{ModelConfig, checkpoint};
 use super::models::check_vocabulary;
 use super::prompts::Pool;
 use crate::exit::{Code, Failure, OrFail};
+use crate::memory;
 use crate::recipe::{Kind, ModelSource, Recipe};
 
 /// Checks the model's config and weights, the tokenizer against them, and every file of prompts.
 ///
 /// # Errors
-/// [`Code::Checkpoint`]; [`Code::Data`], naming file, row and field, or the prompt that is too long.
+/// [`Code::Checkpoint`]; [`Code::Memory`]; [`Code::Data`], naming file, row and field, or the prompt that is too long.
 pub fn check(recipe: &Recipe, tokenizer: &Tokenizer) -> Result<(), Failure> {
     let config = match &recipe.model {
         ModelSource::Checkpoint { path } => checkpoint::check(Path::new(path)).or_fail(Code::Checkpoint)?,
         ModelSource::Fresh { config, .. } => ModelConfig::read(Path::new(config)).or_fail(Code::Checkpoint)?,
     };
     check_vocabulary(tokenizer, &config)?;
+    memory::check(&config, recipe.stages.iter().any(|stage| stage.kind.trains()))?;
     for ((domain, is_eval), sampled) in used(recipe) {
         let pool = Pool::open(recipe, &domain, if is_eval { Split::Eval } else { Split::Train })?;
         if sampled {

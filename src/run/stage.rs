@@ -8,7 +8,6 @@
 //!
 //! A step is a function of the weights, the state and the seed, so the steps that are done again after a kill give the same bytes.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -16,9 +15,8 @@ use learner::trainer::{StepError, Trainer};
 use policy::{Model, checkpoint};
 
 use super::evaluate::evaluate;
-use super::folder::partial;
 use super::state::{STATE, StageState};
-use super::{Run, models};
+use super::{Run, checkpoints, models};
 use crate::exit::{Code, Failure, OrFail};
 use crate::progress::Progress;
 use crate::recipe::Stage;
@@ -109,7 +107,7 @@ pub fn train<'a>(
         let every = stage.checkpoint_every;
         if every > 0 && active.state.step.is_multiple_of(every) && active.state.step < active.state.total {
             save(&active)?;
-            retire(&active.folder(), stage.keep)?;
+            checkpoints::retire(&active.folder(), stage.keep)?;
         }
     }
     save(&active)?;
@@ -164,16 +162,14 @@ fn settle_total(active: &mut Active<'_>) -> Result<(), Failure> {
 fn restore<'a>(run: &'a Run, number: usize) -> Result<Active<'a>, Failure> {
     let stage = &run.recipe.stages[number];
     let folder = run.folder.stage(number, &stage.name);
-    if let Some(last) = checkpoints(&folder)?.pop() {
-        let another =
-            "delete that checkpoint's folder: the stage then goes on from the one before it, or from its start";
-        let (model, trainer, state) = read(run, stage, &last).map_err(|failure| failure.hint(another))?;
+    if let Some(last) = checkpoints::last_sound(&folder)? {
+        let (model, trainer, state) = read(run, stage, &last)?;
         run.rewind(number, state.step)?;
         return Ok(Active { run, number, stage, model, trainer, state, restored: true });
     }
     run.rewind(number, 0)?;
     let model = models::initial(run, number)?;
-    let trainer = Trainer::new(&model, &models::trainer(stage, &model)).or_fail(Code::Usage)?;
+    let trainer = models::trainer(run, stage, &model)?;
     let state = StageState { total: if stage.budget_share > 0.0 { 0 } else { stage.steps }, ..StageState::default() };
     Ok(Active { run, number, stage, model, trainer, state, restored: false })
 }
@@ -181,62 +177,20 @@ fn restore<'a>(run: &'a Run, number: usize) -> Result<Active<'a>, Failure> {
 /// A checkpoint as [`save`] left it.
 fn read(run: &Run, stage: &Stage, folder: &Path) -> Result<(Model, Trainer, StageState), Failure> {
     let model = checkpoint::load(folder, run.device).or_fail(Code::Checkpoint)?;
-    let mut trainer = Trainer::new(&model, &models::trainer(stage, &model)).or_fail(Code::Usage)?;
+    let mut trainer = models::trainer(run, stage, &model)?;
     trainer.load(&folder.join(OPTIMIZER)).or_fail(Code::Checkpoint)?;
     Ok((model, trainer, StageState::read(&folder.join(STATE))?))
 }
 
-/// Writes a checkpoint aside and renames it into place. One that is there already holds the same bytes.
 fn save(active: &Active<'_>) -> Result<(), Failure> {
-    let parent = active.folder().join("checkpoints");
-    let name = format!("step-{:06}", active.state.step);
-    let target = parent.join(&name);
-    if target.exists() {
-        return Ok(());
-    }
-    let aside = partial(&parent, &name);
-    let _ = fs::remove_dir_all(&aside);
-    // Where the disk is full, half a checkpoint must not keep it full.
-    fill(active, &aside).inspect_err(|_| drop(fs::remove_dir_all(&aside)))?;
-    fs::rename(&aside, &target).or_fail(Code::Disk)?;
-    let synced = fs::File::open(&parent).and_then(|folder| folder.sync_all());
-    synced.or_fail(Code::Disk)
+    checkpoints::write(&active.folder(), active.state.step, |folder| fill(active, folder))
 }
 
 fn fill(active: &Active<'_>, folder: &Path) -> Result<(), Failure> {
-    fs::create_dir_all(folder).or_fail(Code::Disk)?;
     checkpoint::save(&active.model, folder).or_fail(Code::Disk)?;
     active.run.tokenizer.save(folder).or_fail(Code::Disk)?;
     active.trainer.save(&folder.join(OPTIMIZER)).or_fail(Code::Disk)?;
     active.state.write(&folder.join(STATE))
-}
-
-/// The whole checkpoints of a stage's folder, oldest first.
-///
-/// # Errors
-/// [`Code::Disk`] where the folder cannot be listed.
-pub fn checkpoints(stage: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let folder = stage.join("checkpoints");
-    if !folder.exists() {
-        return Ok(Vec::new());
-    }
-    let entries = fs::read_dir(&folder).or_fail(Code::Disk)?;
-    let mut found = Vec::new();
-    for entry in entries {
-        let path = entry.or_fail(Code::Disk)?.path();
-        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("step-")) {
-            found.push(path);
-        }
-    }
-    found.sort();
-    Ok(found)
-}
-
-/// Keeps the last `keep` checkpoints.
-fn retire(stage: &Path, keep: usize) -> Result<(), Failure> {
-    let found = checkpoints(stage)?;
-    let old = found.len().saturating_sub(keep.max(1));
-    found[..old].iter().try_for_each(fs::remove_dir_all).or_fail(Code::Disk)
 }
 
 /// A step that was not applied, as a failure: numeric ones keep their code, and their batch is in the run's folder.

@@ -1,0 +1,135 @@
+//! Memory that is not there: said before a run begins where it can be known, and named where it happens.
+//!
+//! Rust ends a process whose allocation fails with an abort; this allocator prints what was asked for and ends with
+//! [`Code::Memory`]. Checkpoints are whole or absent at every instant (INV-6), so nothing is lost either way.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::fs;
+
+use policy::{ModelConfig, params};
+
+use crate::exit::{Code, Failure};
+
+/// Bytes a parameter takes while it learns: weight, gradient and AdamW's two moments, in f32.
+const LEARNING: u64 = 16;
+/// Bytes a parameter takes while it only answers.
+const ANSWERING: u64 = 4;
+
+/// The system's allocator; where it has nothing left, the process ends with a message.
+pub struct OrExit;
+
+// SAFETY: every call goes to the system's allocator unchanged, and what it answers is passed on unless it is null.
+unsafe impl GlobalAlloc for OrExit {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promise about `layout`.
+        or_exit(unsafe { System.alloc(layout) }, layout.size())
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promise about `layout`.
+        or_exit(unsafe { System.alloc_zeroed(layout) }, layout.size())
+    }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: the caller's promise about `block`, `layout` and `size`.
+        or_exit(unsafe { System.realloc(block, layout, size) }, size)
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise about `block` and `layout`.
+        unsafe { System.dealloc(block, layout) }
+    }
+}
+
+fn or_exit(block: *mut u8, size: usize) -> *mut u8 {
+    if block.is_null() {
+        out_of_memory(size);
+    }
+    block
+}
+
+/// Says it without allocating, and ends the process.
+#[cold]
+fn out_of_memory(size: usize) -> ! {
+    let mut text = [0u8; 20];
+    let mut rest = size;
+    let mut at = text.len();
+    while at == text.len() || rest > 0 {
+        at -= 1;
+        text[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    for part in [
+        b"error: out of memory: ".as_slice(),
+        &text[at..],
+        b" bytes more were asked for\nhint: lower batch.unit_tokens, sampling.batch or sampling.max_new_tokens; what was saved is intact, and `temper resume RUN` goes on\n",
+    ] {
+        // SAFETY: the bytes are valid for their length; a short or failed write loses only words.
+        unsafe { libc::write(libc::STDERR_FILENO, part.as_ptr().cast(), part.len()) };
+    }
+    // SAFETY: ends the process without running anything that might allocate.
+    unsafe { libc::_exit(Code::Memory as i32) }
+}
+
+/// True where a panic's words say that libtorch found no memory, on the CPU or on a GPU.
+pub fn is_out_of_memory(panic: &str) -> bool {
+    panic.contains("can't allocate memory") || panic.contains("CUDA out of memory")
+}
+
+/// Refuses a model whose parameters alone take more than the machine has.
+///
+/// # Errors
+/// [`Code::Memory`], with both numbers.
+pub fn check(config: &ModelConfig, learns: bool) -> Result<(), Failure> {
+    let Some(there) = total() else { return Ok(()) };
+    let each = if learns { LEARNING } else { ANSWERING };
+    let needed = parameters(config).saturating_mul(u128::from(each));
+    if needed <= u128::from(there) {
+        return Ok(());
+    }
+    let gib = |bytes: f64| bytes / f64::from(1 << 30);
+    let message = format!(
+        "the model's parameters need {:.1} GiB {}, and this machine has {:.1} GiB",
+        gib(needed as f64),
+        if learns { "to learn (16 bytes each)" } else { "(4 bytes each)" },
+        gib(there as f64)
+    );
+    Err(Failure::new(Code::Memory, message).hint("check hidden_size, vocab_size and num_hidden_layers of config.json"))
+}
+
+fn parameters(config: &ModelConfig) -> u128 {
+    let count = |shape: &Vec<i64>| shape.iter().map(|n| u128::from(n.unsigned_abs())).product::<u128>();
+    params::shapes(config).values().map(count).sum()
+}
+
+/// The machine's memory in bytes, or the control group's limit where that is less. `None` where `/proc` does not tell.
+fn total() -> Option<u64> {
+    let meminfo = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    let limit = |path| fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok());
+    let limits = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
+    limits.into_iter().filter_map(limit).chain([kib * 1024]).min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_larger_than_the_machine_is_refused_with_both_numbers() {
+        let small = ModelConfig::read("configs/smoke-model.json".as_ref()).expect("a config");
+        check(&small, true).expect("the smoke model fits");
+        let large = ModelConfig { vocab_size: 1 << 40, ..small };
+        let failure = check(&large, true).expect_err("no machine has this");
+        assert_eq!(failure.code, Code::Memory);
+        assert!(failure.message.contains("GiB to learn"), "{failure}");
+    }
+
+    #[test]
+    fn libtorch_says_in_these_words_that_memory_is_short() {
+        let asked = std::panic::catch_unwind(|| tch::Tensor::zeros([1 << 46], (tch::Kind::Float, tch::Device::Cpu)));
+        let panic = asked.expect_err("256 TiB");
+        assert!(is_out_of_memory(panic.downcast_ref::<String>().expect("a panic with words")));
+    }
+}
