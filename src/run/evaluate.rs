@@ -60,7 +60,7 @@ pub fn evaluate(
 /// Recomputes every sampled token of `groups` as the learner would (INV-1).
 pub fn check_exactness(model: &Model, groups: &[ScoredGroup], inverse_temperature: f32, state: &mut StageState) {
     let trajectories: Vec<_> = groups.iter().flat_map(|g| &g.samples).map(|s| &s.trajectory).collect();
-    state.compared(learner::replay::check(model, &trajectories, inverse_temperature, CHECK_TOKENS));
+    state.compared(learner::replay::check(model, version, &trajectories, inverse_temperature, CHECK_TOKENS));
 }
 
 /// pass@1: the mean over samples that could be judged.

@@ -53,7 +53,7 @@ pub fn sample_groups(
         .collect::<Result<_, _>>()?;
     let mut engine = engine(run, round, &tokens);
     for (id, ((prompt, key), tokens)) in prompts.iter().zip(tokens).enumerate() {
-        let request = Request { id, key: key.clone(), prompt_id: prompt.id.clone(), tokens, samples: round.group };
+        let request = Request { id, key: key.clone(), prompt_id: prompt.id.clone(), tokens, samples: round.group, begun: Vec::new() };
         engine.submit(request).or_fail(Code::Data)?;
     }
     let mut waiting: Vec<Option<Waiting>> = prompts.iter().map(|_| None).collect();
