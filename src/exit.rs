@@ -29,6 +29,8 @@ pub enum Code {
     Disk = 8,
     /// The device is missing or cannot do what the run needs, bit-for-bit exactness included.
     Device = 9,
+    /// Something did not come by its deadline. The run's folder holds a dump of who waited for what.
+    Stalled = 10,
     /// A fault of Temper's own.
     Internal = 70,
     /// Stopped by Ctrl-C or SIGTERM. All is saved, and `temper resume` goes on.
@@ -37,7 +39,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Ok,
         Self::Usage,
         Self::Data,
@@ -47,6 +49,7 @@ impl Code {
         Self::RunFolder,
         Self::Disk,
         Self::Device,
+        Self::Stalled,
         Self::Internal,
         Self::Interrupted,
     ];

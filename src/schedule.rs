@@ -81,9 +81,10 @@ impl Window {
         self.version
     }
 
-    /// The groups to start now: as many as there are free slots.
-    pub fn admit(&mut self) -> std::ops::Range<u64> {
-        let slots = (self.limits.max_staleness as usize + 1) * self.limits.prompts;
+    /// The groups to start now: as many as there are free slots. As the stage ends, fewer are needed: `steps_left` of it are to come.
+    pub fn admit(&mut self, steps_left: u64) -> std::ops::Range<u64> {
+        let ahead = self.limits.max_staleness.min(steps_left.saturating_sub(1));
+        let slots = (ahead as usize + 1) * self.limits.prompts;
         // Those beyond the refills hold their slots: the step ends with what it has.
         let held = self.open.len() - self.idle().min(self.limits.replaced());
         let first = self.next;
@@ -108,10 +109,14 @@ impl Window {
     /// The finished groups whose verdicts decide whether the step can be taken; empty where it cannot be, whatever they are. So a
     /// verifier is waited for only where nothing else is left to do, and which groups wait for it depends on no clock.
     pub fn to_judge(&self) -> Vec<u64> {
-        let finished: Vec<u64> =
-            self.open.iter().filter(|g| g.progress == Progress::Finished).map(|g| g.id).collect();
+        let finished = self.finished();
         let enough = self.enough(self.signals() + finished.len(), self.idle());
         if enough && self.overdue().all(|g| g.progress != Progress::Sampled) { finished } else { Vec::new() }
+    }
+
+    /// The finished groups that are not judged, in the order in which they finished.
+    pub fn finished(&self) -> Vec<u64> {
+        self.open.iter().filter(|g| g.progress == Progress::Finished).map(|g| g.id).collect()
     }
 
     /// A group's verdicts are there.
@@ -123,9 +128,15 @@ impl Window {
         self.open[at].progress = Progress::Judged { signal };
     }
 
+    /// True for an open group whose verdicts are there.
+    pub fn is_judged(&self, id: u64) -> bool {
+        self.open.iter().any(|g| g.id == id && matches!(g.progress, Progress::Judged { .. }))
+    }
+
     /// True when the next step can be taken.
     pub fn ready(&self) -> bool {
-        self.enough(self.signals(), self.idle()) && self.overdue().all(|g| matches!(g.progress, Progress::Judged { .. }))
+        self.enough(self.signals(), self.idle())
+            && self.overdue().all(|g| matches!(g.progress, Progress::Judged { .. }))
     }
 
     /// Takes the next step's groups out of the window.
@@ -230,9 +241,9 @@ mod tests {
         }
 
         /// Runs to the next step and returns its groups. Checks what holds at every moment.
-        fn step(&mut self, limits: Limits) -> Taken {
+        fn step(&mut self, limits: Limits, left: u64) -> Taken {
             for _ in 0..100_000 {
-                for id in self.window.admit() {
+                for id in self.window.admit(left) {
                     let ticks = self.ticks(id);
                     self.sampled.insert(id, ticks);
                     self.oldest.insert(id, self.window.version());
@@ -276,12 +287,13 @@ mod tests {
         let mut all = Vec::new();
         for step in 0..count {
             let saved = serde_json::to_string(&(&sim.window, &sim.sampled, &sim.oldest)).expect("it is plain");
+            let left = (count - step) as u64;
             if crash(step) {
-                sim.step(limits);
+                sim.step(limits, left);
                 let (window, sampled, oldest) = serde_json::from_str(&saved).expect("as it was written");
                 sim = Simulator { window, sampled, oldest, ..Simulator::new(seed, limits) };
             }
-            let taken = sim.step(limits);
+            let taken = sim.step(limits, left);
             for id in taken.learned.iter().chain(&taken.idle) {
                 let staleness = sim.window.version() - sim.oldest[id];
                 assert!(staleness <= limits.max_staleness, "seed {seed}: group {id} is {staleness} versions old");
@@ -321,7 +333,7 @@ mod tests {
     fn long_groups_do_not_hold_up_a_step_while_they_are_young() {
         let limits = Limits { prompts: 2, max_staleness: 1, max_refill: 0 };
         let mut window = Window::new(limits);
-        assert_eq!(window.admit(), 0..4);
+        assert_eq!(window.admit(9), 0..4);
         for id in [3, 1] {
             window.finish(id);
         }
@@ -331,7 +343,7 @@ mod tests {
         }
         assert_eq!(window.take(), Taken { learned: vec![3, 1], idle: vec![] });
         window.publish();
-        assert_eq!(window.admit(), 4..6);
+        assert_eq!(window.admit(9), 4..6);
         for id in [4, 5] {
             window.finish(id);
         }
@@ -352,7 +364,7 @@ mod tests {
         let mut window = Window::new(limits);
         let mut admitted = Vec::new();
         for signal in [false, false, true] {
-            let ids = window.admit();
+            let ids = window.admit(9);
             admitted.push(ids.clone().count());
             ids.clone().for_each(|id| window.finish(id));
             assert_eq!(window.to_judge(), ids.clone().collect::<Vec<_>>());

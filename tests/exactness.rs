@@ -115,8 +115,7 @@ fn inv_5_weights_swapped_in_flight_are_exact_token_by_token() {
 
 /// Samples with weights that change after five steps.
 fn swapped(old: &Model, new: &Model, sampling: &Sampling, recompute: bool) -> Vec<Trajectory> {
-    let settings =
-        EngineSettings { batch: 64, page: 4, cache_positions: 4096, record_selections: false, seed: 5 };
+    let settings = EngineSettings { batch: 64, page: 4, cache_positions: 4096, record_selections: false, seed: 5 };
     let mut engine = Engine::new(old, settings, sampling.clone());
     requests().into_iter().for_each(|request| engine.submit(request).expect("it fits"));
     let mut done = Vec::new();

@@ -142,7 +142,7 @@ pub struct Engine {
     pub tokens_sampled: u64,
 }
 
-type CompletionTest = dyn Fn(&[u32]) -> bool;
+type CompletionTest = dyn Fn(&[u32]) -> bool + Send;
 
 struct StopCheck(Box<CompletionTest>);
 
@@ -250,7 +250,7 @@ impl Engine {
     }
 
     /// Ends a completion also where `check` says so of its tokens: for stop strings, which need a tokenizer.
-    pub fn stop_when(&mut self, check: impl Fn(&[u32]) -> bool + 'static) {
+    pub fn stop_when(&mut self, check: impl Fn(&[u32]) -> bool + Send + 'static) {
         self.stop_check = Some(StopCheck(Box::new(check)));
     }
 
@@ -276,6 +276,15 @@ impl Engine {
         }
         requests.extend(std::mem::take(&mut self.waiting));
         requests
+    }
+
+    /// The samples that have begun, of all groups that wait or run.
+    pub fn begun(&self) -> impl Iterator<Item = &Trajectory> {
+        let waiting = self.waiting.iter().flat_map(|request| &request.begun).map(|begun| match begun {
+            Begun::Running(t) | Begun::Finished(t) => t,
+        });
+        let finished = self.groups.iter().flat_map(|group| group.finished.iter().flatten());
+        waiting.chain(finished).chain(self.running.iter().map(|sequence| &sequence.trajectory))
     }
 
     /// Forgets what the cache holds; the next step computes it anew from the tokens. Call it where the weights change, so that all that

@@ -40,8 +40,8 @@ pub struct Active<'a> {
     pub trainer: Trainer,
     /// How far it has come.
     pub state: StageState,
-    /// It comes from a checkpoint of its own, whose state counts all that went before the first step too.
-    pub restored: bool,
+    /// The checkpoint of its own that it comes from, if it does. Its state counts all that went before the first step too.
+    pub restored: Option<PathBuf>,
 }
 
 /// What one step did.
@@ -59,6 +59,14 @@ pub trait Body {
     /// # Errors
     /// A failure leaves the weights as they were.
     fn step(&mut self, active: &mut Active<'_>) -> Result<Stepped, Failure>;
+
+    /// Adds to a checkpoint what the stage must have beside weights, optimiser and state to go on.
+    ///
+    /// # Errors
+    /// [`Code::Disk`].
+    fn save(&mut self, _folder: &Path) -> Result<(), Failure> {
+        Ok(())
+    }
 }
 
 impl Active<'_> {
@@ -94,25 +102,26 @@ pub fn train<'a>(
     let mut progress = Progress::stage(&stage.name, active.state.total).resumed_at(active.state.step);
     while active.state.total == 0 || active.state.step < active.state.total {
         if run.check_interrupt().is_err() {
-            return interrupted(&active);
+            return interrupted(&active, body.as_mut());
         }
         let began = Instant::now();
         let stepped = match body.step(&mut active) {
-            Err(failure) if failure.code == Code::Interrupted => return interrupted(&active),
+            Err(failure) if failure.code == Code::Interrupted => return interrupted(&active, body.as_mut()),
             other => other?,
         };
         active.state.step += 1;
         active.state.ledger.elapsed_s += began.elapsed().as_secs_f64();
         settle_total(&mut active)?;
         run.write_metrics(stage, active.state.step, &stepped.metrics)?;
+        run.watchdog.event(format!("stage {}: step {} done, {}", stage.name, active.state.step, stepped.message));
         progress.step(&stepped.message);
         let every = stage.checkpoint_every;
         if every > 0 && active.state.step.is_multiple_of(every) && active.state.step < active.state.total {
-            save(&active)?;
+            save(&active, body.as_mut())?;
             retire(&active.folder(), stage.keep)?;
         }
     }
-    save(&active)?;
+    save(&active, body.as_mut())?;
     finish(active, progress)
 }
 
@@ -137,8 +146,8 @@ pub fn scores(state: &StageState) -> String {
     state.eval.iter().map(score).collect::<Vec<_>>().join(", ")
 }
 
-fn interrupted(active: &Active<'_>) -> Result<StageState, Failure> {
-    save(active)?;
+fn interrupted(active: &Active<'_>, body: &mut dyn Body) -> Result<StageState, Failure> {
+    save(active, body)?;
     let root = active.run.folder.root().display();
     Err(Failure::new(
         Code::Interrupted,
@@ -169,13 +178,13 @@ fn restore<'a>(run: &'a Run, number: usize) -> Result<Active<'a>, Failure> {
             "delete that checkpoint's folder: the stage then goes on from the one before it, or from its start";
         let (model, trainer, state) = read(run, stage, &last).map_err(|failure| failure.hint(another))?;
         run.rewind(number, state.step)?;
-        return Ok(Active { run, number, stage, model, trainer, state, restored: true });
+        return Ok(Active { run, number, stage, model, trainer, state, restored: Some(last) });
     }
     run.rewind(number, 0)?;
     let model = models::initial(run, number)?;
     let trainer = Trainer::new(&model, &models::trainer(stage, &model)).or_fail(Code::Usage)?;
     let state = StageState { total: if stage.budget_share > 0.0 { 0 } else { stage.steps }, ..StageState::default() };
-    Ok(Active { run, number, stage, model, trainer, state, restored: false })
+    Ok(Active { run, number, stage, model, trainer, state, restored: None })
 }
 
 /// A checkpoint as [`save`] left it.
@@ -186,28 +195,30 @@ fn read(run: &Run, stage: &Stage, folder: &Path) -> Result<(Model, Trainer, Stag
     Ok((model, trainer, StageState::read(&folder.join(STATE))?))
 }
 
-/// Writes a checkpoint aside and renames it into place. One that is there already holds the same bytes.
-fn save(active: &Active<'_>) -> Result<(), Failure> {
+/// Writes a checkpoint aside and renames it into place. One that is there already goes on to the same bytes.
+fn save(active: &Active<'_>, body: &mut dyn Body) -> Result<(), Failure> {
     let parent = active.folder().join("checkpoints");
     let name = format!("step-{:06}", active.state.step);
     let target = parent.join(&name);
     if target.exists() {
         return Ok(());
     }
+    let _wait = active.run.watchdog.wait("the stage", || format!("{} to be written", target.display()));
     let aside = partial(&parent, &name);
     let _ = fs::remove_dir_all(&aside);
     // Where the disk is full, half a checkpoint must not keep it full.
-    fill(active, &aside).inspect_err(|_| drop(fs::remove_dir_all(&aside)))?;
+    fill(active, body, &aside).inspect_err(|_| drop(fs::remove_dir_all(&aside)))?;
     fs::rename(&aside, &target).or_fail(Code::Disk)?;
     let synced = fs::File::open(&parent).and_then(|folder| folder.sync_all());
     synced.or_fail(Code::Disk)
 }
 
-fn fill(active: &Active<'_>, folder: &Path) -> Result<(), Failure> {
+fn fill(active: &Active<'_>, body: &mut dyn Body, folder: &Path) -> Result<(), Failure> {
     fs::create_dir_all(folder).or_fail(Code::Disk)?;
     checkpoint::save(&active.model, folder).or_fail(Code::Disk)?;
     active.run.tokenizer.save(folder).or_fail(Code::Disk)?;
     active.trainer.save(&folder.join(OPTIMIZER)).or_fail(Code::Disk)?;
+    body.save(folder)?;
     active.state.write(&folder.join(STATE))
 }
 
