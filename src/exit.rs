@@ -30,6 +30,8 @@ pub enum Code {
     Disk = 8,
     /// The device is missing or cannot do what the run needs, bit-for-bit exactness included.
     Device = 9,
+    /// Something did not come by its deadline. The run's folder holds a dump of who waited for what.
+    Stalled = 10,
     /// There is not enough memory. What was saved is intact.
     Memory = 11,
     /// A fault of Temper's own.
@@ -40,7 +42,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Ok,
         Self::Usage,
         Self::Data,
@@ -50,6 +52,7 @@ impl Code {
         Self::RunFolder,
         Self::Disk,
         Self::Device,
+        Self::Stalled,
         Self::Memory,
         Self::Internal,
         Self::Interrupted,

@@ -9,6 +9,7 @@ pub mod progress;
 pub mod recipe;
 pub mod report;
 pub mod run;
+pub mod schedule;
 pub mod summary;
 pub mod verifiers_by_name;
 pub mod verify;

@@ -13,15 +13,20 @@ fn sampling(temperature: f64, top_p: f64) -> Sampling {
     Sampling { temperature, top_p, top_k: 0, max_new_tokens: 20, stop_tokens: vec![3] }
 }
 
+fn requests() -> Vec<Request> {
+    let request = |id: usize| {
+        let tokens = (0..3 + 7 * id as u32).map(|i| (i * 11 + id as u32) % 64).collect();
+        let (key, prompt_id) = (format!("g{id}"), format!("p{id}"));
+        Request { id, key, prompt_id, tokens, samples: 1 + id % 3, begun: Vec::new() }
+    };
+    (0..GROUPS).map(request).collect()
+}
+
 /// Samples groups of prompts of different lengths, some beyond the top-k, with at most `batch` sequences at once.
 fn sample(model: &Model, sampling: &Sampling, batch: usize, record: bool) -> Vec<Trajectory> {
     let settings = EngineSettings { batch, page: 4, cache_positions: 4096, record_selections: record, seed: 5 };
     let mut engine = Engine::new(model, settings, sampling.clone());
-    for id in 0..GROUPS {
-        let tokens = (0..3 + 7 * id as u32).map(|i| (i * 11 + id as u32) % 64).collect();
-        let request = Request { id, key: format!("g{id}"), prompt_id: format!("p{id}"), tokens, samples: 1 + id % 3 };
-        engine.submit(request).expect("it fits");
-    }
+    requests().into_iter().for_each(|request| engine.submit(request).expect("it fits"));
     let mut done = Vec::new();
     while !engine.idle() {
         done.extend(engine.step(model, 0));
@@ -30,9 +35,30 @@ fn sample(model: &Model, sampling: &Sampling, batch: usize, record: bool) -> Vec
     done.into_iter().flat_map(|g| g.trajectories).collect()
 }
 
+/// As [`sample`], with every group taken out and submitted again, to another engine, before each step that `interrupt` names.
+fn interrupted(model: &Model, sampling: &Sampling, batch: usize, interrupt: impl Fn(u64) -> bool) -> Vec<Trajectory> {
+    let settings = EngineSettings { batch, page: 4, cache_positions: 4096, record_selections: true, seed: 5 };
+    let mut engine = Engine::new(model, settings.clone(), sampling.clone());
+    requests().into_iter().for_each(|request| engine.submit(request).expect("it fits"));
+    let mut done = Vec::new();
+    for step in 0.. {
+        if engine.idle() {
+            break;
+        }
+        if interrupt(step) {
+            let requests = engine.drain();
+            engine = Engine::new(model, settings.clone(), sampling.clone());
+            requests.into_iter().for_each(|request| engine.submit(request).expect("it fits"));
+        }
+        done.extend(engine.step(model, 0));
+    }
+    done.sort_by_key(|g| g.id);
+    done.into_iter().flat_map(|g| g.trajectories).collect()
+}
+
 fn difference(model: &Model, trajectories: &[Trajectory], sampling: &Sampling, unit_tokens: usize) -> f64 {
     let all: Vec<&Trajectory> = trajectories.iter().collect();
-    check(model, &all, sampling.inverse_temperature(), unit_tokens).max_abs_logprob_diff
+    check(model, 0, &all, sampling.inverse_temperature(), unit_tokens).max_abs_logprob_diff
 }
 
 #[test]
@@ -56,6 +82,67 @@ fn inv_2_and_inv_4_the_batch_does_not_show() {
         assert_eq!(sample(&model, &sampling, batch, true), alone, "batch {batch}");
     }
     assert!(alone.iter().all(|t| t.selections.as_ref().is_some_and(|s| s.layers.len() == 2)));
+}
+
+#[test]
+fn inv_4_and_inv_5_an_interrupted_sample_goes_on_as_if_it_had_not_been() {
+    let (model, sampling) = (tiny_model(Some(8)), sampling(0.8, 0.9));
+    let whole = sample(&model, &sampling, 64, true);
+    assert_eq!(interrupted(&model, &sampling, 64, |_| true), whole, "before every step");
+    for batch in [3, 64] {
+        for every in [2, 5] {
+            assert_eq!(interrupted(&model, &sampling, batch, |step| step % every == 1), whole, "{batch}, {every}");
+        }
+    }
+}
+
+#[test]
+fn inv_5_weights_swapped_in_flight_are_exact_token_by_token() {
+    let (old, new) = (tiny_model(Some(8)), other_model());
+    let sampling = sampling(0.8, 0.9);
+    for recompute in [true, false] {
+        let trajectories = swapped(&old, &new, &sampling, recompute);
+        let mixed = trajectories.iter().filter(|t| t.versions.first() != t.versions.last()).count();
+        assert!(mixed >= 3, "{mixed} samples crossed the swap");
+        let all: Vec<&Trajectory> = trajectories.iter().collect();
+        let compare = |model, version| check(model, version, &all, sampling.inverse_temperature(), 4096);
+        let (before, after) = (compare(&old, 0), compare(&new, 1));
+        assert_eq!(before.max_abs_logprob_diff, 0.0);
+        assert!(before.tokens_compared > 0 && after.tokens_compared > 0);
+        assert_eq!(after.max_abs_logprob_diff == 0.0, recompute, "keys of the old weights are seen");
+    }
+}
+
+/// Samples with weights that change after five steps.
+fn swapped(old: &Model, new: &Model, sampling: &Sampling, recompute: bool) -> Vec<Trajectory> {
+    let settings = EngineSettings { batch: 64, page: 4, cache_positions: 4096, record_selections: false, seed: 5 };
+    let mut engine = Engine::new(old, settings, sampling.clone());
+    requests().into_iter().for_each(|request| engine.submit(request).expect("it fits"));
+    let mut done = Vec::new();
+    for step in 0.. {
+        if engine.idle() {
+            break;
+        }
+        if step == 5 && recompute {
+            engine.recompute();
+        }
+        done.extend(if step < 5 { engine.step(old, 0) } else { engine.step(new, 1) });
+    }
+    done.sort_by_key(|g| g.id);
+    done.into_iter().flat_map(|g| g.trajectories).collect()
+}
+
+/// The tiny model after a change of its weights as a step of training makes.
+fn other_model() -> Model {
+    let folder = tempfile::tempdir().expect("a folder");
+    let model = tiny_model(Some(8));
+    checkpoint::save(&model, folder.path()).expect("it saves");
+    let other = checkpoint::load(folder.path(), model.device()).expect("it loads");
+    tch::no_grad(|| {
+        let mut weight = other.params["model.layers.0.mlp.up_proj.weight"].shallow_clone();
+        let _ = weight.g_mul_scalar_(1.01);
+    });
+    other
 }
 
 #[test]

@@ -51,7 +51,9 @@ fn sample(length: usize) {
     let sampling = Sampling { temperature: 1.0, top_p: 1.0, top_k: 0, max_new_tokens: 4, stop_tokens: Vec::new() };
     let mut engine = Engine::new(&model, settings, sampling);
     let tokens = (0..length as u32).map(|i| i * 7 % 64).collect();
-    engine.submit(Request { id: 0, key: "a".into(), prompt_id: "a".into(), tokens, samples: 2 }).expect("it fits");
+    engine
+        .submit(Request { id: 0, key: "a".into(), prompt_id: "a".into(), tokens, samples: 2, begun: Vec::new() })
+        .expect("it fits");
     while !engine.idle() {
         for trajectory in engine.step(&model, 0).into_iter().flat_map(|group| group.trajectories) {
             assert_eq!(trajectory.authors.iter().filter(|&&author| author == Author::Policy).count(), 4);

@@ -1,7 +1,10 @@
 //! A trajectory: the token ids of one conversation and, beside each, what the learner must know to replay it (INV-5).
 
+use serde::{Deserialize, Serialize};
+
 /// Who wrote a token. Only the policy's own tokens are trained by a policy gradient.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 #[repr(u8)]
 pub enum Author {
     /// The prompt, template tokens included.
@@ -13,7 +16,8 @@ pub enum Author {
 }
 
 /// Why sampling ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 #[repr(u8)]
 pub enum Finish {
     /// A stop token or stop string was sampled.
@@ -25,7 +29,7 @@ pub enum Finish {
 /// The tokens that the sampler kept at each sampled position (top-p, top-k), as compressed rows.
 ///
 /// Empty when nothing was cut (`top_p = 1`, `top_k = 0`): then every token of the vocabulary was kept.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct KeptSets {
     /// `offsets[i] .. offsets[i + 1]` is the range in `ids` of the `i`-th completion token. One longer than the completion; empty when nothing was cut.
     pub offsets: Vec<u32>,
@@ -58,7 +62,7 @@ impl KeptSets {
 }
 
 /// The key positions that the indexer selected, recorded by the sampler for replay (`live+replay`).
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Selections {
     /// Indices a query row holds (the model's top-k); rows with fewer valid keys are padded with −1.
     pub top_k: usize,
@@ -67,7 +71,7 @@ pub struct Selections {
 }
 
 /// One sampled conversation.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Trajectory {
     /// The [`crate::Prompt::id`] it answers.
     pub prompt_id: String,

@@ -58,6 +58,8 @@ pub struct GrpoSettings {
     pub indexer: LiveIndexer,
     /// Rows of a unit.
     pub unit_tokens: usize,
+    /// The version of the weights as the step begins: what they sampled is compared with what the learner computes.
+    pub version: u64,
 }
 
 /// A sample with what its loss needs.
@@ -169,7 +171,7 @@ fn unit_loss(
     let logits = model.logits(&forward.hidden.index_select(0, &unit.picked_on(device)));
     let (logp_T, entropy_T) = log_prob(&logits, &unit.targets);
     let old = recorded(&trajectories(samples));
-    report.exactness.add(Exactness::compare(&to_host(&logp_T), &old));
+    report.exactness.add(Exactness::of_version(settings.version, &trajectories(samples), &to_host(&logp_T)));
     report.entropy_sum += to_host(&entropy_T).iter().map(|&e| f64::from(e)).sum::<f64>();
 
     let old_logp_T = Tensor::from_slice(&old).to_device(device);

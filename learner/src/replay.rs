@@ -30,6 +30,15 @@ impl Exactness {
         Self { max_abs_logprob_diff, tokens_compared: learner.len() as u64 }
     }
 
+    /// Compares the tokens that the weights of `version` sampled: `learner` holds the log-probabilities that they give all of the
+    /// trajectories' trained tokens.
+    pub fn of_version(version: u64, trajectories: &[&Trajectory], learner: &[f32]) -> Self {
+        let sampled = recorded(trajectories);
+        let ours = versions(trajectories).into_iter().zip(learner.iter().zip(&sampled)).filter(|(v, _)| *v == version);
+        let (learner, sampled): (Vec<f32>, Vec<f32>) = ours.map(|(_, (l, s))| (*l, *s)).unzip();
+        Self::compare(&learner, &sampled)
+    }
+
     /// Adds another comparison.
     pub fn add(&mut self, other: Self) {
         self.max_abs_logprob_diff = self.max_abs_logprob_diff.max(other.max_abs_logprob_diff);
@@ -55,15 +64,32 @@ pub fn unit_log_probs(model: &Model, unit: &Unit, task: &Task) -> Tensor {
     log_prob(&logits, &unit.targets).0
 }
 
-/// Recomputes every sampled token of `trajectories` under `model`, the weights that sampled them, and compares.
-pub fn check(model: &Model, trajectories: &[&Trajectory], inverse_temperature: f32, unit_tokens: usize) -> Exactness {
+/// The weights version that sampled each of those tokens, in the same order.
+pub fn versions(trajectories: &[&Trajectory]) -> Vec<u64> {
+    let own = |t: &&Trajectory| -> Vec<u64> {
+        (0..t.completion_len())
+            .filter(|i| t.authors[t.prompt_len + i] == Author::Policy)
+            .map(|i| t.versions[i])
+            .collect()
+    };
+    trajectories.iter().flat_map(own).collect()
+}
+
+/// Recomputes the sampled tokens of `trajectories` under `model`, which is the weights of `version`, and compares those that they sampled.
+pub fn check(
+    model: &Model,
+    version: u64,
+    trajectories: &[&Trajectory],
+    inverse_temperature: f32,
+    unit_tokens: usize,
+) -> Exactness {
     let mut exactness = Exactness::default();
     let lengths: Vec<usize> = trajectories.iter().map(|t| t.tokens.len()).collect();
     for range in cut(&lengths, unit_tokens) {
         let part = &trajectories[range];
         let unit = Unit::of_trajectories(part, inverse_temperature);
         let learner = tch::no_grad(|| unit_log_probs(model, &unit, &Task::plain(model)));
-        exactness.add(Exactness::compare(&to_host(&learner), &recorded(part)));
+        exactness.add(Exactness::of_version(version, part, &to_host(&learner)));
     }
     exactness
 }

@@ -47,6 +47,24 @@ pub struct Request {
     pub tokens: Vec<u32>,
     /// Samples wanted.
     pub samples: usize,
+    /// Samples that have begun already, by sample number; empty where none has.
+    pub begun: Vec<Begun>,
+}
+
+impl Request {
+    /// Samples that are not finished.
+    fn live(&self) -> usize {
+        self.samples - self.begun.iter().filter(|b| matches!(b, Begun::Finished(_))).count()
+    }
+}
+
+/// A sample that was begun before its group was submitted (again).
+#[derive(Debug, Clone, PartialEq)]
+pub enum Begun {
+    /// It goes on after these tokens. What they were sampled with stays in it.
+    Running(Trajectory),
+    /// It waits for the others of its group.
+    Finished(Trajectory),
 }
 
 /// A group whose samples all ended.
@@ -124,7 +142,7 @@ pub struct Engine {
     pub tokens_sampled: u64,
 }
 
-type CompletionTest = dyn Fn(&[u32]) -> bool;
+type CompletionTest = dyn Fn(&[u32]) -> bool + Send;
 
 struct StopCheck(Box<CompletionTest>);
 
@@ -142,6 +160,8 @@ struct Group {
     selections: Vec<Vec<i32>>,
     finished: Vec<Option<Trajectory>>,
     left: usize,
+    /// Between admission and the forward that follows it: the samples that go on.
+    begun: Vec<Sequence>,
 }
 
 #[derive(Debug)]
@@ -172,6 +192,16 @@ impl Step {
         self.index.sequence.push(sequence as u32);
         self.index.position.push(position as u32);
         self.tokens.len() - 1
+    }
+
+    /// All the rows of a sequence that goes on, the shared prompt's apart.
+    fn push_own(&mut self, sequence: &Sequence) {
+        let number = self.index.slots.len();
+        self.index.slots.push(sequence.slots.clone());
+        let t = &sequence.trajectory;
+        let rows = (t.prompt_len..t.tokens.len()).map(|position| self.push(number, position, t.tokens[position]));
+        let last = rows.last().expect("a sample that has begun has a token");
+        self.wanted.push(last as i64);
     }
 }
 
@@ -220,8 +250,47 @@ impl Engine {
     }
 
     /// Ends a completion also where `check` says so of its tokens: for stop strings, which need a tokenizer.
-    pub fn stop_when(&mut self, check: impl Fn(&[u32]) -> bool + 'static) {
+    pub fn stop_when(&mut self, check: impl Fn(&[u32]) -> bool + Send + 'static) {
         self.stop_check = Some(StopCheck(Box::new(check)));
+    }
+
+    /// Takes out every group that waits or runs, in the order of admission. Submitted again in that order, here or in another process,
+    /// each goes on after the tokens that it has, and ends in the step in which it would have ended.
+    pub fn drain(&mut self) -> Vec<Request> {
+        let mut running: Vec<Option<Sequence>> = std::mem::take(&mut self.running).into_iter().map(Some).collect();
+        let groups = std::mem::take(&mut self.groups);
+        let mut requests = Vec::with_capacity(groups.len() + self.waiting.len());
+        for group in groups {
+            let finished = group.finished.into_iter().map(|t| t.map(Begun::Finished));
+            let mut begun: Vec<Option<Begun>> = finished.collect();
+            for sequence in running.iter_mut().filter(|s| s.as_ref().is_some_and(|s| s.group == group.request.id)) {
+                let sequence = sequence.take().expect("the filter saw one");
+                self.promised -= sequence.promised;
+                sequence.pages.iter().for_each(|&page| self.cache.release(page));
+                let sample = sequence.trajectory.sample as usize;
+                begun[sample] = Some(Begun::Running(sequence.trajectory));
+            }
+            group.pages.iter().for_each(|&page| self.cache.release(page));
+            let begun = begun.into_iter().map(|b| b.expect("a sample runs or is finished")).collect();
+            requests.push(Request { begun, ..group.request });
+        }
+        requests.extend(std::mem::take(&mut self.waiting));
+        requests
+    }
+
+    /// The samples that have begun, of all groups that wait or run.
+    pub fn begun(&self) -> impl Iterator<Item = &Trajectory> {
+        let waiting = self.waiting.iter().flat_map(|request| &request.begun).map(|begun| match begun {
+            Begun::Running(t) | Begun::Finished(t) => t,
+        });
+        let finished = self.groups.iter().flat_map(|group| group.finished.iter().flatten());
+        waiting.chain(finished).chain(self.running.iter().map(|sequence| &sequence.trajectory))
+    }
+
+    /// Forgets what the cache holds; the next step computes it anew from the tokens. Call it where the weights change, so that all that
+    /// a token attends to comes from the weights that sample it. Without it the old keys and values stay in use.
+    pub fn recompute(&mut self) {
+        self.waiting = self.drain().into();
     }
 
     /// True when nothing waits or runs.
@@ -243,10 +312,7 @@ impl Engine {
             let rows = Rows { tokens: step.tokens, index: Arc::new(step.index) };
             let task = Task { record: self.settings.record_selections, ..Task::plain(model) };
             let forward = model.forward(&rows, Keys::Cached(&mut self.cache), &task);
-            let wanted = Tensor::from_slice(&step.wanted).to_device(model.device());
-            let logits =
-                model.logits(&forward.hidden.index_select(0, &wanted)).to_device(Device::Cpu).to_kind(Kind::Float);
-            let flat = Vec::<f32>::try_from(logits.flatten(0, 1)).expect("logits are f32");
+            let flat = logits(model, &forward.hidden, &step.wanted);
             let selections = Recorded::new(&forward.selections);
             self.advance(&admitted, &flat, version, &selections);
             self.collect()
@@ -261,19 +327,19 @@ impl Engine {
     /// Pages of a group at its longest: the shared prompt's, and each sample's own. The last token is never fed.
     fn pages_needed(&self, request: &Request) -> usize {
         let own = self.most_new(request.tokens.len()).saturating_sub(1).div_ceil(self.settings.page);
-        request.tokens.len().div_ceil(self.settings.page) + request.samples * own
+        request.tokens.len().div_ceil(self.settings.page) + request.live() * own
     }
 
     fn admit(&mut self) -> Vec<usize> {
         let mut admitted = Vec::new();
         let mut sequences = self.running.len();
         while let Some(next) = self.waiting.front() {
-            let fits = sequences == 0 || sequences + next.samples <= self.settings.batch;
+            let fits = sequences == 0 || sequences + next.live() <= self.settings.batch;
             let needed = self.pages_needed(next);
             if !fits || needed + self.promised > self.cache.free_pages() {
                 break;
             }
-            sequences += next.samples;
+            sequences += next.live();
             let request = self.waiting.pop_front().expect("it is in front");
             admitted.push(self.groups.len());
             self.open(request, needed);
@@ -282,15 +348,49 @@ impl Engine {
     }
 
     /// Takes the prompt's pages and promises the samples'.
-    fn open(&mut self, request: Request, needed: usize) {
+    fn open(&mut self, mut request: Request, needed: usize) {
         let page = self.cache.page();
         let pages: Vec<Page> = (0..request.tokens.len().div_ceil(page))
             .map(|_| self.cache.take().expect("admission counted it"))
             .collect();
         let slots = (0..request.tokens.len()).map(|p| self.cache.slot(pages[p / page], p % page)).collect();
         self.promised += needed - pages.len();
-        let (finished, left) = (vec![None; request.samples], request.samples);
-        self.groups.push(Group { request, pages, slots, selections: Vec::new(), finished, left });
+        let (mut finished, left) = (vec![None; request.samples], request.live());
+        let mut begun = Vec::new();
+        for sample in std::mem::take(&mut request.begun) {
+            match sample {
+                Begun::Running(t) => begun.push(t),
+                Begun::Finished(t) => {
+                    let number = t.sample as usize;
+                    finished[number] = Some(t);
+                }
+            }
+        }
+        let mut group = Group { request, pages, slots, selections: Vec::new(), finished, left, begun: Vec::new() };
+        group.begun = begun.into_iter().map(|trajectory| self.go_on(&group, trajectory)).collect();
+        self.groups.push(group);
+    }
+
+    /// A sequence that has tokens already, with room in the cache for them.
+    fn go_on(&mut self, group: &Group, trajectory: Trajectory) -> Sequence {
+        let mut sequence = self.start(group, trajectory.sample as usize);
+        for _ in trajectory.completion() {
+            self.extend(&mut sequence);
+        }
+        sequence.trajectory = trajectory;
+        sequence
+    }
+
+    /// Gives a sequence one more position of the cache.
+    fn extend(&mut self, sequence: &mut Sequence) {
+        let offset = (sequence.slots.len() - sequence.trajectory.prompt_len) % self.settings.page;
+        if offset == 0 {
+            sequence.pages.push(self.cache.take().expect("admission promised it"));
+            sequence.promised -= 1;
+            self.promised -= 1;
+        }
+        let page = *sequence.pages.last().expect("its first position opened one");
+        sequence.slots.push(self.cache.slot(page, offset));
     }
 
     fn gather(&mut self, admitted: &[usize]) -> Step {
@@ -300,24 +400,24 @@ impl Engine {
             let sequence = step.index.slots.len();
             step.index.slots.push(group.slots.clone());
             let last = group.request.tokens.iter().enumerate().map(|(p, &t)| step.push(sequence, p, t)).last();
-            step.wanted.push(last.expect("a prompt has tokens") as i64);
-        }
-        for sequence in &mut self.running {
-            let position = sequence.trajectory.tokens.len() - 1;
-            let offset = (position - sequence.trajectory.prompt_len) % self.settings.page;
-            if offset == 0 {
-                sequence.pages.push(self.cache.take().expect("admission promised it"));
-                sequence.promised -= 1;
-                self.promised -= 1;
+            if group.begun.is_empty() {
+                step.wanted.push(last.expect("a prompt has tokens") as i64);
             }
-            let page = *sequence.pages.last().expect("its first position opened one");
-            sequence.slots.push(self.cache.slot(page, offset));
+            for begun in &group.begun {
+                step.push_own(begun);
+            }
+        }
+        let mut running = std::mem::take(&mut self.running);
+        for sequence in &mut running {
+            self.extend(sequence);
+            let position = sequence.trajectory.tokens.len() - 1;
             let number = step.index.slots.len();
             step.index.slots.push(sequence.slots.clone());
             let token = *sequence.trajectory.tokens.last().expect("it has a prompt");
             let row = step.push(number, position, token);
             step.wanted.push(row as i64);
         }
+        self.running = running;
         step
     }
 
@@ -330,10 +430,21 @@ impl Engine {
             let prompt = self.groups[g].request.tokens.len();
             selections.append(fed..fed + prompt, &mut self.groups[g].selections);
             fed += prompt;
-            let row = rows.next().expect("one row of logits a prompt");
-            for sample in 0..self.groups[g].request.samples {
-                let mut sequence = self.start(g, sample);
-                self.sample(&mut sequence, row, version);
+            let begun = std::mem::take(&mut self.groups[g].begun);
+            if begun.is_empty() {
+                let row = rows.next().expect("one row of logits a prompt");
+                for sample in 0..self.groups[g].request.samples {
+                    let mut sequence = self.start(&self.groups[g], sample);
+                    self.sample(&mut sequence, row, version);
+                    started.push(sequence);
+                }
+            }
+            for mut sequence in begun {
+                let own = sequence.trajectory.completion_len();
+                sequence.selections.clone_from(&self.groups[g].selections);
+                selections.append(fed..fed + own, &mut sequence.selections);
+                fed += own;
+                self.sample(&mut sequence, rows.next().expect("one row of logits a sample"), version);
                 started.push(sequence);
             }
         }
@@ -347,8 +458,7 @@ impl Engine {
         self.running = running;
     }
 
-    fn start(&self, group: usize, sample: usize) -> Sequence {
-        let group = &self.groups[group];
+    fn start(&self, group: &Group, sample: usize) -> Sequence {
         let request = &group.request;
         let prompt_len = request.tokens.len();
         Sequence {
@@ -427,6 +537,13 @@ impl Engine {
         group.finished[sample] = Some(trajectory);
         group.left -= 1;
     }
+}
+
+/// The logits of the wanted rows, one after the other, on the host.
+fn logits(model: &Model, hidden: &Tensor, wanted: &[i64]) -> Vec<f32> {
+    let wanted = Tensor::from_slice(wanted).to_device(model.device());
+    let logits = model.logits(&hidden.index_select(0, &wanted)).to_device(Device::Cpu).to_kind(Kind::Float);
+    Vec::<f32>::try_from(logits.flatten(0, 1)).expect("logits are f32")
 }
 
 /// A step's selections on the host.

@@ -70,7 +70,7 @@ fn rollout_rate(model: &Model) -> Result<f64, Failure> {
     for id in 0..PROMPTS {
         let name = format!("prompt {id}");
         let tokens = tokens(model, &name, PROMPT);
-        let request = Request { id, key: name.clone(), prompt_id: name, tokens, samples: GROUP };
+        let request = Request { id, key: name.clone(), prompt_id: name, tokens, samples: GROUP, begun: Vec::new() };
         engine.submit(request).or_fail(Code::Internal)?;
     }
     let began = Instant::now();

@@ -75,7 +75,14 @@ fn complete(
         seed: args.seed,
     };
     let mut engine = Engine::new(model, settings, sampling);
-    let request = Request { id: 0, key: format!("generate/{turn}"), prompt_id: "generate".into(), tokens, samples };
+    let request = Request {
+        id: 0,
+        key: format!("generate/{turn}"),
+        prompt_id: "generate".into(),
+        tokens,
+        samples,
+        begun: Vec::new(),
+    };
     engine.submit(request).or_fail(Code::Data)?;
     let mut texts = Vec::new();
     while !engine.idle() {

@@ -46,7 +46,7 @@ pub use eval::EvalSettings;
 pub use indexer::{IndexerMode, IndexerSettings};
 pub use model::ModelSource;
 pub use optimizer::{Optimizer, Schedule};
-pub use rl::{Aggregation, KlEstimator, Rl};
+pub use rl::{Aggregation, KlEstimator, OnSwap, Rl, RlSchedule};
 pub use run_settings::{Device, RunSettings};
 pub use sampling::Sampling;
 pub use source::Source;

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Device;
+
 /// `[stages.rl]`.
 ///
 /// Sources: GRPO, arXiv:2402.03300; asymmetric clipping, dynamic sampling and overlong filtering, DAPO,
@@ -13,6 +15,17 @@ pub struct Rl {
     pub prompts: usize,
     /// Completions a prompt.
     pub group: usize,
+    /// Most weights versions between the sampling of a token and the step that learns from it. 0: a step's groups are sampled by the
+    /// weights that learn from them; above, sampling runs ahead and groups are in flight over several steps.
+    pub max_staleness: u64,
+    /// Whether counts alone or also the clock decide which samples make a step, where sampling runs ahead.
+    pub schedule: RlSchedule,
+    /// What becomes of the keys and values of samples in flight when the weights change.
+    pub on_swap: OnSwap,
+    /// Steps of the sampler that stand beside one of the learner, with the weights before it.
+    pub overlap: usize,
+    /// Where the sampler runs; `auto`: where the learner does, in turns.
+    pub sampler_device: Device,
     /// Optimizer steps over one batch of samples.
     pub mini_steps: usize,
     /// The ratio of probabilities is clipped below at `1 − clip_low`.
@@ -46,6 +59,11 @@ impl Default for Rl {
         Self {
             prompts: 16,
             group: 8,
+            max_staleness: 0,
+            schedule: RlSchedule::default(),
+            on_swap: OnSwap::default(),
+            overlap: 0,
+            sampler_device: Device::Auto,
             mini_steps: 1,
             clip_low: 0.2,
             clip_high: 0.28,
@@ -61,6 +79,28 @@ impl Default for Rl {
             max_error_share: 0.5,
         }
     }
+}
+
+/// What decides which samples make a step.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RlSchedule {
+    /// Counts: two runs are equal to the byte.
+    #[default]
+    Logical,
+    /// Whose verdicts are there first. What was decided is logged, so that a resumed run decides the same.
+    Timed,
+}
+
+/// What becomes of cached keys and values when the weights change under a sample.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnSwap {
+    /// They are computed anew, so that each token is sampled by one version alone and can be recomputed to the bit.
+    #[default]
+    Recompute,
+    /// They stay. This saves the work; what was sampled then comes from two versions at once.
+    Keep,
 }
 
 /// What token losses are divided by.

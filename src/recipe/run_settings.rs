@@ -29,6 +29,10 @@ pub struct RunSettings {
     /// Refuse to start where the sampler's and the learner's log-probabilities cannot be made bit for bit equal
     /// (INV-1, INV-2).
     pub exact: bool,
+    /// Seconds that the verifiers may take over one group. After them its samples have no reward (INV-9).
+    pub verdict_deadline_s: f64,
+    /// Seconds after which a wait ends the run, with a dump of who waits for what (INV-9).
+    pub stall_s: f64,
 }
 
 impl Default for RunSettings {
@@ -43,6 +47,8 @@ impl Default for RunSettings {
             device: Device::Auto,
             out: "runs".into(),
             exact: true,
+            verdict_deadline_s: 120.0,
+            stall_s: 1800.0,
         }
     }
 }

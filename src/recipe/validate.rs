@@ -6,6 +6,9 @@ use super::{Domain, Recipe, Source, validate_stage, validate_verifiers};
 /// 9999-12-31 23:59:59 UTC: later years are not written with four digits.
 const LAST_SECOND: i64 = 253_402_300_799;
 
+/// A longer limit is none.
+const YEAR_S: f64 = 365.0 * 86_400.0;
+
 impl Recipe {
     /// Everything that is impossible in a completed recipe, in the order of its settings.
     pub(super) fn findings(&self) -> Vec<Finding> {
@@ -27,6 +30,10 @@ impl Recipe {
         f.require(is_name(&self.run.name), at(&[&"run", &"name"]), NAME_RULE);
         f.require(!self.run.out.is_empty(), at(&[&"run", &"out"]), "must name a folder");
         let clock = at(&[&"run", &"clock"]);
+        let seconds = [("verdict_deadline_s", self.run.verdict_deadline_s), ("stall_s", self.run.stall_s)];
+        for (key, value) in seconds {
+            f.number(at(&[&"run", &key]), value, "above 0 and at most a year", |s| s > 0.0 && s <= YEAR_S);
+        }
         f.require((0..=LAST_SECOND).contains(&self.run.clock), clock, "must lie between the years 1970 and 9999");
     }
 

@@ -3,7 +3,7 @@
 use super::findings::{Findings, at};
 use super::validate::{NAME_RULE, check_judgeable, is_name};
 use super::words::suggest;
-use super::{DistillLoss, IndexerMode, Kind, MODEL, Recipe, Schedule, Stage};
+use super::{Device, DistillLoss, IndexerMode, Kind, MODEL, OnSwap, Recipe, RlSchedule, Schedule, Stage};
 
 /// What the run log adds to a stage's name for groups that are not of its steps. A stage of that name would write the same files.
 const LOG_SUFFIXES: [&str; 2] = ["-eval", "-traces"];
@@ -264,6 +264,19 @@ impl Here<'_> {
         f.number(path("dual_clip"), r.dual_clip, "0 (off) or above 1", |c| c == 0.0 || c > 1.0);
         f.number(path("off_policy_delta"), r.off_policy_delta, "0 (off) or above", |d| d >= 0.0);
         f.number(path("max_error_share"), r.max_error_share, "between 0 and 1", |s| (0.0..=1.0).contains(&s));
+        let runs_ahead = r.max_staleness > 0;
+        let no_meaning = "has no meaning without `max_staleness` above 0";
+        f.require(runs_ahead || r.schedule == RlSchedule::Logical, path("schedule"), no_meaning);
+        f.require(runs_ahead || r.on_swap == OnSwap::Recompute, path("on_swap"), no_meaning);
+        f.require(runs_ahead || r.overlap == 0, path("overlap"), no_meaning);
+        let own = r.sampler_device != Device::Auto;
+        let predicate = "has no meaning without `overlap` above 0: sampler and learner would wait for one another";
+        f.require(!own || r.overlap > 0, path("sampler_device"), predicate);
+        f.require(
+            r.on_swap == OnSwap::Recompute || !self.recipe.run.exact,
+            path("on_swap"),
+            "is `keep`: tokens then depend on keys of older weights, so that sampler and learner cannot agree bit for bit and a resumed run is another one; say `run.exact = false`",
+        );
         let divides = r.prompts == 0 || r.mini_steps <= r.prompts;
         f.require(divides, path("mini_steps"), "must not be more than `prompts`: each takes whole groups");
     }

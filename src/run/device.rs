@@ -12,6 +12,14 @@ use crate::recipe;
 pub fn open(device: recipe::Device, threads: usize) -> Result<Device, Failure> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     tch::set_num_threads(if threads == 0 { cores } else { threads } as i32);
+    find(device)
+}
+
+/// Finds a device.
+///
+/// # Errors
+/// As [`open`].
+pub fn find(device: recipe::Device) -> Result<Device, Failure> {
     let no_gpu = |reason: String| {
         Failure::new(Code::Device, reason)
             .hint("set TEMPER_LIBTORCH to a PyTorch 2.11 installation with CUDA and run scripts/setup again, or use --device cpu")

@@ -48,7 +48,7 @@ impl TraceTuning {
         for (number, (domain, teacher)) in teachers.iter().enumerate() {
             let groups = gather(active, domain, teacher, number as u64)?;
             // A checkpoint's state has counted them.
-            if !active.restored {
+            if active.restored.is_none() {
                 active.state.ledger.add(&teacher.config, sampling_work(&teacher.config, &groups), 1.0);
                 active.state.judged(&groups);
             }
@@ -186,6 +186,8 @@ impl Body for OnPolicy {
                 (teacher, own.flat_map(|g| samples(std::slice::from_ref(g), |_| 0.0)).collect())
             })
             .collect();
+        let (run, number) = (active.run, active.state.step + 1);
+        let _wait = run.watchdog.wait("the stage", || format!("step {number} of the learner"));
         let report = distill_step(&active.model, &mut active.trainer, &by_teacher, &self.settings, rate);
         let report = report.map_err(|error| {
             let tokens: Vec<_> =

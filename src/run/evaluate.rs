@@ -51,16 +51,22 @@ pub fn evaluate(
         all.extend(groups);
     }
     let inverse_t = sampling(&run.recipe.sampling, &run.tokenizer, settings.temperature, false).inverse_temperature();
-    check_exactness(model, &all, inverse_t, state);
+    check_exactness(model, version, &all, inverse_t, state);
     state.judged(&all);
     state.eval = scores;
     Ok(all)
 }
 
-/// Recomputes every sampled token of `groups` as the learner would (INV-1).
-pub fn check_exactness(model: &Model, groups: &[ScoredGroup], inverse_temperature: f32, state: &mut StageState) {
+/// Recomputes what `model`, the weights of `version`, sampled in `groups` as the learner would (INV-1).
+pub fn check_exactness(
+    model: &Model,
+    version: u64,
+    groups: &[ScoredGroup],
+    inverse_temperature: f32,
+    state: &mut StageState,
+) {
     let trajectories: Vec<_> = groups.iter().flat_map(|g| &g.samples).map(|s| &s.trajectory).collect();
-    state.compared(learner::replay::check(model, &trajectories, inverse_temperature, CHECK_TOKENS));
+    state.compared(learner::replay::check(model, version, &trajectories, inverse_temperature, CHECK_TOKENS));
 }
 
 /// pass@1: the mean over samples that could be judged.

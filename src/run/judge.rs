@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use data::{Item, Verdict};
@@ -18,17 +19,20 @@ use crate::exit::{Code, Failure, OrFail};
 use crate::recipe::{Recipe, VerifierEntry};
 use crate::verifiers_by_name::build_verifier;
 
-/// Judging one group may take this long, the wait for its turn not included. The verifiers' own limits are below it.
-const DEADLINE: Duration = Duration::from_secs(120);
-
 /// Metrics of a verdict that the machine's mood decides. They stay out of the run log, which is then the same bytes for every run of a
 /// recipe; `temper verify` shows them.
 const VOLATILE_METRICS: [&str; 3] = ["cpu_s", "wall_s", "peak_memory_mb"];
 
 /// The verifiers of every domain, and the threads that run them.
 pub struct Judge {
-    runtime: Runtime,
+    /// `None` only while it is dropped.
+    runtime: Option<Runtime>,
     permits: Arc<Semaphore>,
+    threads: usize,
+    /// Groups that got errors and whose verifiers still hold a thread.
+    stuck: Arc<AtomicUsize>,
+    /// Judging one group may take this long, the wait for its turn not included.
+    deadline: Duration,
     domains: BTreeMap<String, Arc<Panel>>,
 }
 
@@ -49,7 +53,8 @@ impl Judge {
         let threads = std::thread::available_parallelism().map_or(2, usize::from);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
-            .max_blocking_threads(threads)
+            // As many may be stuck, and none of those waits for a thread that is.
+            .max_blocking_threads(2 * threads)
             .enable_time()
             .build()
             .or_fail(Code::Internal)?;
@@ -61,23 +66,42 @@ impl Judge {
             let members = domain.verifiers.iter().map(build).collect::<Result<_, _>>()?;
             domains.insert(name.clone(), Arc::new(Panel::new(members)));
         }
-        Ok(Self { runtime, permits: Arc::new(Semaphore::new(threads)), domains })
+        let deadline = Duration::from_secs_f64(recipe.run.verdict_deadline_s);
+        let (permits, stuck) = (Arc::new(Semaphore::new(threads)), Arc::new(AtomicUsize::new(0)));
+        Ok(Self { runtime: Some(runtime), permits, threads, stuck, deadline, domains })
     }
 
     /// Sends items of one domain to its verifiers.
     pub fn send(&self, domain: &str, items: Vec<Item>) -> Pending {
         let panel = Arc::clone(&self.domains[domain]);
-        let permits = Arc::clone(&self.permits);
-        let handle = self.runtime.spawn(async move {
+        let (permits, stuck) = (Arc::clone(&self.permits), Arc::clone(&self.stuck));
+        let (threads, deadline) = (self.threads, self.deadline);
+        let handle = self.runtime().spawn(async move {
             let labels = panel.labels();
             let ids: Vec<String> = items.iter().map(|i| i.id.clone()).collect();
             // The wait for a permit is bounded too: those who hold one have the deadline.
             let Ok(_permit) = permits.acquire_owned().await else { return errors(&ids, &labels, "the run is ending") };
-            let work = tokio::task::spawn_blocking(move || judge(&panel, &items));
-            match tokio::time::timeout(DEADLINE, work).await {
+            let late = format!("no verdict within {} s", deadline.as_secs_f64());
+            if stuck.load(Ordering::Relaxed) >= threads {
+                return errors(
+                    &ids,
+                    &labels,
+                    &format!("{late} for {threads} groups before it: the verifiers are stuck"),
+                );
+            }
+            let mut work = tokio::task::spawn_blocking(move || judge(&panel, &items));
+            match tokio::time::timeout(deadline, &mut work).await {
                 Ok(Ok(verdicts)) => verdicts,
                 Ok(Err(_)) => errors(&ids, &labels, "the verifier broke"),
-                Err(_) => errors(&ids, &labels, &format!("no verdict within {} s", DEADLINE.as_secs())),
+                Err(_) => {
+                    stuck.fetch_add(1, Ordering::Relaxed);
+                    tokio::spawn(async move {
+                        // Whatever it says now comes too late.
+                        let _ = work.await;
+                        stuck.fetch_sub(1, Ordering::Relaxed);
+                    });
+                    errors(&ids, &labels, &late)
+                }
             }
         });
         Pending { handle }
@@ -88,7 +112,25 @@ impl Judge {
     /// # Errors
     /// [`Code::Internal`] if the task itself broke.
     pub fn wait(&self, pending: Pending) -> Result<Verdicts, Failure> {
-        self.runtime.block_on(pending.handle).or_fail(Code::Internal)
+        self.runtime().block_on(pending.handle).or_fail(Code::Internal)
+    }
+
+    fn runtime(&self) -> &Runtime {
+        self.runtime.as_ref().expect("it is there until the judge is dropped")
+    }
+}
+
+impl Drop for Judge {
+    fn drop(&mut self) {
+        // Not waiting for its threads: a verifier that never answers must not keep a run from ending.
+        self.runtime.take().into_iter().for_each(Runtime::shutdown_background);
+    }
+}
+
+impl Pending {
+    /// True where [`Judge::wait`] would not wait.
+    pub fn is_there(&self) -> bool {
+        self.handle.is_finished()
     }
 }
 

@@ -63,6 +63,8 @@ pub fn step(active: &mut Active<'_>, sequences: &[Sequence]) -> Result<Stepped, 
     };
     let began = std::time::Instant::now();
     let rate = active.learning_rate();
+    let (run, number) = (active.run, active.state.step + 1);
+    let _wait = run.watchdog.wait("the stage", || format!("step {number} of the learner"));
     let report = language_step(&active.model, &mut active.trainer, sequences, &task, rate);
     let report = report.map_err(|error| {
         let kept = keep_batch(active, &sequences.iter().map(|s| s.tokens.as_slice()).collect::<Vec<_>>());

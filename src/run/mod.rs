@@ -11,13 +11,16 @@
 //! temper resume ────^
 //! ```
 
+mod ahead;
 mod checkpoints;
+mod decisions;
 pub mod device;
 mod distill;
 pub mod evaluate;
 mod export;
 mod folder;
 mod groups;
+mod in_flight;
 mod interrupt;
 mod judge;
 mod language;
@@ -31,15 +34,16 @@ pub mod sample;
 mod score;
 mod stage;
 mod state;
+mod watchdog;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use data::{RunLog, ScoredGroup, Tokenizer};
+use data::{Prompt, RunLog, ScoredGroup, Tokenizer};
 use tch::Device;
 
 use crate::exit::{Code, Failure, OrFail};
@@ -47,10 +51,11 @@ use crate::recipe::{Kind, MODEL, ModelSource, Recipe, Stage};
 use crate::report;
 use crate::summary::{Exactness, Score, StageSummary, Summary};
 use folder::RunFolder;
-use judge::Judge;
+use judge::{Judge, Pending, Verdicts};
 use metrics::Metrics;
 use stage::{Active, Body};
 use state::{Ledger, StageState};
+use watchdog::Watchdog;
 
 /// An open run.
 pub struct Run {
@@ -66,6 +71,8 @@ pub struct Run {
     pub log: RunLog,
     /// The verifiers.
     pub judge: Judge,
+    /// Who waits for what.
+    pub watchdog: Watchdog,
     metrics: RefCell<Metrics>,
     began: Instant,
     /// What the base checkpoint cost, where it says so.
@@ -160,7 +167,8 @@ impl Run {
             ModelSource::Fresh { .. } => Ledger::default(),
         };
         let tokenizer = Arc::new(tokenizer);
-        Ok(Self { recipe, folder, device, tokenizer, log, judge, metrics, began: Instant::now(), base })
+        let watchdog = Watchdog::new(folder.root(), Duration::from_secs_f64(recipe.run.stall_s));
+        Ok(Self { recipe, folder, device, tokenizer, log, judge, watchdog, metrics, began: Instant::now(), base })
     }
 
     fn carry_on(self) -> Result<Summary, Failure> {
@@ -221,6 +229,17 @@ impl Run {
             true => Err(Failure::new(Code::Interrupted, "interrupted")),
             false => Ok(()),
         }
+    }
+
+    /// Waits for a group's verdicts.
+    ///
+    /// # Errors
+    /// As [`Judge::wait`].
+    fn wait_for_verdicts(&self, prompt: &Prompt, pending: Pending) -> Result<Verdicts, Failure> {
+        let verifiers = || self.recipe.domains[&prompt.domain].verifiers.iter().map(|v| v.worth().label);
+        let what = || format!("verdicts on prompt {} from {}", prompt.id, verifiers().collect::<Vec<_>>().join(", "));
+        let _wait = self.watchdog.wait("the sampler", what);
+        self.judge.wait(pending)
     }
 
     /// Appends a step's numbers to `metrics.jsonl`.

@@ -4,11 +4,14 @@
 use std::collections::BTreeMap;
 
 use data::tasks::Split;
-use data::{CounterRng, LoadOptions, Prompt, load_prompts};
+use data::{CounterRng, LoadOptions, Prompt, Tokenizer, load_prompts};
 use serde::{Deserialize, Serialize};
 
 use crate::exit::{Code, Failure, OrFail};
 use crate::recipe::{Recipe, Source};
+
+/// Prompts of a pool that are looked at to know how long they are.
+const LOOKED_AT: u64 = 256;
 
 /// The prompts of one domain and split.
 pub struct Pool {
@@ -167,6 +170,23 @@ impl Stream {
             .collect::<Result<_, Failure>>()?;
         let rng = CounterRng::new(recipe.run.seed, &format!("mix/{stage}"));
         Ok(Self { pools, mix: mix.clone(), rng, cursor })
+    }
+
+    /// Tokens of the longest of a number of its prompts, spread over its sources.
+    ///
+    /// # Errors
+    /// [`Code::Data`] for a prompt that the chat template refuses.
+    pub fn longest(&self, tokenizer: &Tokenizer) -> Result<usize, Failure> {
+        let mut longest = 0;
+        for pool in self.pools.values() {
+            let looked_at = LOOKED_AT.min(pool.total);
+            for i in 0..looked_at {
+                let prompt = pool.at(i * pool.total / looked_at)?;
+                let tokens = tokenizer.encode_prompt(&prompt.messages).or_fail(Code::Data);
+                longest = longest.max(tokens.map_err(|f| f.context(&prompt.id))?.len());
+            }
+        }
+        Ok(longest)
     }
 
     /// The next prompt, and a key that tells this use of it from every other use in the run.

@@ -6,6 +6,10 @@
 //!                                       v
 //!                                  run log (INV-6) ──> mini-steps of GRPO ──> next weights version
 //! ```
+//!
+//! With `rl.max_staleness` above 0 the groups come from [`Ahead`] instead, which samples over several steps.
+
+use std::path::Path;
 
 use data::{Mask, ScoredGroup, Status};
 use learner::advantage::has_signal;
@@ -15,6 +19,8 @@ use learner::losses::kl::KlEstimator;
 use learner::losses::policy_gradient::Clip;
 use policy::{Model, checkpoint};
 
+use super::ahead::Ahead;
+use super::decisions::Decisions;
 use super::evaluate::check_exactness;
 use super::groups::{draw, logged_or_sampled};
 use super::keep_batch;
@@ -25,13 +31,15 @@ use super::sample::{Round, sample_groups, sampling};
 use super::stage::{Active, Body, Stepped, step_failure};
 use super::state::{learning_work, sampling_work};
 use crate::exit::{Code, Failure, OrFail};
-use crate::recipe::{self, IndexerMode, Rl};
+use crate::recipe::{self, IndexerMode, Rl, RlSchedule};
 
 /// The body of an `rl` stage.
 pub struct Reinforce {
     stream: Stream,
     reference: Option<Model>,
     settings: GrpoSettings,
+    /// The sampler of a stage whose samples may be older than the weights that learn from them.
+    ahead: Option<Ahead>,
 }
 
 impl Reinforce {
@@ -41,15 +49,19 @@ impl Reinforce {
     /// [`Code::Data`] or [`Code::Checkpoint`].
     pub fn new(active: &Active<'_>) -> Result<Self, Failure> {
         let (run, stage) = (active.run, active.stage);
-        let stream = Stream::open(&run.recipe, &stage.name, &stage.mix, active.state.cursor.clone())?;
+        let mut stream = Stream::open(&run.recipe, &stage.name, &stage.mix, active.state.cursor.clone())?;
+        let ahead = (stage.rl().max_staleness > 0).then(|| ahead(active, &mut stream)).transpose()?;
         let regularised = stage.domains.iter().any(|d| run.recipe.domains[d].kl_beta > 0.0);
         let reference = regularised.then(|| reference(active)).transpose()?;
-        Ok(Self { stream, reference, settings: settings(active) })
+        Ok(Self { stream, reference, settings: settings(active), ahead })
     }
 
     /// The step's groups: rounds of prompts until enough of them have a signal.
     fn groups(&mut self, active: &Active<'_>) -> Result<Vec<ScoredGroup>, Failure> {
         let (stage, rl) = (active.stage, active.stage.rl());
+        if let Some(ahead) = &mut self.ahead {
+            return groups_ahead(active, ahead, &mut self.stream);
+        }
         logged_or_sampled(active, &mut self.stream, |stream| {
             let mut groups = Vec::new();
             for _ in 0..=if rl.dynamic_sampling { rl.max_refill } else { 0 } {
@@ -68,43 +80,103 @@ impl Reinforce {
 impl Body for Reinforce {
     fn step(&mut self, active: &mut Active<'_>) -> Result<Stepped, Failure> {
         let began = std::time::Instant::now();
+        let version = active.version();
+        self.settings.version = version;
         let groups = self.groups(active)?;
         let sampled_s = began.elapsed().as_secs_f64();
         let rl = active.stage.rl();
         too_many_errors(active, rl, &groups)?;
         let (useful, idle): (Vec<_>, Vec<_>) =
             groups.iter().cloned().partition(|g| !rl.dynamic_sampling || informative(g));
-        check_exactness(&active.model, &idle, self.settings.inverse_temperature, &mut active.state);
+        let inverse_t = self.settings.inverse_temperature;
+        check_exactness(&active.model, version, &idle, inverse_t, &mut active.state);
+        if self.ahead.is_some() && active.run.recipe.run.exact {
+            // The first mini-step compares its own.
+            let later = &useful[mini_step(rl, useful.len()).min(useful.len())..];
+            check_exactness(&active.model, version, later, inverse_t, &mut active.state);
+        }
         active.state.ledger.add(&active.model.config, sampling_work(&active.model.config, &groups), 1.0);
         active.state.judged(&groups);
 
         let began = std::time::Instant::now();
-        let reports = self.learn(active, rl, &useful)?;
+        let reports = match self.ahead.take() {
+            None => self.learn(active, rl, &useful)?,
+            Some(mut ahead) => {
+                let learned = ahead.beside(active, version, inverse_t, |active| self.learn(active, rl, &useful));
+                self.ahead = Some(ahead);
+                learned?
+            }
+        };
+        let aged = self.ahead.as_ref().map(|ahead| ahead.staleness(&useful, version));
+        if let Some(ahead) = &mut self.ahead {
+            ahead.publish(&active.model);
+        }
         active.state.cursor = self.stream.cursor.clone();
         self.refresh_reference(active, rl)?;
         let mut metrics = group_stats(&groups);
         metrics.push(("timing_s/gen".into(), sampled_s));
         metrics.push(("timing_s/update".into(), began.elapsed().as_secs_f64()));
         metrics.push(("training/groups_without_signal".into(), idle.len() as f64));
+        metrics.extend(aged.into_iter().flatten());
         metrics.extend(report_metrics(&reports));
         metrics.push(("actor/lr".into(), active.learning_rate()));
         let message = format!("score {:.3}", mean(groups.iter().flat_map(|g| &g.samples).filter_map(|s| s.reward)));
         Ok(Stepped { metrics, message })
     }
+
+    fn save(&mut self, folder: &Path) -> Result<(), Failure> {
+        self.ahead.as_mut().map_or(Ok(()), |ahead| ahead.save(&self.stream, folder))
+    }
+}
+
+/// The sampler of a stage that samples ahead, as its checkpoint left it.
+fn ahead(active: &Active<'_>, stream: &mut Stream) -> Result<Ahead, Failure> {
+    let (run, rl) = (active.run, active.stage.rl());
+    let longest = stream.longest(&run.tokenizer)?;
+    let round = round(active, rl);
+    let ahead = Ahead::new(run, &round, rl, longest)?;
+    match &active.restored {
+        Some(checkpoint) => ahead.restore(run, &round, stream, checkpoint),
+        None => Ok(ahead),
+    }
+}
+
+/// The next step's groups of a stage that samples ahead. Those that the log has are sampled again, because what is in flight after them
+/// goes on from there, and must come out as they are logged.
+fn groups_ahead(active: &Active<'_>, ahead: &mut Ahead, stream: &mut Stream) -> Result<Vec<ScoredGroup>, Failure> {
+    let (stage, rl, step) = (active.stage, active.stage.rl(), active.state.step + 1);
+    let logged = active.run.logged(&stage.name, step)?.unwrap_or_default();
+    let timed = rl.schedule == RlSchedule::Timed;
+    let mut decisions = timed.then(|| Decisions::open(active, !logged.is_empty(), &ahead.seen)).transpose()?;
+    let signal = |group: &ScoredGroup| !rl.dynamic_sampling || informative(group);
+    let groups = ahead.groups(active, &round(active, rl), stream, &logged, decisions.as_mut(), signal)?;
+    if logged.is_empty() {
+        decisions.as_ref().map_or(Ok(()), |decisions| decisions.log(&ahead.seen))?;
+        active.run.log.append(&stage.name, step, &groups).or_fail(Code::Disk)?;
+    } else if groups != logged {
+        let message =
+            format!("stage {}, step {step}: sampled again, the groups are not those of the run log", stage.name);
+        return Err(Failure::new(Code::Device, message).hint(
+            "the same weights and seed gave other tokens: resume on the device, with the libraries, on which the run began",
+        ));
+    }
+    ahead.seen.clear();
+    Ok(groups)
 }
 
 impl Reinforce {
     /// The mini-steps over one batch of groups; none where no group has a signal.
     fn learn(&self, active: &mut Active<'_>, rl: &Rl, groups: &[ScoredGroup]) -> Result<Vec<GrpoReport>, Failure> {
         let mut reports = Vec::new();
-        let per_step = groups.len().div_ceil(rl.mini_steps.max(1)).max(1);
-        for (mini, part) in groups.chunks(per_step).enumerate() {
+        for (mini, part) in groups.chunks(mini_step(rl, groups.len())).enumerate() {
             let samples = samples(part, |domain| active.run.recipe.domains[domain].kl_beta);
             if samples.is_empty() {
                 continue;
             }
             let rate = active.learning_rate();
             let reference = self.reference.as_ref();
+            let (run, step) = (active.run, active.state.step + 1);
+            let _wait = run.watchdog.wait("the sampler", || format!("step {step} of the learner"));
             let report = grpo_step(&active.model, reference, &mut active.trainer, &samples, &self.settings, rate);
             let report = report.map_err(|error| {
                 let tokens: Vec<_> = samples.iter().map(|s| s.trajectory.tokens.as_slice()).collect();
@@ -128,6 +200,11 @@ impl Reinforce {
         }
         Ok(())
     }
+}
+
+/// Groups of a mini-step.
+fn mini_step(rl: &Rl, groups: usize) -> usize {
+    groups.div_ceil(rl.mini_steps.max(1)).max(1)
 }
 
 /// Adds a learner's pass over samples to the ledger.
@@ -189,6 +266,7 @@ pub fn grpo_settings(active: &Active<'_>, rl: &Rl, longest: usize) -> GrpoSettin
             IndexerMode::Auto | IndexerMode::None | IndexerMode::Frozen => LiveIndexer::Frozen,
         },
         unit_tokens: active.stage.batch().unit_tokens,
+        version: active.version(),
     }
 }
 

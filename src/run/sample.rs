@@ -32,10 +32,11 @@ pub struct Round<'a> {
     pub normalize_std: bool,
 }
 
-struct Waiting {
-    trajectories: Vec<Trajectory>,
-    texts: Vec<String>,
-    pending: Pending,
+/// A finished group whose verdicts are on their way.
+pub(super) struct Waiting {
+    pub(super) trajectories: Vec<Trajectory>,
+    pub(super) texts: Vec<String>,
+    pub(super) pending: Pending,
 }
 
 /// Samples and judges `round.group` completions of each prompt. The second of a pair keys the random numbers (INV-4).
@@ -51,14 +52,22 @@ pub fn sample_groups(
         .iter()
         .map(|(p, _)| run.tokenizer.encode_prompt(&p.messages).or_fail(Code::Data).map_err(|f| f.context(&p.id)))
         .collect::<Result<_, _>>()?;
-    let mut engine = engine(run, round, &tokens);
+    let mut engine = engine(run, round, tokens.iter().map(Vec::len).max().unwrap_or(0));
     for (id, ((prompt, key), tokens)) in prompts.iter().zip(tokens).enumerate() {
-        let request = Request { id, key: key.clone(), prompt_id: prompt.id.clone(), tokens, samples: round.group };
+        let request = Request {
+            id,
+            key: key.clone(),
+            prompt_id: prompt.id.clone(),
+            tokens,
+            samples: round.group,
+            begun: Vec::new(),
+        };
         engine.submit(request).or_fail(Code::Data)?;
     }
     let mut waiting: Vec<Option<Waiting>> = prompts.iter().map(|_| None).collect();
     while !engine.idle() {
         run.check_interrupt()?;
+        let _wait = run.watchdog.wait("the stage", || "a step of the sampler".to_owned());
         for done in engine.step(round.model, round.version) {
             let id = done.id;
             waiting[id] = Some(send(run, &prompts[id].0, done)?);
@@ -66,7 +75,7 @@ pub fn sample_groups(
     }
     let judged = prompts.into_iter().zip(waiting).map(|((prompt, _), waiting)| {
         let waiting = waiting.expect("an idle engine has finished every group");
-        let verdicts = run.judge.wait(waiting.pending)?;
+        let verdicts = run.wait_for_verdicts(&prompt, waiting.pending)?;
         scored(run, round, prompt, waiting.trajectories, waiting.texts, verdicts)
     });
     judged.collect()
@@ -83,10 +92,10 @@ pub fn sampling(settings: &recipe::Sampling, tokenizer: &Tokenizer, temperature:
     }
 }
 
-fn engine(run: &Run, round: &Round<'_>, prompts: &[Vec<u32>]) -> Engine {
+/// An engine whose cache holds a full batch of prompts of up to `longest` tokens with their completions.
+pub(super) fn engine(run: &Run, round: &Round<'_>, longest: usize) -> Engine {
     let settings = &run.recipe.sampling;
     let context = round.model.config.max_position_embeddings as usize;
-    let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
     let sequence = (longest + settings.max_new_tokens).min(context) + 2 * settings.page;
     let engine_settings = EngineSettings {
         batch: settings.batch,
@@ -106,7 +115,8 @@ fn engine(run: &Run, round: &Round<'_>, prompts: &[Vec<u32>]) -> Engine {
     engine
 }
 
-fn send(run: &Run, prompt: &Prompt, done: FinishedGroup) -> Result<Waiting, Failure> {
+/// Sends a finished group to its verifiers.
+pub(super) fn send(run: &Run, prompt: &Prompt, done: FinishedGroup) -> Result<Waiting, Failure> {
     let texts: Vec<String> =
         done.trajectories.iter().map(|t| text(&run.tokenizer, t)).collect::<Result<_, Failure>>()?;
     let items = done.trajectories.iter().zip(&texts).map(|(t, text)| item(prompt, t, text)).collect();
@@ -137,7 +147,8 @@ fn item(prompt: &Prompt, trajectory: &Trajectory, text: &str) -> Item {
     }
 }
 
-fn scored(
+/// A judged group with its rewards and advantages.
+pub(super) fn scored(
     run: &Run,
     round: &Round<'_>,
     prompt: Prompt,

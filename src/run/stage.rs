@@ -38,8 +38,8 @@ pub struct Active<'a> {
     pub trainer: Trainer,
     /// How far it has come.
     pub state: StageState,
-    /// It comes from a checkpoint of its own, whose state counts all that went before the first step too.
-    pub restored: bool,
+    /// The checkpoint of its own that it comes from, if it does. Its state counts all that went before the first step too.
+    pub restored: Option<PathBuf>,
 }
 
 /// What one step did.
@@ -57,6 +57,14 @@ pub trait Body {
     /// # Errors
     /// A failure leaves the weights as they were.
     fn step(&mut self, active: &mut Active<'_>) -> Result<Stepped, Failure>;
+
+    /// Adds to a checkpoint what the stage must have beside weights, optimiser and state to go on.
+    ///
+    /// # Errors
+    /// [`Code::Disk`].
+    fn save(&mut self, _folder: &Path) -> Result<(), Failure> {
+        Ok(())
+    }
 }
 
 impl Active<'_> {
@@ -92,25 +100,26 @@ pub fn train<'a>(
     let mut progress = Progress::stage(&stage.name, active.state.total).resumed_at(active.state.step);
     while active.state.total == 0 || active.state.step < active.state.total {
         if run.check_interrupt().is_err() {
-            return interrupted(&active);
+            return interrupted(&active, body.as_mut());
         }
         let began = Instant::now();
         let stepped = match body.step(&mut active) {
-            Err(failure) if failure.code == Code::Interrupted => return interrupted(&active),
+            Err(failure) if failure.code == Code::Interrupted => return interrupted(&active, body.as_mut()),
             other => other?,
         };
         active.state.step += 1;
         active.state.ledger.elapsed_s += began.elapsed().as_secs_f64();
         settle_total(&mut active)?;
         run.write_metrics(stage, active.state.step, &stepped.metrics)?;
+        run.watchdog.event(format!("stage {}: step {} done, {}", stage.name, active.state.step, stepped.message));
         progress.step(&stepped.message);
         let every = stage.checkpoint_every;
         if every > 0 && active.state.step.is_multiple_of(every) && active.state.step < active.state.total {
-            save(&active)?;
+            save(&active, body.as_mut())?;
             checkpoints::retire(&active.folder(), stage.keep)?;
         }
     }
-    save(&active)?;
+    save(&active, body.as_mut())?;
     finish(active, progress)
 }
 
@@ -135,8 +144,8 @@ pub fn scores(state: &StageState) -> String {
     state.eval.iter().map(score).collect::<Vec<_>>().join(", ")
 }
 
-fn interrupted(active: &Active<'_>) -> Result<StageState, Failure> {
-    save(active)?;
+fn interrupted(active: &Active<'_>, body: &mut dyn Body) -> Result<StageState, Failure> {
+    save(active, body)?;
     let root = active.run.folder.root().display();
     Err(Failure::new(
         Code::Interrupted,
@@ -165,13 +174,13 @@ fn restore<'a>(run: &'a Run, number: usize) -> Result<Active<'a>, Failure> {
     if let Some(last) = checkpoints::last_sound(&folder)? {
         let (model, trainer, state) = read(run, stage, &last)?;
         run.rewind(number, state.step)?;
-        return Ok(Active { run, number, stage, model, trainer, state, restored: true });
+        return Ok(Active { run, number, stage, model, trainer, state, restored: Some(last) });
     }
     run.rewind(number, 0)?;
     let model = models::initial(run, number)?;
     let trainer = models::trainer(run, stage, &model)?;
     let state = StageState { total: if stage.budget_share > 0.0 { 0 } else { stage.steps }, ..StageState::default() };
-    Ok(Active { run, number, stage, model, trainer, state, restored: false })
+    Ok(Active { run, number, stage, model, trainer, state, restored: None })
 }
 
 /// A checkpoint as [`save`] left it.
@@ -182,14 +191,16 @@ fn read(run: &Run, stage: &Stage, folder: &Path) -> Result<(Model, Trainer, Stag
     Ok((model, trainer, StageState::read(&folder.join(STATE))?))
 }
 
-fn save(active: &Active<'_>) -> Result<(), Failure> {
-    checkpoints::write(&active.folder(), active.state.step, |folder| fill(active, folder))
+fn save(active: &Active<'_>, body: &mut dyn Body) -> Result<(), Failure> {
+    let _wait = active.run.watchdog.wait("the stage", || format!("checkpoint {} to be written", active.state.step));
+    checkpoints::write(&active.folder(), active.state.step, |folder| fill(active, body, folder))
 }
 
-fn fill(active: &Active<'_>, folder: &Path) -> Result<(), Failure> {
+fn fill(active: &Active<'_>, body: &mut dyn Body, folder: &Path) -> Result<(), Failure> {
     checkpoint::save(&active.model, folder).or_fail(Code::Disk)?;
     active.run.tokenizer.save(folder).or_fail(Code::Disk)?;
     active.trainer.save(&folder.join(OPTIMIZER)).or_fail(Code::Disk)?;
+    body.save(folder)?;
     active.state.write(&folder.join(STATE))
 }
 

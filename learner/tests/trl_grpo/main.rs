@@ -41,6 +41,7 @@ fn grpo_settings(trl: &TrlSettings) -> GrpoSettings {
         inverse_temperature: 1.0 / trl.temperature,
         indexer: LiveIndexer::Frozen,
         unit_tokens: UNIT_TOKENS,
+        version: 0,
     }
 }
 

@@ -1,0 +1,310 @@
+//! Sampling ahead of learning, as users run it: exact while weights change under samples, equal to the byte twice and after kills, bounded
+//! staleness, and a run that says why it cannot go on.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// A recipe whose samples live for several steps: an indexer that learns and is replayed, cut sampling, staleness 2.
+fn recipe(folder: &Path, name: &str, more: &str) -> PathBuf {
+    let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
+    let text = format!(
+        r#"
+        [run]
+        name = "{name}"
+        out = "{out}"
+        {run}
+        [model]
+        config = "{configs}/smoke-model.json"
+        tokenizer = "{configs}/base"
+        init_std = 0.1
+        [sampling]
+        max_new_tokens = 40
+        temperature = 0.8
+        top_p = 0.9
+        batch = 16
+        [eval]
+        after = false
+        [domains.math]
+        kl_beta = 0.01
+        train = [{{ generator = "arithmetic", n = 500, seed = 1, settings = {{ steps = [2, 2] }} }}]
+        verifiers = [{{ name = "length", settings = {{ max_tokens = 40, cache_tokens = 30 }} }}]
+        [[stages]]
+        name = "pretrain"
+        kind = "pretrain"
+        steps = 1
+        batch = {{ tokens = 512 }}
+        optimizer = {{ lr = 3e-3 }}
+        [[stages]]
+        name = "warmup"
+        kind = "indexer-warmup"
+        steps = 1
+        batch = {{ tokens = 512 }}
+        indexer = {{ top_k = 16, heads = 2, width = 16 }}
+        optimizer = {{ lr = 3e-3 }}
+        [[stages]]
+        name = "rl"
+        kind = "rl"
+        steps = 6
+        checkpoint_every = 2
+        optimizer = {{ lr = 3e-4 }}
+        [stages.rl]
+        prompts = 3
+        group = 4
+        max_staleness = 2
+        mini_steps = 2
+        off_policy_delta = 0.1
+        max_refill = 1
+        {rl}
+        [[stages]]
+        name = "export"
+        kind = "export"
+        "#,
+        out = folder.display(),
+        configs = configs.display(),
+        run = more.split_once('|').map_or("", |m| m.0),
+        rl = more.split_once('|').map_or(more, |m| m.1),
+    );
+    let path = folder.join(format!("{name}.toml"));
+    fs::write(&path, text).expect("it writes");
+    path
+}
+
+fn temper(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_temper"));
+    command.args(arguments).args(["--device", "cpu"]);
+    command
+}
+
+fn plain(path: &Path) -> &str {
+    path.to_str().expect("a plain path")
+}
+
+/// Runs a recipe to its end and returns its folder.
+fn run(recipe: &Path) -> PathBuf {
+    assert_ok(&temper(&["run", plain(recipe)]).output().expect("the binary runs"));
+    recipe.with_extension("")
+}
+
+fn assert_ok(output: &Output) {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn json(path: &Path) -> Value {
+    serde_json::from_str(&fs::read_to_string(path).expect("it is there")).expect("it is JSON")
+}
+
+/// The final weights, all logged groups, and the metrics without what the clock decides.
+fn bytes(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut files = vec!["export/model.safetensors".to_owned()];
+    let log = fs::read_dir(folder.join("log")).expect("there is a log");
+    files.extend(log.map(|e| format!("log/{}", e.expect("an entry").file_name().to_string_lossy())));
+    files.sort();
+    let mut all: Vec<_> =
+        files.into_iter().map(|f| (f.clone(), fs::read(folder.join(&f)).expect("it reads"))).collect();
+    all.push(("metrics.jsonl".into(), metrics(folder).iter().flat_map(|row| row.to_string().into_bytes()).collect()));
+    all
+}
+
+fn metrics(folder: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(folder.join("metrics.jsonl")).expect("the run left metrics");
+    let mut rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("it is JSON")).collect();
+    let timed = |name: &str| name.ends_with("_s") || name.starts_with("timing_s/") || name == "perf/throughput";
+    rows.iter_mut().for_each(|row| row.as_object_mut().expect("an object").retain(|name, _| !timed(name)));
+    rows
+}
+
+fn assert_same(a: &Path, b: &Path) {
+    let (a, b) = (bytes(a), bytes(b));
+    assert_eq!(a.iter().map(|(f, _)| f).collect::<Vec<_>>(), b.iter().map(|(f, _)| f).collect::<Vec<_>>());
+    for ((file, a), (_, b)) in a.iter().zip(&b) {
+        assert!(a == b, "{file} differs");
+    }
+}
+
+/// Stops the run when the log has its `files`-th file and then some, however far the next step has come: with SIGKILL, or with SIGTERM,
+/// after which it saves what is in flight.
+fn stop_at(child: &mut Child, folder: &Path, files: usize, later: Duration, signal: &str) {
+    let logged = || fs::read_dir(folder.join("log")).map_or(0, Iterator::count);
+    while logged() < files && child.try_wait().expect("it can be asked").is_none() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    std::thread::sleep(later);
+    // It may have ended by itself; then there is nothing to kill.
+    let _ = Command::new("kill").args(["-s", signal, &child.id().to_string()]).stderr(Stdio::null()).status();
+    child.wait().expect("it ends");
+}
+
+#[test]
+fn inv_1_inv_5_and_inv_6_samples_older_than_the_weights_are_exact_and_survive_kills() {
+    let out = tempfile::tempdir().expect("a folder");
+    let whole = run(&recipe(out.path(), "whole", ""));
+    let summary = json(&whole.join("summary.json"));
+    assert_eq!(summary["exactness"]["max_abs_logprob_diff"], 0.0);
+    assert!(summary["exactness"]["tokens_compared"].as_u64() > Some(2000), "{summary}");
+
+    // Weights did change under samples, and none is older than the bound.
+    let log = data::RunLog::open(whole.join("log")).expect("a log");
+    let (mut mixed, mut oldest) = (0, 0);
+    for step in log.steps("rl").expect("it lists") {
+        for sample in log.read("rl", step).expect("it reads").iter().flat_map(|g| &g.samples) {
+            let versions = &sample.trajectory.versions;
+            mixed += usize::from(versions.first() != versions.last());
+            oldest = oldest.max(step - 1 - versions.iter().min().expect("it has tokens"));
+        }
+    }
+    assert!(mixed >= 5, "{mixed} samples crossed a swap");
+    assert!((1..=2).contains(&oldest), "the oldest token was {oldest} versions old");
+    let rows = metrics(&whole);
+    let found = |name: &str| rows.iter().filter_map(|r| r[name].as_f64()).fold(0.0, f64::max);
+    assert!((1.0..=2.0).contains(&found("training/staleness_max")), "{rows:?}");
+    assert!(found("training/staleness_tokens/1") > 0.0);
+
+    let again = run(&recipe(out.path(), "again", ""));
+    assert_same(&whole, &again);
+
+    let killed = recipe(out.path(), "killed", "");
+    let folder = killed.with_extension("");
+    let moments = [(1, 0), (1, 15), (2, 40), (2, 70), (3, 5), (3, 30), (4, 0), (4, 60), (5, 20)];
+    for ((files, later), signal) in moments.into_iter().zip(["KILL", "TERM", "KILL"].into_iter().cycle()) {
+        let resume = ["resume", plain(&folder)];
+        let arguments: &[&str] = if folder.join("resolved.toml").exists() { &resume } else { &["run", plain(&killed)] };
+        let mut child = temper(arguments).stderr(Stdio::null()).stdout(Stdio::null()).spawn().expect("it starts");
+        stop_at(&mut child, &folder, files, Duration::from_millis(later), signal);
+    }
+    assert_ok(&temper(&["resume", plain(&folder)]).output().expect("the binary runs"));
+    assert_same(&whole, &folder);
+}
+
+#[test]
+fn inv_6_a_timed_run_repeats_the_steps_that_it_logged() {
+    let out = tempfile::tempdir().expect("a folder");
+    let timed = recipe(out.path(), "timed", "schedule = \"timed\"");
+    let folder = run(&timed);
+    assert_eq!(json(&folder.join("summary.json"))["exactness"]["max_abs_logprob_diff"], 0.0);
+    let before = bytes(&folder);
+    assert!(before.iter().any(|(file, _)| file == "log/rl-000003.decisions.json"));
+    // As after a kill when all was logged and only the first checkpoint written.
+    let stage = folder.join("stages/02-rl");
+    fs::remove_file(stage.join("stage.json")).expect("it was there");
+    for checkpoint in ["step-000004", "step-000006"] {
+        fs::remove_dir_all(stage.join("checkpoints").join(checkpoint)).expect("it was there");
+    }
+    fs::remove_dir_all(folder.join("export")).expect("it was there");
+    fs::remove_dir_all(folder.join("stages/03-export")).expect("it was there");
+    assert_ok(&temper(&["resume", plain(&folder)]).output().expect("the binary runs"));
+    assert_eq!(bytes(&folder), before);
+}
+
+#[test]
+fn inv_7_a_sampler_beside_the_learner_gives_the_bytes_of_one_that_takes_turns() {
+    let out = tempfile::tempdir().expect("a folder");
+    let turns = run(&recipe(out.path(), "turns", "overlap = 5"));
+    let beside = run(&recipe(out.path(), "beside", "overlap = 5\nsampler_device = \"cpu\""));
+    assert_same(&turns, &beside);
+    for folder in [turns, beside] {
+        let exactness = &json(&folder.join("summary.json"))["exactness"];
+        assert_eq!(exactness["max_abs_logprob_diff"], 0.0);
+        assert!(exactness["tokens_compared"].as_u64() > Some(2000), "{exactness}");
+    }
+}
+
+#[test]
+fn caches_that_are_kept_at_a_swap_are_refused_where_exactness_is_asked_for() {
+    let out = tempfile::tempdir().expect("a folder");
+    let refused = recipe(out.path(), "refused", "on_swap = \"keep\"");
+    let output = temper(&["run", plain(&refused)]).output().expect("the binary runs");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot agree bit for bit"));
+    run(&recipe(out.path(), "kept", "exact = false|on_swap = \"keep\""));
+}
+
+/// A plugin of `text`, with longer limits of its own than the run's.
+fn with_plugin(folder: &Path, name: &str, text: &str, more: &str) -> PathBuf {
+    let plugin = folder.join("reward.py");
+    fs::write(&plugin, text).expect("it writes");
+    let path = recipe(folder, name, more);
+    let length = "{ name = \"length\", settings = { max_tokens = 40, cache_tokens = 30 } }";
+    let own = format!(
+        "{{ name = \"plugin\", settings = {{ python = \"{}:compute_score\", timeout_s = 600.0 }} }}",
+        plugin.display()
+    );
+    let text = fs::read_to_string(&path).expect("it was written");
+    assert!(text.contains(length));
+    fs::write(&path, text.replace(length, &own)).expect("it writes");
+    path
+}
+
+const SILENT: &str = "import time\ndef compute_score(solution_str, ground_truth):\n    time.sleep(10_000)\n";
+
+#[test]
+fn inv_9_a_verifier_that_never_answers_ends_the_run_with_its_name() {
+    let out = tempfile::tempdir().expect("a folder");
+    let silent = with_plugin(out.path(), "silent", SILENT, "verdict_deadline_s = 3.0|");
+    let began = Instant::now();
+    let output = temper(&["run", plain(&silent)]).output().expect("the binary runs");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(5), "{text}");
+    assert!(text.contains("plugin: no verdict within 3 s"), "{text}");
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+}
+
+#[test]
+fn inv_9_a_stall_names_who_waits_for_what_and_leaves_a_dump() {
+    let out = tempfile::tempdir().expect("a folder");
+    let stalled = with_plugin(out.path(), "stalled", SILENT, "stall_s = 4.0|");
+    let output = temper(&["run", plain(&stalled)]).output().expect("the binary runs");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(10), "{text}");
+    assert!(text.contains("the sampler has waited 4 s for verdicts on prompt"), "{text}");
+    let dump = json(&stalled.with_extension("").join("stalled.json"));
+    assert!(dump["waits"][0]["for"].as_str().is_some_and(|what| what.ends_with("from plugin")), "{dump}");
+    assert!(dump["queues"]["groups without verdicts"].as_u64() > Some(0), "{dump}");
+    assert!(dump["events"].as_array().is_some_and(|events| !events.is_empty()), "{dump}");
+}
+
+/// Fails for a fifth of the completions, by raising and by dying.
+const FLAKY: &str = "
+import hashlib, os
+def compute_score(solution_str, ground_truth):
+    draw = hashlib.sha256(solution_str.encode()).digest()[0] % 10
+    if draw == 0:
+        raise RuntimeError('flaky')
+    if draw == 1:
+        os._exit(3)
+    return float(draw % 2)
+";
+
+#[test]
+fn inv_9_a_plugin_that_fails_for_a_fifth_gives_no_wrong_reward_and_the_same_bytes() {
+    let out = tempfile::tempdir().expect("a folder");
+    let first = run(&with_plugin(out.path(), "flaky", FLAKY, ""));
+    let log = data::RunLog::open(first.join("log")).expect("a log");
+    let (mut errors, mut all) = (0, 0);
+    for step in log.steps("rl").expect("it lists") {
+        for sample in log.read("rl", step).expect("it reads").iter().flat_map(|g| &g.samples) {
+            let draw = sha2_first_byte(&sample.text) % 10;
+            all += 1;
+            // One that dies may take others of its group with it; they are errors then, and no rewards.
+            if draw < 2 || sample.reward.is_none() {
+                errors += 1;
+                assert_eq!((sample.reward, sample.advantage, sample.mask), (None, 0.0, data::Mask::VerifierError));
+            } else {
+                assert_eq!((sample.reward, sample.mask), (Some(f64::from(draw % 2)), data::Mask::None), "{draw}");
+            }
+        }
+    }
+    assert!(errors * 20 > all && errors * 2 < all, "{errors} of {all}");
+    let verdicts = &json(&first.join("summary.json"))["verdicts"];
+    assert_eq!(verdicts["error"], errors, "{verdicts}");
+    assert!(metrics(&first).iter().any(|row| row["training/masked_share"].as_f64() > Some(0.0)));
+    assert_same(&first, &run(&with_plugin(out.path(), "flaky-again", FLAKY, "")));
+}
+
+fn sha2_first_byte(text: &str) -> u8 {
+    use sha2::{Digest, Sha256};
+    Sha256::digest(text.as_bytes())[0]
+}
