@@ -1,4 +1,5 @@
-//! The paged cache of keys: for every layer a pool of slots, each holding one position's latent-and-rope key and its index key.
+//! The paged cache of keys: for every layer a pool of slots, each holding one position's keys and values (MLA: one latent
+//! and its rotated part) and its index key.
 //!
 //! Pages are counted references, so the samples of a group share the pages of their prompt.
 
@@ -29,7 +30,7 @@ impl PagedCache {
             (0..config.num_hidden_layers).map(|_| Tensor::zeros([slots, width], (Kind::Float, Device::Cpu))).collect()
         };
         Self {
-            keys: pool(config.key_width()),
+            keys: pool(config.geometry(0).row as i64),
             index_keys: config.indexer.as_ref().map_or_else(Vec::new, |i| pool(i.width)),
             page,
             free: (0..pages as Page).rev().collect(),

@@ -151,7 +151,7 @@ pub fn fresh(config: ModelConfig, std: f64, seed: u64, device: Device) -> Result
 /// # Errors
 /// [`CheckpointError::Write`]; what was there stays until the new file is whole.
 pub fn save(model: &Model, folder: &Path) -> Result<(), CheckpointError> {
-    let config = serde_json::to_string_pretty(&model.config.to_json()).expect("a config is plain JSON") + "\n";
+    let config = serde_json::to_string_pretty(&model.config.to_json("float32")).expect("a config is plain JSON") + "\n";
     data::atomic::write_atomic(&folder.join("config.json"), |file| std::io::Write::write_all(file, config.as_bytes()))?;
     save_tensors(&model.params, &folder.join(WEIGHTS))
 }

@@ -3,29 +3,93 @@
 use tch::Device;
 
 use crate::checkpoint;
-use crate::config::{IndexerConfig, ModelConfig};
+use crate::config::{Attention, Experts, Family, Gate, Gqa, IndexerConfig, Mla, ModelConfig, Rope, Scaling, Scores};
 use crate::model::Model;
 
 /// A two-layer model of a few thousand parameters; sparse with this top-k, or dense.
 pub fn tiny_config(top_k: Option<i64>) -> ModelConfig {
     ModelConfig {
+        family: Family::DeepseekV32,
         vocab_size: 64,
         hidden_size: 32,
         intermediate_size: 64,
+        feed_forward_bias: false,
+        experts: None,
         num_hidden_layers: 2,
         num_attention_heads: 2,
-        q_lora_rank: Some(32),
-        kv_lora_rank: 16,
-        qk_nope_head_dim: 16,
-        qk_rope_head_dim: 8,
-        v_head_dim: 16,
+        attention: Attention::Mla(Mla {
+            q_lora_rank: Some(32),
+            kv_lora_rank: 16,
+            qk_nope_head_dim: 16,
+            qk_rope_head_dim: 8,
+            v_head_dim: 16,
+        }),
         rms_norm_eps: 1e-6,
-        rope_theta: 10_000.0,
-        yarn: None,
+        rope: Rope { theta: 10_000.0, scaling: Scaling::None },
         max_position_embeddings: 256,
         tie_word_embeddings: false,
         indexer: top_k.map(|top_k| IndexerConfig { heads: 2, width: 16, top_k }),
+        passed_on: serde_json::Map::new(),
     }
+}
+
+/// The same with grouped-query attention of four heads on two, biases and head norms.
+pub fn tiny_grouped(top_k: Option<i64>) -> ModelConfig {
+    ModelConfig {
+        family: Family::Qwen3,
+        num_attention_heads: 4,
+        attention: Attention::Gqa(Gqa {
+            key_heads: 2,
+            head_width: 8,
+            qkv_bias: true,
+            output_bias: true,
+            head_norms: true,
+            windows: Vec::new(),
+        }),
+        ..tiny_config(top_k)
+    }
+}
+
+/// A mixture of six experts in the second layer of `config`, two for a row: DeepSeek's, with three groups and a shared expert, or
+/// Qwen3's.
+pub fn with_experts(config: ModelConfig, scores: Scores) -> ModelConfig {
+    let deepseek = scores == Scores::BiasedSigmoid;
+    let gate = Gate {
+        scores,
+        top_k: 2,
+        groups: if deepseek { 3 } else { 1 },
+        top_groups: if deepseek { 2 } else { 1 },
+        normalise: deepseek,
+        scale: if deepseek { 1.5 } else { 1.0 },
+    };
+    let shared_width = if deepseek { 16 } else { 0 };
+    ModelConfig {
+        experts: Some(Experts { count: 6, width: 16, shared_width, gate, layers: vec![false, true] }),
+        ..config
+    }
+}
+
+/// A configuration of every kind: latent and grouped attention, dense and sparse, with and without experts.
+pub fn every_kind() -> Vec<(&'static str, ModelConfig)> {
+    let experts = |config, scores| with_experts(config, scores);
+    vec![
+        ("latent", tiny_config(None)),
+        ("latent, sparse", tiny_config(Some(8))),
+        ("latent, experts", experts(tiny_config(None), Scores::BiasedSigmoid)),
+        ("latent, sparse, experts", experts(tiny_config(Some(8)), Scores::BiasedSigmoid)),
+        ("grouped", tiny_grouped(None)),
+        ("grouped, sparse", tiny_grouped(Some(8))),
+        ("grouped, experts", experts(tiny_grouped(None), Scores::Softmax)),
+        ("grouped, windowed", windowed(tiny_grouped(None))),
+    ]
+}
+
+/// A window of five positions in the second layer.
+fn windowed(mut config: ModelConfig) -> ModelConfig {
+    if let Attention::Gqa(gqa) = &mut config.attention {
+        gqa.windows = vec![None, Some(5)];
+    }
+    config
 }
 
 /// A fresh model of [`tiny_config`], with weights large enough that attention is not uniform.
@@ -34,4 +98,12 @@ pub fn tiny_config(top_k: Option<i64>) -> ModelConfig {
 /// If no product of this size is row-invariant on the CPU.
 pub fn tiny_model(top_k: Option<i64>) -> Model {
     checkpoint::fresh(tiny_config(top_k), 0.3, 11, Device::Cpu).expect("small products are row-invariant")
+}
+
+/// A fresh model of a config, with weights as large.
+///
+/// # Panics
+/// As [`tiny_model`].
+pub fn model_of(config: ModelConfig) -> Model {
+    checkpoint::fresh(config, 0.3, 11, Device::Cpu).expect("small products are row-invariant")
 }

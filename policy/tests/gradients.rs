@@ -91,6 +91,7 @@ fn the_sparse_model_has_the_gradient_of_its_forward_and_its_indexer_that_of_its_
         attend: Attend::Replay(selections.iter().map(Tensor::shallow_clone).collect()),
         indexer_weight: Some(normal("weight", &[29]).abs().to_kind(kind)),
         record: false,
+        ..Task::dense()
     };
     let language = |model: &Model| projected(model, &run(model, &task(model.params["model.norm.weight"].kind())));
     let divergence = |model: &Model| {
@@ -105,7 +106,7 @@ fn the_two_losses_reach_disjoint_parameters() {
     let model = learning(Some(TOP_K));
     let reached = |attend: Attend, divergence: bool| -> Vec<String> {
         let weight = Tensor::ones([29], (Kind::Float, Device::Cpu));
-        let forward = run(&model, &Task { attend, indexer_weight: Some(weight), record: false });
+        let forward = run(&model, &Task { attend, indexer_weight: Some(weight), record: false, ..Task::dense() });
         let loss = if divergence { forward.indexer_loss.expect("asked for") } else { projected(&model, &forward) };
         gradients(&model, &loss).into_keys().collect()
     };

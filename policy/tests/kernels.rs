@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use policy::kernels::attention::{self, Selection, attention};
+use policy::kernels::attention::{self, Geometry, Selection, attention};
 use policy::kernels::indexer::{IndexerQuery, reference_select, select};
 use policy::kernels::indexer_loss::{self, Target, indexer_loss};
 use policy::kernels::log_prob::{Targets, log_prob};
@@ -128,8 +128,8 @@ fn attention_dense_and_sparse() {
     for selection in [None, Some(some_selection(&index, 7))] {
         check(
             &inputs,
-            |t| attention(&t[0], &t[1], 16, &index, &selection, 0.3).out,
-            |t| attention::reference(&t[0], &t[1], 16, &index, &selection, 0.3).out,
+            |t| attention(&t[0], &t[1], Geometry::latent(20, 16), &index, &selection, 0.3).out,
+            |t| attention::reference(&t[0], &t[1], Geometry::latent(20, 16), &index, &selection, 0.3).out,
         );
     }
 }
@@ -139,10 +139,16 @@ fn inv_3_sparse_is_dense_to_the_bit_when_k_covers_the_context() {
     let index = index();
     let (q, k) = (normal("q", &[86, 3, 20]).to_kind(Kind::Float), normal("k", &[86, 20]).to_kind(Kind::Float));
     let all: Selection = Some(some_selection(&index, 80));
-    let (dense, sparse) = (attention(&q, &k, 16, &index, &None, 0.3), attention(&q, &k, 16, &index, &all, 0.3));
+    let (dense, sparse) = (
+        attention(&q, &k, Geometry::latent(20, 16), &index, &None, 0.3),
+        attention(&q, &k, Geometry::latent(20, 16), &index, &all, 0.3),
+    );
     assert!(dense.out.equal(&sparse.out) && dense.lse.equal(&sparse.lse));
     let fewer: Selection = Some(some_selection(&index, 79));
-    assert!(!dense.out.equal(&attention(&q, &k, 16, &index, &fewer, 0.3).out), "one key fewer must show");
+    assert!(
+        !dense.out.equal(&attention(&q, &k, Geometry::latent(20, 16), &index, &fewer, 0.3).out),
+        "one key fewer must show"
+    );
 }
 
 #[test]
@@ -167,8 +173,8 @@ fn inv_3_selection_agrees_with_the_stable_sort_and_respects_sequences() {
 
 fn target(kind: Kind, index: &Arc<KeyIndex>, selection: &Selection) -> Target {
     let (q, keys) = (normal("q", &[86, 3, 20]).to_kind(kind), normal("k", &[86, 20]).to_kind(kind));
-    let lse = attention(&q, &keys, 16, index, selection, 0.3).lse;
-    Target { q, keys, lse, scale: 0.3 }
+    let lse = attention(&q, &keys, Geometry::latent(20, 16), index, selection, 0.3).lse;
+    Target { q, keys, geometry: Geometry::latent(20, 16), lse, scale: 0.3 }
 }
 
 #[test]
@@ -224,7 +230,7 @@ fn inv_7_threads_do_not_change_a_bit() {
         let index = index();
         let selection = Some(some_selection(&index, 7));
         let (q, k) = (leaf(&normal("q", &[86, 3, 20]), Kind::Float), leaf(&normal("k", &[86, 20]), Kind::Float));
-        let attended = attention(&q, &k, 16, &index, &selection, 0.3);
+        let attended = attention(&q, &k, Geometry::latent(20, 16), &index, &selection, 0.3);
         let w = leaf(&normal("w", &[16]), Kind::Float);
         rms_norm(&attended.out, &w, 1e-6).square().sum(Kind::Float).backward();
         [q.grad(), k.grad(), w.grad(), attended.out.detach()]
