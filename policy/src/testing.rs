@@ -1,10 +1,14 @@
 //! Small models for tests.
 
-use tch::Device;
+use std::sync::Arc;
 
+use tch::{Device, Tensor};
+
+use crate::cache::PagedCache;
 use crate::checkpoint;
 use crate::config::{Attention, Experts, Family, Gate, Gqa, IndexerConfig, Mla, ModelConfig, Rope, Scaling, Scores};
-use crate::model::Model;
+use crate::model::{Keys, Model, Task};
+use crate::rows::{KeyIndex, Rows};
 
 /// A two-layer model of a few thousand parameters; sparse with this top-k, or dense.
 pub fn tiny_config(top_k: Option<i64>) -> ModelConfig {
@@ -50,21 +54,21 @@ pub fn tiny_grouped(top_k: Option<i64>) -> ModelConfig {
     }
 }
 
-/// A mixture of six experts in the second layer of `config`, two for a row: DeepSeek's, with three groups and a shared expert, or
+/// A mixture of eight experts in the second layer of `config`, two for a row: DeepSeek's, with four groups and a shared expert, or
 /// Qwen3's.
 pub fn with_experts(config: ModelConfig, scores: Scores) -> ModelConfig {
     let deepseek = scores == Scores::BiasedSigmoid;
     let gate = Gate {
         scores,
         top_k: 2,
-        groups: if deepseek { 3 } else { 1 },
+        groups: if deepseek { 4 } else { 1 },
         top_groups: if deepseek { 2 } else { 1 },
         normalise: deepseek,
         scale: if deepseek { 1.5 } else { 1.0 },
     };
     let shared_width = if deepseek { 16 } else { 0 };
     ModelConfig {
-        experts: Some(Experts { count: 6, width: 16, shared_width, gate, layers: vec![false, true] }),
+        experts: Some(Experts { count: 8, width: 16, shared_width, gate, layers: vec![false, true] }),
         ..config
     }
 }
@@ -106,4 +110,46 @@ pub fn tiny_model(top_k: Option<i64>) -> Model {
 /// As [`tiny_model`].
 pub fn model_of(config: ModelConfig) -> Model {
     checkpoint::fresh(config, 0.3, 11, Device::Cpu).expect("small products are row-invariant")
+}
+
+/// What [`decode`] saw: logits `[rows, vocabulary]`, and of the last row of each forward the selections and the experts.
+#[derive(Debug)]
+pub struct Decoded {
+    /// Logits of every row of the sequence.
+    pub logits: Tensor,
+    /// For each forward, by layer, the selection of its last row.
+    pub selections: Vec<Vec<Tensor>>,
+    /// For each forward, by layer that has experts, those of its last row.
+    pub experts: Vec<Vec<Tensor>>,
+}
+
+/// Feeds a sequence through a cache of small pages: its first `prompt` tokens at once, then one by one. `next` gives the token to feed
+/// after a forward, from the logits of the last row; `None` ends it.
+pub fn decode(model: &Model, prompt: &[u32], mut next: impl FnMut(&Tensor) -> Option<u32>) -> Decoded {
+    const PAGE: usize = 4;
+    let mut cache = PagedCache::new(&model.config, 64, PAGE);
+    let task = Task { record: model.config.indexer.is_some(), record_experts: true, ..Task::plain(model) };
+    let (mut slots, mut page, mut feed) = (Vec::new(), 0, prompt.to_vec());
+    let (mut logits, mut selections, mut experts) = (Vec::new(), Vec::new(), Vec::new());
+    loop {
+        let first = slots.len();
+        for position in first..first + feed.len() {
+            if position % PAGE == 0 {
+                page = cache.take().expect("the cache is large enough");
+            }
+            slots.push(cache.slot(page, position % PAGE));
+        }
+        let position = (first..slots.len()).map(|p| p as u32).collect();
+        let index = KeyIndex { sequence: vec![0; feed.len()], position, slots: vec![slots.clone()] };
+        let rows = Rows { tokens: feed.iter().map(|&t| i64::from(t)).collect(), index: Arc::new(index) };
+        let forward = model.forward(&rows, Keys::Cached(&mut cache), &task);
+        let last = |t: &Tensor| t.get(t.size()[0] - 1);
+        logits.push(model.logits(&forward.hidden));
+        selections.push(forward.selections.iter().map(last).collect());
+        experts.push(forward.experts.iter().map(last).collect());
+        match next(&last(logits.last().expect("just pushed"))) {
+            Some(token) => feed = vec![token],
+            None => return Decoded { logits: Tensor::cat(&logits, 0), selections, experts },
+        }
+    }
 }

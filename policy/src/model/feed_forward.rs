@@ -55,6 +55,10 @@ impl FeedForward {
         }
     }
 
+    pub(super) fn has_experts(&self) -> bool {
+        matches!(self, Self::Experts(_))
+    }
+
     /// The result, and which experts each row went through: `[rows, k]` i32, ascending. `replay` gives the choice.
     pub(super) fn apply(&self, products: &Products, x: &Tensor, replay: Option<&Tensor>) -> (Tensor, Option<Tensor>) {
         match self {

@@ -155,7 +155,8 @@ impl Model {
             let attended = self.attend(l, layer, &normal, &angles, index, &mut keys, task);
             hidden = &hidden + attended.out;
             let normal = rms_norm(&hidden, &layer.post_norm, self.config.rms_norm_eps);
-            let replay = task.experts.as_ref().map(|replay| &replay[with_experts]);
+            let replay = task.experts.as_ref().filter(|_| layer.feed_forward.has_experts());
+            let replay = replay.map(|replay| &replay[with_experts]);
             let (out, experts) = layer.feed_forward.apply(&self.products, &normal, replay);
             hidden = &hidden + out;
             result.take(attended.selection.filter(|_| task.record), attended.loss);
