@@ -58,7 +58,7 @@ pub fn forward(config: &ModelConfig, work: Work) -> f64 {
     let layers = config.num_hidden_layers as f64;
     let geometry = config.geometry(0);
     let key = (config.num_attention_heads as usize * (geometry.key + geometry.value)) as f64;
-    let index = config.indexer.as_ref().map_or(0.0, |i| (i.heads * i.width) as f64);
+    let index = config.indexer.as_ref().map_or(0.0, |i| (i.heads * i.width) as f64 / i.every as f64);
     2.0 * (work.rows as f64 * matrices + layers * (key * work.attended as f64 + index * work.visible as f64))
 }
 

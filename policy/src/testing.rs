@@ -32,7 +32,7 @@ pub fn tiny_config(top_k: Option<i64>) -> ModelConfig {
         rope: Rope { theta: 10_000.0, scaling: Scaling::None },
         max_position_embeddings: 256,
         tie_word_embeddings: false,
-        indexer: top_k.map(|top_k| IndexerConfig { heads: 2, width: 16, top_k }),
+        indexer: top_k.map(|top_k| IndexerConfig { heads: 2, width: 16, top_k, every: 1 }),
         passed_on: serde_json::Map::new(),
     }
 }
@@ -81,11 +81,18 @@ pub fn every_kind() -> Vec<(&'static str, ModelConfig)> {
         ("latent, sparse", tiny_config(Some(8))),
         ("latent, experts", experts(tiny_config(None), Scores::BiasedSigmoid)),
         ("latent, sparse, experts", experts(tiny_config(Some(8)), Scores::BiasedSigmoid)),
+        ("latent, sparse, one indexer for both layers", shared(tiny_config(Some(8)))),
         ("grouped", tiny_grouped(None)),
         ("grouped, sparse", tiny_grouped(Some(8))),
         ("grouped, experts", experts(tiny_grouped(None), Scores::Softmax)),
         ("grouped, windowed", windowed(tiny_grouped(None))),
     ]
+}
+
+/// The first layer's indexer for both layers.
+fn shared(mut config: ModelConfig) -> ModelConfig {
+    config.indexer.iter_mut().for_each(|indexer| indexer.every = 2);
+    config
 }
 
 /// A window of five positions in the second layer.

@@ -163,7 +163,7 @@ fn inv_3_an_indexer_is_added_to_a_dense_checkpoint() {
     let inputs = sequences(&expected(&folder("qwen3"))("input_ids"));
     let (want, _) = logits(&dense, &inputs, &Task::plain(&dense));
     for (top_k, same) in [(24, true), (6, false)] {
-        let indexer = IndexerConfig { heads: 2, width: 16, top_k };
+        let indexer = IndexerConfig { heads: 2, width: 16, top_k, every: 1 };
         let sparse = checkpoint::load_with_indexer(&folder("qwen3"), Some(&indexer), 0.3, 7, Device::Cpu);
         let sparse = sparse.expect("an indexer is added");
         let task = Task { record: true, ..Task::plain(&sparse) };

@@ -102,6 +102,7 @@ fn fresh_indexer(stage: &Stage, config: &ModelConfig) -> Result<Option<IndexerCo
             heads: settings.heads as i64,
             width: (settings.width as i64).max(config.rope_width()),
             top_k,
+            every: 1,
         })),
     }
 }

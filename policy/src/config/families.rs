@@ -297,6 +297,7 @@ fn indexer(fields: &Fields<'_>) -> Result<Option<IndexerConfig>, ConfigError> {
         heads: fields.positive("index_n_heads")?,
         width: fields.positive("index_head_dim")?,
         top_k,
+        every: fields.positive_if_any("index_every")?.unwrap_or(1),
     }))
 }
 

@@ -30,6 +30,8 @@ pub struct IndexerConfig {
     pub width: i64,
     /// `index_topk`: keys that a row keeps.
     pub top_k: i64,
+    /// Layers that share one indexer: the first of every so many has it, and the others take its selection (IndexCache, arXiv 2603.12201).
+    pub every: i64,
 }
 
 /// Multi-head latent attention (DeepSeek-V2): one latent a position serves all heads.
@@ -197,6 +199,11 @@ impl ModelConfig {
             Attention::Mla(mla) => mla.q_lora_rank.unwrap_or(self.hidden_size),
             Attention::Gqa(_) => self.hidden_size,
         }
+    }
+
+    /// Whether a layer has an indexer of its own.
+    pub fn has_indexer(&self, layer: i64) -> bool {
+        self.indexer.as_ref().is_some_and(|indexer| layer % indexer.every == 0)
     }
 
     /// How keys and values lie in one position's row of a layer's keys.

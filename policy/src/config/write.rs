@@ -107,6 +107,9 @@ impl ModelConfig {
         for (name, value) in [("index_n_heads", i.heads), ("index_head_dim", i.width), ("index_topk", i.top_k)] {
             block.insert(name.to_owned(), value.into());
         }
+        if i.every > 1 {
+            block.insert("index_every".to_owned(), i.every.into());
+        }
         if family.is_deepseek() {
             block.into_iter().for_each(|(name, value)| put(&name, value));
         } else {

@@ -60,7 +60,11 @@ impl Layer {
         Self {
             input_norm: weights.get("input_layernorm.weight"),
             attention,
-            indexer: config.indexer.as_ref().map(|indexer| Indexer::new(indexer, weights)),
+            indexer: config
+                .indexer
+                .as_ref()
+                .filter(|_| config.has_indexer(layer))
+                .map(|indexer| Indexer::new(indexer, weights)),
             post_norm: weights.get("post_attention_layernorm.weight"),
             feed_forward: FeedForward::new(config, layer, weights),
         }
@@ -75,7 +79,7 @@ impl Layer {
             config::Attention::Mla(mla) => Mla::shapes(mla, heads, hidden, shapes),
             config::Attention::Gqa(gqa) => Gqa::shapes(gqa, heads, hidden, shapes),
         }
-        if let Some(indexer) = &config.indexer {
+        if let Some(indexer) = config.indexer.as_ref().filter(|_| config.has_indexer(layer)) {
             Indexer::shapes(indexer, config, shapes);
         }
         FeedForward::shapes(config, layer, shapes);

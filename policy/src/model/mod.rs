@@ -104,6 +104,14 @@ pub struct Model {
     device: Device,
 }
 
+/// What the layer with an indexer leaves for itself and for those after it that share it.
+struct Indexed {
+    query: IndexerQuery,
+    keys: Tensor,
+    /// Once it was asked for.
+    selection: Option<Selection>,
+}
+
 /// What one layer's attention leaves for the layer's bookkeeping.
 struct LayerOut {
     out: Tensor,
@@ -149,10 +157,10 @@ impl Model {
         let tokens = Tensor::from_slice(&rows.tokens).to_device(self.device);
         let mut hidden = Tensor::embedding(&self.params["model.embed_tokens.weight"], &tokens, -1, false, false);
         let mut result = Forward::empty();
-        let mut with_experts = 0;
+        let (mut with_experts, mut indexed) = (0, None);
         for (l, layer) in self.layers.iter().enumerate() {
             let normal = rms_norm(&hidden, &layer.input_norm, self.config.rms_norm_eps);
-            let attended = self.attend(l, layer, &normal, &angles, index, &mut keys, task);
+            let attended = self.attend(l, layer, &normal, &angles, index, &mut keys, &mut indexed, task);
             hidden = &hidden + attended.out;
             let normal = rms_norm(&hidden, &layer.post_norm, self.config.rms_norm_eps);
             let replay = task.experts.as_ref().filter(|_| layer.feed_forward.has_experts());
@@ -182,6 +190,7 @@ impl Model {
         angles: &Angles,
         index: &Arc<KeyIndex>,
         keys: &mut Keys<'_>,
+        indexed: &mut Option<Indexed>,
         task: &Task,
     ) -> LayerOut {
         let (products, scale, geometry) = (&self.products, self.config.softmax_scale(), self.config.geometry(number));
@@ -190,43 +199,46 @@ impl Model {
         let new_index_keys = layer.indexer.as_ref().map(|i| i.keys(products, x, angles));
         let (all_keys, all_index_keys) = store(keys, number, new_keys, new_index_keys, index);
 
-        let selection = self.selection(number, index_query.as_ref(), all_index_keys.as_ref(), index, task);
+        if let (Some(query), Some(keys)) = (index_query, all_index_keys) {
+            *indexed = Some(Indexed { query, keys, selection: None });
+        }
+        let selection = self.selection(number, indexed.as_mut(), index, task);
         let attended = attention(&q, &all_keys, geometry, index, &selection, scale);
         let out = layer.attention.output(products, &attended.out);
 
         let loss = task.indexer_weight.as_ref().map(|weight| {
             let target = Target { q: q.detach(), keys: all_keys.detach(), geometry, lse: attended.lse, scale };
-            let (Some(query), Some(index_keys), Some(indexer)) = (&index_query, &all_index_keys, &self.config.indexer)
-            else {
+            let (Some(Indexed { query, keys, .. }), Some(indexer)) = (indexed, &self.config.indexer) else {
                 panic!("a model without an indexer has no indexer loss");
             };
-            indexer_loss(query, index_keys, &target, index, &selection, weight, indexer.top_k as usize)
+            indexer_loss(query, keys, &target, index, &selection, weight, indexer.top_k as usize)
         });
         LayerOut { out, selection, loss }
     }
 
-    fn selection(
-        &self,
-        layer: usize,
-        query: Option<&IndexerQuery>,
-        index_keys: Option<&Tensor>,
-        index: &KeyIndex,
-        task: &Task,
-    ) -> Selection {
+    fn selection(&self, layer: usize, indexed: Option<&mut Indexed>, index: &KeyIndex, task: &Task) -> Selection {
         match &task.attend {
             Attend::Dense => None,
             Attend::Replay(selections) => Some(selections[layer].shallow_clone()),
             Attend::Sparse => {
-                let indexer = self.config.indexer.as_ref().expect("sparse attention needs an indexer");
-                let k = indexer.top_k as usize;
-                // Where every row sees at most k keys, all are selected, and the list of all is the same list.
-                if index.most_visible() <= k && !task.record {
-                    return None;
-                }
-                let (query, keys) = (query.expect("it has an indexer"), index_keys.expect("it has an indexer"));
-                Some(tch::no_grad(|| select(query, keys, index, k)))
+                let indexed = indexed.expect("sparse attention needs an indexer");
+                let chosen = match indexed.selection.take() {
+                    Some(shared) => shared,
+                    None => self.select(indexed, index, task),
+                };
+                indexed.selection = Some(chosen.as_ref().map(Tensor::shallow_clone));
+                chosen
             }
         }
+    }
+
+    fn select(&self, indexed: &Indexed, index: &KeyIndex, task: &Task) -> Selection {
+        let k = self.config.indexer.as_ref().expect("a layer has an indexer only if the config has one").top_k as usize;
+        // Where every row sees at most k keys, all are selected, and the list of all is the same list.
+        if index.most_visible() <= k && !task.record {
+            return None;
+        }
+        Some(tch::no_grad(|| select(&indexed.query, &indexed.keys, index, k)))
     }
 }
 
