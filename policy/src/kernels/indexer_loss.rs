@@ -16,9 +16,8 @@ use multiversion::multiversion;
 use native::{custom_op, parallel_for};
 use tch::{Device, Kind, Tensor};
 
-use super::attention::{
-    DisjointRows, Geometry, KeyPartial, SelectedRows, Selection, listed, reference_scores as main_scores, score,
-};
+use super::attention::{DisjointRows, Geometry, KeyPartial, SelectedRows, Selection, listed, score};
+use super::attention_reference::reference_scores as main_scores;
 use super::indexer::{IndexerQuery, reference_scores, top_k};
 use super::math::{add_scaled, exp_shifted, max, sum};
 use super::{empty, floats, floats_mut, plain, to_cpu};
@@ -103,7 +102,7 @@ pub fn reference(
     selection: &Selection,
     weight: &Tensor,
 ) -> Tensor {
-    let (slots, valid) = super::attention::gather_plan(index, selection, None, query.q.device());
+    let (slots, valid) = super::attention_reference::gather_plan(index, selection, None, query.q.device());
     let gather = |t: &Tensor| t.index_select(0, &slots.flatten(0, 1)).view([slots.size()[0], slots.size()[1], -1]);
     let p = tch::no_grad(|| {
         let scores = main_scores(&target.q, &target.keys, target.geometry, &slots, target.scale);

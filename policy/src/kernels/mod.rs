@@ -9,6 +9,7 @@
 //! sums belong to chunks whose bounds depend on the sequence alone, and are added in order (INV-7).
 
 pub mod attention;
+mod attention_reference;
 pub mod experts;
 pub mod indexer;
 pub mod indexer_loss;
