@@ -2,7 +2,7 @@
 
 use data::Trajectory;
 use learner::replay::check;
-use policy::testing::tiny_model;
+use policy::testing::{every_kind, model_of, tiny_model};
 use policy::{Model, checkpoint};
 use rollout::{Engine, EngineSettings, Request, Sampling};
 use tch::Tensor;
@@ -63,12 +63,12 @@ fn difference(model: &Model, trajectories: &[Trajectory], sampling: &Sampling, u
 
 #[test]
 fn inv_1_learner_and_sampler_agree_to_the_bit() {
-    for top_k in [None, Some(8)] {
-        let model = tiny_model(top_k);
+    for (kind, config) in every_kind() {
+        let model = model_of(config);
         for sampling in [sampling(1.0, 1.0), sampling(0.8, 0.9)] {
             let trajectories = sample(&model, &sampling, 64, false);
             for unit_tokens in [16, 100, 4096] {
-                assert_eq!(difference(&model, &trajectories, &sampling, unit_tokens), 0.0);
+                assert_eq!(difference(&model, &trajectories, &sampling, unit_tokens), 0.0, "{kind}");
             }
         }
     }

@@ -96,7 +96,7 @@ fn forward_task(model: &Model, task: &LanguageTask, rows: usize, all_rows: usize
     Task {
         attend: if task.sparse { Attend::Sparse } else { Attend::Dense },
         indexer_weight: task.indexer.map(|_| row_weights(rows, all_rows, model.device())),
-        record: false,
+        ..Task::dense()
     }
 }
 

@@ -1,4 +1,5 @@
-//! The paged cache of keys: for every layer a pool of slots, each holding one position's latent-and-rope key and its index key.
+//! The paged cache of keys: for every layer a pool of slots, each holding one position's keys and values (MLA: one latent
+//! and its rotated part) and its index key.
 //!
 //! Pages are counted references, so the samples of a group share the pages of their prompt.
 
@@ -14,7 +15,7 @@ pub type Page = u32;
 pub struct PagedCache {
     /// For each layer `[slots, key width]`.
     pub(crate) keys: Vec<Tensor>,
-    /// For each layer `[slots, index width]`; empty for a model without an indexer.
+    /// For each layer `[slots, index width]`, without slots where it has no indexer; empty for a model without any.
     pub(crate) index_keys: Vec<Tensor>,
     page: usize,
     free: Vec<Page>,
@@ -25,12 +26,13 @@ impl PagedCache {
     /// A cache of `pages` pages of `page` positions each. It lies where attention is computed: on the CPU.
     pub fn new(config: &ModelConfig, pages: usize, page: usize) -> Self {
         let slots = (pages * page) as i64;
-        let pool = |width: i64| -> Vec<Tensor> {
-            (0..config.num_hidden_layers).map(|_| Tensor::zeros([slots, width], (Kind::Float, Device::Cpu))).collect()
-        };
+        let pool = |slots: i64, width: i64| Tensor::zeros([slots, width], (Kind::Float, Device::Cpu));
+        let layers = 0..config.num_hidden_layers;
         Self {
-            keys: pool(config.key_width()),
-            index_keys: config.indexer.as_ref().map_or_else(Vec::new, |i| pool(i.width)),
+            keys: layers.clone().map(|_| pool(slots, config.geometry(0).row as i64)).collect(),
+            index_keys: config.indexer.as_ref().map_or_else(Vec::new, |i| {
+                layers.map(|layer| pool(if config.has_indexer(layer) { slots } else { 0 }, i.width)).collect()
+            }),
             page,
             free: (0..pages as Page).rev().collect(),
             references: vec![0; pages],

@@ -1,6 +1,6 @@
 //! Floating-point operations of a forward, counted from shapes: a multiply and an add are two.
 //!
-//! Products with weights count `2 · rows · parameters`; attention `2 · heads · (key + latent)` for each attended key; the indexer
+//! Products with weights count `2 · rows · parameters`; attention `2 · heads · (key + value)` for each attended key; the indexer
 //! `2 · index heads · index width` for each visible key of rows that score. Norms, rotations and softmaxes are left out, as usual. A
 //! training step counts three forwards (Kaplan et al., 2020, §2.1), a recomputed log-probability one.
 
@@ -46,15 +46,20 @@ impl Work {
 
 /// FLOPs of one forward over `work`.
 pub fn forward(config: &ModelConfig, work: Work) -> f64 {
-    let matrices: i64 = shapes(config)
+    // A row goes through `k` of the experts, which are all of one size.
+    let share = config.experts.as_ref().map_or(1.0, |e| e.gate.top_k as f64 / e.count as f64);
+    let matrices: f64 = shapes(config)
         .iter()
         .filter(|(name, shape)| shape.len() == 2 && (config.tie_word_embeddings || !name.contains("embed_tokens")))
-        .map(|(_, shape)| shape.iter().product::<i64>())
+        .map(|(name, shape)| {
+            shape.iter().product::<i64>() as f64 * if name.contains(".mlp.experts.") { share } else { 1.0 }
+        })
         .sum();
     let layers = config.num_hidden_layers as f64;
-    let key = (config.num_attention_heads * (config.key_width() + config.kv_lora_rank)) as f64;
-    let index = config.indexer.as_ref().map_or(0.0, |i| (i.heads * i.width) as f64);
-    2.0 * (work.rows as f64 * matrices as f64 + layers * (key * work.attended as f64 + index * work.visible as f64))
+    let geometry = config.geometry(0);
+    let key = (config.num_attention_heads as usize * (geometry.key + geometry.value)) as f64;
+    let index = config.indexer.as_ref().map_or(0.0, |i| (i.heads * i.width) as f64 / i.every as f64);
+    2.0 * (work.rows as f64 * matrices + layers * (key * work.attended as f64 + index * work.visible as f64))
 }
 
 #[cfg(test)]

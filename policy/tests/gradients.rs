@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use policy::params::is_indexer;
-use policy::testing::tiny_model;
-use policy::{Attend, Forward, Keys, Model, Rows, Task};
+use policy::testing::{every_kind, model_of, tiny_config, tiny_grouped};
+use policy::{Attend, Forward, Keys, Model, ModelConfig, Rows, Task};
 use tch::{Device, Kind, Tensor};
 
 const TOP_K: i64 = 4;
@@ -51,8 +51,8 @@ fn gradients(model: &Model, loss: &Tensor) -> BTreeMap<String, Tensor> {
     model.params.keys().cloned().zip(found).filter(|(_, gradient)| gradient.defined()).collect()
 }
 
-fn learning(top_k: Option<i64>) -> Model {
-    let model = tiny_model(top_k);
+fn learning(config: ModelConfig) -> Model {
+    let model = model_of(config);
     model.params.values().for_each(|p| drop(p.set_requires_grad(true)));
     model
 }
@@ -73,41 +73,57 @@ fn check(model: &Model, gradients: &BTreeMap<String, Tensor>, loss: impl Fn(&Mod
     }
 }
 
-#[test]
-fn the_dense_model_has_the_gradient_of_its_forward() {
-    let model = learning(None);
-    let loss = |model: &Model| projected(model, &run(model, &Task::dense()));
-    let gradients = gradients(&model, &loss(&model));
-    assert_eq!(gradients.len(), model.params.len(), "every parameter takes part");
-    check(&model, &gradients, loss);
+/// A task that holds the choices of selections and experts fixed, since they are no differentiable functions of the parameters.
+fn held(model: &Model) -> impl Fn(Kind) -> Task + use<> {
+    let sparse = model.config.indexer.is_some();
+    let task = Task { record: sparse, record_experts: true, ..Task::plain(model) };
+    let Forward { selections, experts, .. } = tch::no_grad(|| run(model, &task));
+    move |kind| Task {
+        attend: match sparse {
+            true => Attend::Replay(selections.iter().map(Tensor::shallow_clone).collect()),
+            false => Attend::Dense,
+        },
+        indexer_weight: sparse.then(|| normal("weight", &[29]).abs().to_kind(kind)),
+        experts: Some(experts.iter().map(Tensor::shallow_clone).collect()),
+        ..Task::dense()
+    }
 }
 
-/// The selection is held fixed, since it is no differentiable function of the parameters.
+/// Every kind of attention and feed-forward: the language loss, and the indexer's where there is one.
 #[test]
-fn the_sparse_model_has_the_gradient_of_its_forward_and_its_indexer_that_of_its_loss() {
-    let model = learning(Some(TOP_K));
-    let selections = tch::no_grad(|| run(&model, &Task { record: true, ..Task::plain(&model) })).selections;
-    let task = |kind: Kind| Task {
-        attend: Attend::Replay(selections.iter().map(Tensor::shallow_clone).collect()),
-        indexer_weight: Some(normal("weight", &[29]).abs().to_kind(kind)),
-        record: false,
-    };
-    let language = |model: &Model| projected(model, &run(model, &task(model.params["model.norm.weight"].kind())));
-    let divergence = |model: &Model| {
-        run(model, &task(model.params["model.norm.weight"].kind())).indexer_loss.expect("it was asked for")
-    };
-    check(&model, &gradients(&model, &language(&model)), language);
-    check(&model, &gradients(&model, &divergence(&model)), divergence);
+fn every_kind_has_the_gradient_of_its_forward_and_an_indexer_that_of_its_loss() {
+    for (kind, mut config) in every_kind() {
+        config.indexer.iter_mut().for_each(|indexer| indexer.top_k = TOP_K);
+        eprintln!("{kind}");
+        let model = learning(config);
+        let task = held(&model);
+        let run = |model: &Model| run(model, &task(model.params["model.norm.weight"].kind()));
+        let language = |model: &Model| projected(model, &run(model));
+        let found = gradients(&model, &language(&model));
+        let learns = |name: &&String| !is_indexer(name) && !name.ends_with("e_score_correction_bias");
+        let expected: Vec<&String> = model.params.keys().filter(learns).collect();
+        assert!(found.keys().eq(expected), "{kind}: every parameter but the indexer's takes part");
+        check(&model, &found, language);
+        if model.config.indexer.is_some() {
+            let divergence = |model: &Model| run(model).indexer_loss.expect("it was asked for");
+            check(&model, &gradients(&model, &divergence(&model)), divergence);
+        }
+    }
 }
 
 #[test]
 fn the_two_losses_reach_disjoint_parameters() {
-    let model = learning(Some(TOP_K));
+    for config in [tiny_config(Some(TOP_K)), tiny_grouped(Some(TOP_K))] {
+        disjoint(&learning(config));
+    }
+}
+
+fn disjoint(model: &Model) {
     let reached = |attend: Attend, divergence: bool| -> Vec<String> {
         let weight = Tensor::ones([29], (Kind::Float, Device::Cpu));
-        let forward = run(&model, &Task { attend, indexer_weight: Some(weight), record: false });
-        let loss = if divergence { forward.indexer_loss.expect("asked for") } else { projected(&model, &forward) };
-        gradients(&model, &loss).into_keys().collect()
+        let forward = run(model, &Task { attend, indexer_weight: Some(weight), record: false, ..Task::dense() });
+        let loss = if divergence { forward.indexer_loss.expect("asked for") } else { projected(model, &forward) };
+        gradients(model, &loss).into_keys().collect()
     };
     let (indexer, backbone): (Vec<String>, Vec<String>) =
         model.params.keys().cloned().partition(|name| is_indexer(name));

@@ -3,12 +3,15 @@
 
 use std::sync::Arc;
 
-use policy::kernels::attention::{self, Selection, attention};
+use policy::config::{Gate, Scores};
+use policy::kernels::attention::{self, Geometry, Selection, attention};
+use policy::kernels::experts::{Plan, combine, dispatch};
 use policy::kernels::indexer::{IndexerQuery, reference_select, select};
 use policy::kernels::indexer_loss::{self, Target, indexer_loss};
 use policy::kernels::log_prob::{Targets, log_prob};
 use policy::kernels::norm::{self, layer_norm, rms_norm};
 use policy::kernels::rotary::{self, Angles, Layout, rotate};
+use policy::kernels::routing::{self, route};
 use policy::kernels::swiglu::{self, swiglu};
 use policy::rows::KeyIndex;
 use tch::{Device, Kind, Tensor};
@@ -128,10 +131,38 @@ fn attention_dense_and_sparse() {
     for selection in [None, Some(some_selection(&index, 7))] {
         check(
             &inputs,
-            |t| attention(&t[0], &t[1], 16, &index, &selection, 0.3).out,
-            |t| attention::reference(&t[0], &t[1], 16, &index, &selection, 0.3).out,
+            |t| attention(&t[0], &t[1], Geometry::latent(20, 16), &index, &selection, 0.3).out,
+            |t| attention::reference(&t[0], &t[1], Geometry::latent(20, 16), &index, &selection, 0.3).out,
         );
     }
+}
+
+/// Six query heads on two key heads; dense, in a window, and sparse.
+#[test]
+fn grouped_attention_dense_windowed_and_sparse() {
+    let index = index();
+    let inputs = [normal("q", &[86, 6, 10]), normal("k", &[86, 40])];
+    let whole = Geometry::grouped(2, 10);
+    for (geometry, selection) in
+        [(whole, None), (Geometry { window: Some(6), ..whole }, None), (whole, Some(some_selection(&index, 7)))]
+    {
+        check(
+            &inputs,
+            |t| attention(&t[0], &t[1], geometry, &index, &selection, 0.3).out,
+            |t| attention::reference(&t[0], &t[1], geometry, &index, &selection, 0.3).out,
+        );
+    }
+    // Each query head alone with its key head, as the geometry of one head: the same numbers.
+    let (q, k) = (inputs[0].to_kind(Kind::Float), inputs[1].to_kind(Kind::Float));
+    let grouped = attention(&q, &k, whole, &index, &None, 0.3).out;
+    for head in 0..6 {
+        let g = head / 3;
+        let alone = Tensor::cat(&[k.narrow(1, 10 * g, 10), k.narrow(1, 20 + 10 * g, 10)], 1);
+        let one = attention(&q.narrow(1, head, 1), &alone, Geometry::grouped(1, 10), &index, &None, 0.3).out;
+        assert!(one.equal(&grouped.narrow(1, head, 1)), "head {head} reads key head {g}");
+    }
+    let windowed = attention(&q, &k, Geometry { window: Some(80), ..whole }, &index, &None, 0.3).out;
+    assert!(windowed.equal(&grouped), "a window as long as the longest sequence bounds nothing");
 }
 
 #[test]
@@ -139,10 +170,16 @@ fn inv_3_sparse_is_dense_to_the_bit_when_k_covers_the_context() {
     let index = index();
     let (q, k) = (normal("q", &[86, 3, 20]).to_kind(Kind::Float), normal("k", &[86, 20]).to_kind(Kind::Float));
     let all: Selection = Some(some_selection(&index, 80));
-    let (dense, sparse) = (attention(&q, &k, 16, &index, &None, 0.3), attention(&q, &k, 16, &index, &all, 0.3));
+    let (dense, sparse) = (
+        attention(&q, &k, Geometry::latent(20, 16), &index, &None, 0.3),
+        attention(&q, &k, Geometry::latent(20, 16), &index, &all, 0.3),
+    );
     assert!(dense.out.equal(&sparse.out) && dense.lse.equal(&sparse.lse));
     let fewer: Selection = Some(some_selection(&index, 79));
-    assert!(!dense.out.equal(&attention(&q, &k, 16, &index, &fewer, 0.3).out), "one key fewer must show");
+    assert!(
+        !dense.out.equal(&attention(&q, &k, Geometry::latent(20, 16), &index, &fewer, 0.3).out),
+        "one key fewer must show"
+    );
 }
 
 #[test]
@@ -167,8 +204,8 @@ fn inv_3_selection_agrees_with_the_stable_sort_and_respects_sequences() {
 
 fn target(kind: Kind, index: &Arc<KeyIndex>, selection: &Selection) -> Target {
     let (q, keys) = (normal("q", &[86, 3, 20]).to_kind(kind), normal("k", &[86, 20]).to_kind(kind));
-    let lse = attention(&q, &keys, 16, index, selection, 0.3).lse;
-    Target { q, keys, lse, scale: 0.3 }
+    let lse = attention(&q, &keys, Geometry::latent(20, 16), index, selection, 0.3).lse;
+    Target { q, keys, geometry: Geometry::latent(20, 16), lse, scale: 0.3 }
 }
 
 #[test]
@@ -185,6 +222,68 @@ fn indexer_loss_dense_and_sparse() {
             |t| indexer_loss::reference(&query(t), &t[2], &double, &index, &selection, &weight),
         );
     }
+}
+
+fn gates() -> [Gate; 3] {
+    let gate = Gate { scores: Scores::BiasedSigmoid, top_k: 3, groups: 4, top_groups: 2, normalise: true, scale: 2.5 };
+    [
+        gate.clone(),
+        Gate { groups: 1, top_groups: 1, normalise: false, ..gate.clone() },
+        Gate { scores: Scores::Softmax, groups: 1, top_groups: 1, scale: 1.0, ..gate },
+    ]
+}
+
+#[test]
+fn routing_weights() {
+    let (logits, bias) = (normal("gate", &[70, 12]), normal("bias", &[12]).to_kind(Kind::Float));
+    for gate in gates() {
+        let chosen = route(&logits.to_kind(Kind::Float), Some(&bias), &gate, None).chosen;
+        let replay = Tensor::from_slice(&chosen).view([70, 3]);
+        check(
+            &[logits.copy()],
+            |t| route(&t[0], Some(&bias), &gate, Some(&replay)).weights,
+            |t| routing::reference_weights(&t[0], &gate, &chosen),
+        );
+    }
+}
+
+/// The choice by plain tensors, as transformers makes it.
+#[test]
+fn routing_choice() {
+    let (logits, bias) = (normal("gate", &[70, 12]).to_kind(Kind::Float), normal("bias", &[12]).to_kind(Kind::Float));
+    for gate in gates() {
+        let scores = match gate.scores {
+            Scores::BiasedSigmoid => logits.sigmoid() + &bias,
+            Scores::Softmax => logits.softmax(-1, Kind::Float),
+        };
+        let own_bias = (gate.scores == Scores::BiasedSigmoid).then_some(&bias);
+        let groups = scores.view([70, gate.groups, -1]);
+        let best = groups.topk(2, -1, true, true).0.sum_dim_intlist([-1i64].as_slice(), false, Kind::Float);
+        let kept = best.topk(gate.top_groups, -1, true, true).1;
+        let allowed = Tensor::zeros_like(&best).scatter_value(1, &kept, 1.0).to_kind(Kind::Bool).unsqueeze(-1);
+        let allowed = groups.masked_fill(&allowed.logical_not(), f64::NEG_INFINITY).view([70, 12]);
+        let (want, _) = allowed.topk(3, -1, true, true).1.sort(-1, false);
+        let got = Tensor::from_slice(&route(&logits, own_bias, &gate, None).chosen).view([70, 3]);
+        assert!(got.to_kind(Kind::Int64).equal(&want), "{gate:?}");
+    }
+    // Ties go to the lower number.
+    let ties = route(&Tensor::zeros([1, 12], (Kind::Float, Device::Cpu)), None, &gates()[1], None);
+    assert_eq!(ties.chosen, [0, 1, 2]);
+}
+
+#[test]
+fn rows_to_experts_and_back() {
+    // Expert 3 gets nothing.
+    let chosen: Vec<i32> = (0..40).flat_map(|r| [[0, 1], [1, 4], [0, 2], [2, 4]][r % 4]).collect();
+    let plan = Plan::new(&chosen, 2, 5);
+    assert_eq!((plan.used().collect::<Vec<_>>(), plan.sizes()), (vec![0, 1, 2, 4], [20i64, 20, 20, 20].as_slice()));
+    check(&[normal("x", &[40, 33])], |t| dispatch(&t[0], &plan), |t| dispatch(&t[0], &plan));
+    let inputs = [normal("y", &[80, 33]), normal("w", &[40, 2])];
+    check(&inputs, |t| combine(&t[0], &t[1], &plan), |t| combine(&t[0], &t[1], &plan));
+    // What goes out comes back to its row: y = x for both experts, and the weights add up.
+    let x = normal("x", &[40, 33]).to_kind(Kind::Float);
+    let halves = Tensor::full([40, 2], 0.5, (Kind::Float, Device::Cpu));
+    assert!(combine(&dispatch(&x, &plan), &halves, &plan).equal(&x));
 }
 
 #[test]
@@ -224,7 +323,7 @@ fn inv_7_threads_do_not_change_a_bit() {
         let index = index();
         let selection = Some(some_selection(&index, 7));
         let (q, k) = (leaf(&normal("q", &[86, 3, 20]), Kind::Float), leaf(&normal("k", &[86, 20]), Kind::Float));
-        let attended = attention(&q, &k, 16, &index, &selection, 0.3);
+        let attended = attention(&q, &k, Geometry::latent(20, 16), &index, &selection, 0.3);
         let w = leaf(&normal("w", &[16]), Kind::Float);
         rms_norm(&attended.out, &w, 1e-6).square().sum(Kind::Float).backward();
         [q.grad(), k.grad(), w.grad(), attended.out.detach()]

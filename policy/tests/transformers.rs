@@ -1,48 +1,13 @@
 //! The forward against Hugging Face transformers: logits, selected positions and greedy tokens of small random checkpoints that
 //! `scripts/dev/make_hf_fixtures.py` made.
 
-use std::path::{Path, PathBuf};
+mod fixture;
 
-use policy::{Attend, Keys, Model, Rows, Task, checkpoint};
-use safetensors::SafeTensors;
-use tch::{Device, Kind, Tensor};
+use std::path::Path;
 
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
-}
-
-fn expected(folder: &Path) -> impl Fn(&str) -> Tensor {
-    let bytes = std::fs::read(folder.join("expected.safetensors")).expect("the fixture is committed");
-    move |name| {
-        let file = SafeTensors::deserialize(&bytes).expect("well-formed");
-        let view = file.tensor(name).unwrap_or_else(|_| panic!("{name} is in the fixture"));
-        let kind = match view.dtype() {
-            safetensors::Dtype::F32 => Kind::Float,
-            safetensors::Dtype::I64 => Kind::Int64,
-            safetensors::Dtype::I32 => Kind::Int,
-            other => panic!("{name}: unexpected {other:?}"),
-        };
-        let shape: Vec<i64> = view.shape().iter().map(|&n| n as i64).collect();
-        Tensor::from_data_size(view.data(), &shape, kind)
-    }
-}
-
-fn sequences(ids: &Tensor) -> Vec<Vec<u32>> {
-    let rows = Vec::<Vec<i64>>::try_from(ids).expect("a matrix");
-    rows.into_iter().map(|row| row.into_iter().map(|t| t as u32).collect()).collect()
-}
-
-fn logits(model: &Model, sequences: &[Vec<u32>], task: &Task) -> (Tensor, Vec<Tensor>) {
-    let rows = Rows::packed(&sequences.iter().map(Vec::as_slice).collect::<Vec<_>>());
-    let forward = model.forward(&rows, Keys::Fresh, task);
-    (model.logits(&forward.hidden), forward.selections)
-}
-
-fn assert_close(got: &Tensor, want: &Tensor) {
-    let want = want.reshape_as(got);
-    let error = (got - &want).abs().max().double_value(&[]);
-    assert!(error < 1e-4 * want.abs().max().double_value(&[]), "logits differ by {error}");
-}
+use fixture::{assert_close, expected, fixture, logits, sequences};
+use policy::{Attend, Task, checkpoint};
+use tch::Device;
 
 fn check(name: &str) {
     let folder = fixture(name);
@@ -52,7 +17,8 @@ fn check(name: &str) {
     let inputs = sequences(&expected("input_ids"));
     let sparse = model.config.indexer.is_some();
     let task = Task { record: sparse, ..Task::plain(&model) };
-    let (got, selections) = logits(&model, &inputs, &task);
+    let (got, forward) = logits(&model, &inputs, &task);
+    let selections = forward.selections;
     assert_close(&got, &expected("logits"));
     if sparse {
         let selected = expected("selected");

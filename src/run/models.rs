@@ -102,8 +102,9 @@ fn fresh_indexer(stage: &Stage, config: &ModelConfig) -> Result<Option<IndexerCo
         }
         None => Ok(Some(IndexerConfig {
             heads: settings.heads as i64,
-            width: (settings.width as i64).max(config.qk_rope_head_dim),
+            width: (settings.width as i64).max(config.rope_width()),
             top_k,
+            every: 1,
         })),
     }
 }

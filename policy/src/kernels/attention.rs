@@ -1,15 +1,16 @@
-//! Attention of each row over its own list of keys: all visible ones (dense) or the selected ones (sparse), in MLA's absorbed form.
+//! Attention of each row over its own list of keys: all visible ones (dense) or the selected ones (sparse).
 //!
-//! One key vector `k_s = [c_s | k^R_s]`, the normalised latent and the rotated part, serves all heads, and the latent is the value
-//! (DeepSeek-V3.2, facts §2.3):
-//!
-//! `s_hj = α q_h · k_j`, `p_h = softmax_j(s_h)`, `o_h = Σ_j p_hj c_j`, over `j` in the row's list, ascending by position.
+//! `s_hj = α q_h · k_gj`, `p_h = softmax_j(s_h)`, `o_h = Σ_j p_hj v_gj`, over `j` in the row's list, ascending by position, where `g` is
+//! the key head that query head `h` shares. [`Geometry`] says where `k` and `v` lie in a position's row of keys: in MLA's absorbed form
+//! one vector `[c_s | k^R_s]`, the normalised latent and the rotated part, serves all heads and the latent is the value
+//! (DeepSeek-V3.2); in grouped-query attention the key heads lie one after the other, then the value heads.
 //!
 //! Dense is the list of all visible positions, so selecting every key reproduces it bit for bit (INV-3).
 //!
-//! Backward, with `δ_h = g_h · o_h`: `ds_hj = p_hj (g_h · c_j − δ_h)`, `dq_h = α Σ_j ds_hj k_j`, `dk_j = Σ_rows,h α ds_hj q_h`,
-//! `dc_j += p_hj g_h`. Probabilities are recomputed from the log-sum-exp, never stored (INV-8).
+//! Backward, with `δ_h = g_h · o_h`: `ds_hj = p_hj (g_h · v_j − δ_h)`, `dq_h = α Σ_j ds_hj k_j`, `dk_j = Σ_rows,h α ds_hj q_h`,
+//! `dv_j += p_hj g_h`. Probabilities are recomputed from the log-sum-exp, never stored (INV-8).
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use multiversion::multiversion;
@@ -20,6 +21,8 @@ use super::math::{add_scaled, dot, exp_shifted, max, sum};
 use super::{empty, floats, floats_mut, plain, to_cpu};
 use crate::rows::KeyIndex;
 
+pub use super::attention_reference::reference;
+
 /// Rows that one task takes. Later rows of a sequence cost more, so tasks are small.
 const ROWS_PER_TASK: usize = 4;
 
@@ -29,46 +32,101 @@ pub type Selection = Option<Tensor>;
 /// Attention's result.
 #[derive(Debug)]
 pub struct Attended {
-    /// `[rows, heads, latent]`: the mixed latents.
+    /// `[rows, heads, value]`: the mixed values.
     pub out: Tensor,
     /// `[rows, heads]`: `log Σ_j e^{s_hj}`, without history, on the CPU.
     pub lse: Tensor,
+}
+
+/// Where keys and values lie in one position's row of keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Geometry {
+    /// Key heads, each shared by as many neighbouring query heads; they lie one after the other from the row's start.
+    pub key_heads: usize,
+    /// Width of a key.
+    pub key: usize,
+    /// Width of a value.
+    pub value: usize,
+    /// Where the first value lies; the others follow it.
+    pub value_at: usize,
+    /// Width of the row.
+    pub row: usize,
+    /// Positions that a row sees at most, itself included, where nothing is selected; `None` for all.
+    pub window: Option<usize>,
+}
+
+impl Geometry {
+    /// One key for all heads, whose first `latent` elements are the value.
+    pub fn latent(key: i64, latent: i64) -> Self {
+        let (key, value) = (key as usize, latent as usize);
+        Self { key_heads: 1, key, value, value_at: 0, row: key, window: None }
+    }
+
+    /// Keys of `heads` heads, then their values.
+    pub fn grouped(heads: i64, width: i64) -> Self {
+        let (heads, width) = (heads as usize, width as usize);
+        Self {
+            key_heads: heads,
+            key: width,
+            value: width,
+            value_at: heads * width,
+            row: 2 * heads * width,
+            window: None,
+        }
+    }
 }
 
 /// The sizes of one attention call.
 #[derive(Debug, Clone, Copy)]
 struct Shape {
     heads: usize,
-    /// Width of a key.
-    key: usize,
-    /// Width of its latent, which comes first.
-    latent: usize,
+    keys: Geometry,
     scale: f32,
 }
 
-/// Attends from `q [rows, heads, key]` to `keys [slots, key]`, whose first `latent` columns are the values.
+impl Shape {
+    /// The key head that a query head shares.
+    #[inline(always)]
+    fn key_head(self, head: usize) -> usize {
+        head * self.keys.key_heads / self.heads
+    }
+
+    /// The value that a query head mixes, in a position's row of keys.
+    #[inline(always)]
+    fn value(self, head: usize) -> Range<usize> {
+        let at = self.keys.value_at + self.key_head(head) * self.keys.value;
+        at..at + self.keys.value
+    }
+}
+
+/// Attends from `q [rows, heads, key]` to `keys [slots, row]`, which lie as `geometry` says.
 ///
 /// # Panics
-/// If shapes and index disagree: a caller's bug.
+/// If shapes, geometry and index disagree: a caller's bug.
 pub fn attention(
     q: &Tensor,
     keys: &Tensor,
-    latent: i64,
+    geometry: Geometry,
     index: &Arc<KeyIndex>,
     selection: &Selection,
     scale: f64,
 ) -> Attended {
     let size = q.size();
     assert_eq!(size[0] as usize, index.rows(), "one query row for each row of the index");
-    assert_eq!(size[2], keys.size()[1], "queries and keys have one width");
+    assert_eq!(size[1] as usize % geometry.key_heads, 0, "every key head is shared by as many query heads");
+    assert_eq!(
+        (size[2] as usize, keys.size()[1] as usize),
+        (geometry.key, geometry.row),
+        "queries and keys are as wide as the geometry says"
+    );
     if q.kind() != Kind::Float {
-        return reference(q, keys, latent, index, selection, scale);
+        return reference(q, keys, geometry, index, selection, scale);
     }
     if q.device() != Device::Cpu {
-        let attended = attention(&to_cpu(q), &to_cpu(keys), latent, index, selection, scale);
+        let attended = attention(&to_cpu(q), &to_cpu(keys), geometry, index, selection, scale);
         return Attended { out: attended.out.to_device(q.device()), lse: attended.lse };
     }
-    let shape = Shape { heads: size[1] as usize, key: size[2] as usize, latent: latent as usize, scale: scale as f32 };
+    let shape = Shape { heads: size[1] as usize, keys: geometry, scale: scale as f32 };
     let (q_plain, keys_plain) = (plain(q), plain(keys));
     let selected = selection.as_ref().map(SelectedRows::new);
     let (out, lse) = forward(&q_plain, &keys_plain, shape, index, selected.as_ref());
@@ -99,16 +157,22 @@ impl SelectedRows {
         Self { positions, k: selection.size()[1] as usize }
     }
 
+    /// Positions that a row has room for.
+    pub(super) fn width(&self) -> usize {
+        self.k
+    }
+
     /// The positions of one row, without the padding.
     pub(crate) fn row(&self, row: usize) -> impl Iterator<Item = usize> + '_ {
         self.positions[row * self.k..][..self.k].iter().take_while(|&&p| p >= 0).map(|&p| p as usize)
     }
 }
 
-/// The slots, and the positions, of the keys in a row's list.
+/// The slots, and the positions, of the keys in a row's list: the selected ones, or the visible ones in its window.
 pub(crate) fn listed(
     index: &KeyIndex,
     selected: Option<&SelectedRows>,
+    window: Option<usize>,
     row: usize,
     slots: &mut Vec<u32>,
     positions: &mut Vec<u32>,
@@ -118,8 +182,9 @@ pub(crate) fn listed(
     positions.clear();
     match selected {
         None => {
-            slots.extend_from_slice(visible);
-            positions.extend(0..visible.len() as u32);
+            let first = window.map_or(0, |w| visible.len().saturating_sub(w));
+            slots.extend_from_slice(&visible[first..]);
+            positions.extend(first as u32..visible.len() as u32);
         }
         Some(selected) => {
             positions.extend(selected.row(row).map(|p| p as u32));
@@ -135,8 +200,8 @@ fn forward(
     index: &KeyIndex,
     selected: Option<&SelectedRows>,
 ) -> (Tensor, Tensor) {
-    let (rows, h, l) = (index.rows(), shape.heads, shape.latent);
-    // The mixed latents and the log-sum-exp of a row side by side, so that one task writes one range.
+    let (rows, h, key, l) = (index.rows(), shape.heads, shape.keys.key, shape.keys.value);
+    // The mixed values and the log-sum-exp of a row side by side, so that one task writes one range.
     let mut joint = empty(&[rows as i64, (h * l + h) as i64]);
     let width = h * l + h;
     {
@@ -145,9 +210,9 @@ fn forward(
             let (mut slots, mut positions, mut scores) = (Vec::new(), Vec::new(), Vec::new());
             for (i, out) in out.chunks_exact_mut(width).enumerate() {
                 let row = task * ROWS_PER_TASK + i;
-                listed(index, selected, row, &mut slots, &mut positions);
+                listed(index, selected, shape.keys.window, row, &mut slots, &mut positions);
                 let (mixed, lse) = out.split_at_mut(h * l);
-                forward_row(&q[row * h * shape.key..][..h * shape.key], keys, &slots, shape, &mut scores, mixed, lse);
+                forward_row(&q[row * h * key..][..h * key], keys, &slots, shape, &mut scores, mixed, lse);
             }
         });
     }
@@ -155,24 +220,26 @@ fn forward(
     (out, joint.narrow(1, (h * l) as i64, h as i64).contiguous())
 }
 
-/// Scores of every head against every listed key: `scores[h][j] = scale · q_h · k_j`.
+/// Scores of every head against every listed key: `scores[h][j] = scale · q_h · k_gj`.
 #[inline(always)]
 pub(crate) fn score(
     q: &[f32],
     keys: &[f32],
     slots: &[u32],
     heads: usize,
-    key: usize,
+    geometry: Geometry,
     scale: f32,
     scores: &mut Vec<f32>,
 ) {
-    let n = slots.len();
+    let (n, key, shared) = (slots.len(), geometry.key, heads / geometry.key_heads);
     scores.clear();
     scores.resize(heads * n, 0.0);
     for (j, &slot) in slots.iter().enumerate() {
-        let k = &keys[slot as usize * key..][..key];
-        for h in 0..heads {
-            scores[h * n + j] = scale * dot(&q[h * key..][..key], k);
+        let row = &keys[slot as usize * geometry.row..][..geometry.row];
+        for (g, k) in row[..geometry.key_heads * key].chunks_exact(key).enumerate() {
+            for h in g * shared..(g + 1) * shared {
+                scores[h * n + j] = scale * dot(&q[h * key..][..key], k);
+            }
         }
     }
 }
@@ -187,9 +254,9 @@ fn forward_row(
     out: &mut [f32],
     lse: &mut [f32],
 ) {
-    let Shape { heads, key, latent, scale } = shape;
-    let n = slots.len();
-    score(q, keys, slots, heads, key, scale, scores);
+    let Shape { heads, keys: geometry, scale } = shape;
+    let (n, width) = (slots.len(), geometry.value);
+    score(q, keys, slots, heads, geometry, scale, scores);
     for (h, lse) in lse.iter_mut().enumerate() {
         let scores = &mut scores[h * n..][..n];
         let most = max(scores);
@@ -201,9 +268,9 @@ fn forward_row(
     }
     out.fill(0.0);
     for (j, &slot) in slots.iter().enumerate() {
-        let c = &keys[slot as usize * key..][..latent];
+        let row = &keys[slot as usize * geometry.row..][..geometry.row];
         for h in 0..heads {
-            add_scaled(&mut out[h * latent..][..latent], scores[h * n + j], c);
+            add_scaled(&mut out[h * width..][..width], scores[h * n + j], &row[shape.value(h)]);
         }
     }
 }
@@ -223,23 +290,24 @@ fn backward(
     index: &KeyIndex,
     selected: Option<&SelectedRows>,
 ) -> (Tensor, Tensor) {
-    let (h, key, latent) = (shape.heads, shape.key, shape.latent);
+    let Geometry { key, value, row: width, window, .. } = shape.keys;
+    let h = shape.heads;
     let mut dq = empty(&saved.q.size());
     let mut dkeys = Tensor::zeros(saved.keys.size(), (Kind::Float, Device::Cpu));
     let chunks = index.chunks();
-    let partials: Vec<KeyPartial> = chunks.iter().map(|c| KeyPartial::new(c.keys * key)).collect();
+    let partials: Vec<KeyPartial> = chunks.iter().map(|c| KeyPartial::new(c.keys * width)).collect();
     {
         let (q, keys, out, lse, g) =
             (floats(&saved.q), floats(&saved.keys), floats(&saved.out), floats(&saved.lse), floats(g));
         let dq = DisjointRows::new(floats_mut(&mut dq), h * key);
         parallel_for(chunks.len(), |c| {
-            let mut dk = vec![0.0f32; chunks[c].keys * key];
+            let mut dk = vec![0.0f32; chunks[c].keys * width];
             let (mut slots, mut positions, mut scores) = (Vec::new(), Vec::new(), Vec::new());
             for row in chunks[c].rows.clone() {
-                listed(index, selected, row, &mut slots, &mut positions);
+                listed(index, selected, window, row, &mut slots, &mut positions);
                 let row_q = &q[row * h * key..][..h * key];
-                let row_g = &g[row * h * latent..][..h * latent];
-                let row_out = &out[row * h * latent..][..h * latent];
+                let row_g = &g[row * h * value..][..h * value];
+                let row_out = &out[row * h * value..][..h * value];
                 // SAFETY: chunks partition the rows, so this row belongs to this task alone.
                 let row_dq = unsafe { dq.row(row) };
                 let list = List { slots: &slots, positions: &positions };
@@ -251,7 +319,7 @@ fn backward(
     }
     let sums = floats_mut(&mut dkeys);
     for (chunk, partial) in chunks.iter().zip(&partials) {
-        partial.add_to(sums, &index.slots[chunk.sequence], key);
+        partial.add_to(sums, &index.slots[chunk.sequence], width);
     }
     (dq, dkeys)
 }
@@ -280,25 +348,27 @@ fn backward_row(
     dq: &mut [f32],
     dk: &mut [f32],
 ) {
-    let Shape { heads, key, latent, scale } = shape;
+    let Shape { heads, keys: geometry, scale } = shape;
+    let Geometry { key, value: width, row, .. } = geometry;
     let n = list.slots.len();
-    score(t.q, t.keys, list.slots, heads, key, scale, scores);
+    score(t.q, t.keys, list.slots, heads, geometry, scale, scores);
     for h in 0..heads {
         exp_shifted(&mut scores[h * n..][..n], t.lse[h]);
     }
     dq.fill(0.0);
     for h in 0..heads {
-        let (g, q) = (&t.g[h * latent..][..latent], &t.q[h * key..][..key]);
+        let (g, q) = (&t.g[h * width..][..width], &t.q[h * key..][..key]);
         let dq = &mut dq[h * key..][..key];
-        let delta = dot(g, &t.out[h * latent..][..latent]);
+        let delta = dot(g, &t.out[h * width..][..width]);
+        let (key_at, value) = (shape.key_head(h) * key, shape.value(h));
         for (j, (&slot, &position)) in list.slots.iter().zip(list.positions).enumerate() {
-            let k = &t.keys[slot as usize * key..][..key];
-            let dk = &mut dk[position as usize * key..][..key];
+            let keys = &t.keys[slot as usize * row..][..row];
+            let dk = &mut dk[position as usize * row..][..row];
             let p = scores[h * n + j];
-            let ds = scale * p * (dot(g, &k[..latent]) - delta);
-            add_scaled(dq, ds, k);
-            add_scaled(dk, ds, q);
-            add_scaled(&mut dk[..latent], p, g);
+            let ds = scale * p * (dot(g, &keys[value.clone()]) - delta);
+            add_scaled(dq, ds, &keys[key_at..][..key]);
+            add_scaled(&mut dk[key_at..][..key], ds, q);
+            add_scaled(&mut dk[value.clone()], p, g);
         }
     }
 }
@@ -348,40 +418,4 @@ impl DisjointRows {
         // SAFETY: in bounds by the assertion, and unshared by the contract.
         unsafe { std::slice::from_raw_parts_mut(self.base.add(row * self.width), self.width) }
     }
-}
-
-/// The plain-tensor form, for any float kind and device: it gathers each row's keys.
-pub fn reference(
-    q: &Tensor,
-    keys: &Tensor,
-    latent: i64,
-    index: &KeyIndex,
-    selection: &Selection,
-    scale: f64,
-) -> Attended {
-    let (slots, valid) = gather_plan(index, selection, q.device());
-    let listed = keys.index_select(0, &slots.flatten(0, 1)).view([slots.size()[0], slots.size()[1], -1]);
-    let scores =
-        (q.matmul(&listed.transpose(1, 2)) * scale).masked_fill(&valid.logical_not().unsqueeze(1), f64::NEG_INFINITY);
-    let lse = scores.logsumexp([-1i64].as_slice(), false);
-    let out = scores.softmax(-1, scores.kind()).matmul(&listed.narrow(2, 0, latent));
-    Attended { out, lse: lse.detach() }
-}
-
-/// The slots `[rows, n]` of each row's list (padded with slot 0) and which of them count.
-pub(crate) fn gather_plan(index: &KeyIndex, selection: &Selection, device: Device) -> (Tensor, Tensor) {
-    let selected = selection.as_ref().map(SelectedRows::new);
-    let n = selected.as_ref().map_or(index.most_visible(), |s| s.k);
-    let mut slots = vec![0i64; index.rows() * n];
-    let mut valid = vec![false; index.rows() * n];
-    let (mut row_slots, mut positions) = (Vec::new(), Vec::new());
-    for row in 0..index.rows() {
-        listed(index, selected.as_ref(), row, &mut row_slots, &mut positions);
-        for (j, &slot) in row_slots.iter().enumerate() {
-            slots[row * n + j] = i64::from(slot);
-            valid[row * n + j] = true;
-        }
-    }
-    let shape = [index.rows() as i64, n as i64];
-    (Tensor::from_slice(&slots).view(shape).to_device(device), Tensor::from_slice(&valid).view(shape).to_device(device))
 }

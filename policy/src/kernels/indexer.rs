@@ -99,7 +99,7 @@ pub(crate) fn top_k(scores: &[f32], k: usize, order: &mut Vec<u64>, out: &mut [i
 
 /// The plain-tensor form of the scores, for any float kind and device: `[rows, n]` over the most visible keys, −∞ where not visible.
 pub fn reference_scores(query: &IndexerQuery, keys: &Tensor, index: &KeyIndex) -> Tensor {
-    let (slots, valid) = super::attention::gather_plan(index, &None, query.q.device());
+    let (slots, valid) = super::attention_reference::gather_plan(index, &None, None, query.q.device());
     let keys = keys.index_select(0, &slots.flatten(0, 1)).view([slots.size()[0], slots.size()[1], -1]);
     let hits = query.q.matmul(&keys.transpose(1, 2)).relu();
     let scores = (hits * query.w.unsqueeze(-1)).sum_dim_intlist([1i64].as_slice(), false, query.q.kind());

@@ -16,7 +16,8 @@ use multiversion::multiversion;
 use native::{custom_op, parallel_for};
 use tch::{Device, Kind, Tensor};
 
-use super::attention::{DisjointRows, KeyPartial, SelectedRows, Selection, listed, score};
+use super::attention::{DisjointRows, Geometry, KeyPartial, SelectedRows, Selection, listed, score};
+use super::attention_reference::reference_scores as main_scores;
 use super::indexer::{IndexerQuery, reference_scores, top_k};
 use super::math::{add_scaled, exp_shifted, max, sum};
 use super::{empty, floats, floats_mut, plain, to_cpu};
@@ -27,8 +28,10 @@ use crate::rows::KeyIndex;
 pub struct Target {
     /// `[rows, heads, key]`.
     pub q: Tensor,
-    /// `[slots, key]`.
+    /// `[slots, row]`.
     pub keys: Tensor,
+    /// Where keys lie in a row of `keys`.
+    pub geometry: Geometry,
     /// `[rows, heads]`, over the same list.
     pub lse: Tensor,
     /// The softmax scale.
@@ -75,7 +78,7 @@ pub fn indexer_loss(
     if device != Device::Cpu {
         let query = IndexerQuery { q: to_cpu(&query.q), w: to_cpu(&query.w) };
         let [q, main_keys, lse] = [&target.q, &target.keys, &target.lse].map(to_cpu);
-        let target = Target { q, keys: main_keys, lse, scale: target.scale };
+        let target = Target { q, keys: main_keys, lse, ..*target };
         let (loss, coverage) = indexer_loss(&query, &to_cpu(keys), &target, index, selection, &to_cpu(weight), k);
         return (loss.to_device(device), coverage);
     }
@@ -99,10 +102,10 @@ pub fn reference(
     selection: &Selection,
     weight: &Tensor,
 ) -> Tensor {
-    let (slots, valid) = super::attention::gather_plan(index, selection, query.q.device());
+    let (slots, valid) = super::attention_reference::gather_plan(index, selection, None, query.q.device());
     let gather = |t: &Tensor| t.index_select(0, &slots.flatten(0, 1)).view([slots.size()[0], slots.size()[1], -1]);
     let p = tch::no_grad(|| {
-        let scores = target.q.matmul(&gather(&target.keys).transpose(1, 2)) * target.scale;
+        let scores = main_scores(&target.q, &target.keys, target.geometry, &slots, target.scale);
         let scores = scores.masked_fill(&valid.logical_not().unsqueeze(1), f64::NEG_INFINITY);
         scores.softmax(-1, scores.kind()).mean_dim([1i64].as_slice(), false, scores.kind())
     });
@@ -130,7 +133,7 @@ struct Pass {
 #[derive(Clone, Copy)]
 struct Shape {
     heads: usize,
-    key: usize,
+    keys: Geometry,
     index_heads: usize,
     index_width: usize,
     scale: f32,
@@ -175,7 +178,7 @@ impl Pass {
         let (iq_size, q_size) = (tensors[0].size(), tensors[3].size());
         let shape = Shape {
             heads: q_size[1] as usize,
-            key: q_size[2] as usize,
+            keys: target.geometry,
             index_heads: iq_size[1] as usize,
             index_width: iq_size[2] as usize,
             scale: target.scale as f32,
@@ -193,9 +196,9 @@ impl Pass {
                 let mut dk = vec![0.0f32; chunks[c].keys * shape.index_width];
                 let (mut loss, mut coverage, mut scratch) = (0.0, Coverage::default(), Scratch::default());
                 for row in chunks[c].rows.clone() {
-                    listed(index, selected.as_ref(), row, &mut scratch.slots, &mut scratch.positions);
+                    listed(index, selected.as_ref(), None, row, &mut scratch.slots, &mut scratch.positions);
                     let inputs = RowInputs {
-                        q: &q[row * shape.heads * shape.key..][..shape.heads * shape.key],
+                        q: &q[row * shape.heads * shape.keys.key..][..shape.heads * shape.keys.key],
                         keys: main_keys,
                         lse: &lse[row * shape.heads..][..shape.heads],
                         index_q: &iq[row * qw..][..qw],
@@ -235,7 +238,7 @@ fn row_pass(
     dk: &mut [f32],
 ) -> f32 {
     let n = scratch.slots.len();
-    score(t.q, t.keys, &scratch.slots, shape.heads, shape.key, shape.scale, &mut scratch.main);
+    score(t.q, t.keys, &scratch.slots, shape.heads, shape.keys, shape.scale, &mut scratch.main);
     let p = &mut scratch.p;
     p.clear();
     p.resize(n, 0.0);
@@ -244,7 +247,8 @@ fn row_pass(
         exp_shifted(main, t.lse[h]);
         add_scaled(p, 1.0 / shape.heads as f32, main);
     }
-    score(t.index_q, t.index_keys, &scratch.slots, shape.index_heads, shape.index_width, 1.0, &mut scratch.hits);
+    let index_keys = Geometry::latent(shape.index_width as i64, 0);
+    score(t.index_q, t.index_keys, &scratch.slots, shape.index_heads, index_keys, 1.0, &mut scratch.hits);
     let scores = &mut scratch.scores;
     scores.clear();
     scores.resize(n, 0.0);

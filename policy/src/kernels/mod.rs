@@ -9,12 +9,15 @@
 //! sums belong to chunks whose bounds depend on the sequence alone, and are added in order (INV-7).
 
 pub mod attention;
+mod attention_reference;
+pub mod experts;
 pub mod indexer;
 pub mod indexer_loss;
 pub mod log_prob;
 pub mod math;
 pub mod norm;
 pub mod rotary;
+pub mod routing;
 pub mod swiglu;
 
 use tch::{Kind, Tensor};

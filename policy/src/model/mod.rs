@@ -1,22 +1,30 @@
 //! The model: parameters with their shape, and the one forward over rows (INV-1).
 //!
 //! Prefill, decode, teacher, reference and learner all call [`Model::forward`]; they differ in where the keys live and in what is asked
-//! of the indexer, never in the arithmetic of a row.
+//! of the indexer and the gates, never in the arithmetic of a row. A family is a kind of attention (`mla.rs` or `gqa.rs`) and a kind of
+//! feed-forward (`feed_forward.rs`); the rest is common to all.
+
+mod feed_forward;
+mod gqa;
+mod indexer;
+mod layer;
+mod linear;
+mod mla;
 
 use std::sync::Arc;
 
 use tch::{Device, Kind, Tensor};
 
+use self::layer::{Layer, Projected, Weights};
 use crate::cache::PagedCache;
-use crate::config::{LATENT_NORM_EPS, ModelConfig};
+use crate::config::{Attention, ModelConfig};
 use crate::doctor::ProductShape;
 use crate::kernels::attention::{Selection, attention};
 use crate::kernels::indexer::{IndexerQuery, select};
 use crate::kernels::indexer_loss::{Coverage, Target, indexer_loss};
-use crate::kernels::norm::{layer_norm, rms_norm};
-use crate::kernels::rotary::{Angles, Layout, rotate};
-use crate::kernels::swiglu::swiglu;
-use crate::params::Params;
+use crate::kernels::norm::rms_norm;
+use crate::kernels::rotary::Angles;
+use crate::params::{Params, Shapes};
 use crate::products::{NoSafeRows, Products};
 use crate::rope::RopeTable;
 use crate::rows::{KeyIndex, Rows};
@@ -47,18 +55,23 @@ pub struct Task {
     pub indexer_weight: Option<Tensor>,
     /// Return the selections.
     pub record: bool,
+    /// The experts that the sampler recorded, for each layer that has experts: `[rows, k]` i32 each. `None` lets the gates choose. The
+    /// weights are by the gates either way.
+    pub experts: Option<Vec<Tensor>>,
+    /// Return the experts that rows went through.
+    pub record_experts: bool,
 }
 
 impl Task {
     /// Attention as the model was made for: sparse where it has an indexer.
     pub fn plain(model: &Model) -> Self {
         let attend = if model.config.indexer.is_some() { Attend::Sparse } else { Attend::Dense };
-        Self { attend, indexer_weight: None, record: false }
+        Self { attend, ..Self::dense() }
     }
 
     /// Attention to all visible keys.
     pub fn dense() -> Self {
-        Self { attend: Attend::Dense, indexer_weight: None, record: false }
+        Self { attend: Attend::Dense, indexer_weight: None, record: false, experts: None, record_experts: false }
     }
 }
 
@@ -69,6 +82,8 @@ pub struct Forward {
     pub hidden: Tensor,
     /// For each layer `[rows, k]` i32, where they were asked for.
     pub selections: Vec<Tensor>,
+    /// For each layer that has experts `[rows, k]` i32, ascending, where they were asked for.
+    pub experts: Vec<Tensor>,
     /// The indexer's loss, summed over layers, where it was asked for.
     pub indexer_loss: Option<Tensor>,
     /// How well the indexer's choice covers the attention, for each layer.
@@ -89,34 +104,12 @@ pub struct Model {
     device: Device,
 }
 
-#[derive(Debug)]
-struct Layer {
-    input_norm: Tensor,
-    query: Query,
-    kv_a: Tensor,
-    kv_a_norm: Tensor,
-    kv_b: Tensor,
-    o: Tensor,
-    indexer: Option<Indexer>,
-    post_norm: Tensor,
-    gate: Tensor,
-    up: Tensor,
-    down: Tensor,
-}
-
-#[derive(Debug)]
-enum Query {
-    Direct(Tensor),
-    Latent { a: Tensor, norm: Tensor, b: Tensor },
-}
-
-#[derive(Debug)]
-struct Indexer {
-    wq_b: Tensor,
-    wk: Tensor,
-    k_norm: Tensor,
-    k_bias: Tensor,
-    weights: Tensor,
+/// What the layer with an indexer leaves for itself and for those after it that share it.
+struct Indexed {
+    query: IndexerQuery,
+    keys: Tensor,
+    /// Once it was asked for.
+    selection: Option<Selection>,
 }
 
 /// What one layer's attention leaves for the layer's bookkeeping.
@@ -172,15 +165,20 @@ impl Model {
         let angles = self.rope.angles(&Tensor::from_slice(&positions).to_device(self.device));
         let tokens = Tensor::from_slice(&rows.tokens).to_device(self.device);
         let mut hidden = Tensor::embedding(&self.params["model.embed_tokens.weight"], &tokens, -1, false, false);
-        let mut result =
-            Forward { hidden: Tensor::new(), selections: Vec::new(), indexer_loss: None, coverage: Vec::new() };
+        let mut result = Forward::empty();
+        let (mut with_experts, mut indexed) = (0, None);
         for (l, layer) in self.layers.iter().enumerate() {
             let normal = rms_norm(&hidden, &layer.input_norm, self.config.rms_norm_eps);
-            let attended = self.attend(l, layer, &normal, &angles, index, &mut keys, task);
+            let attended = self.attend(l, layer, &normal, &angles, index, &mut keys, &mut indexed, task);
             hidden = &hidden + attended.out;
             let normal = rms_norm(&hidden, &layer.post_norm, self.config.rms_norm_eps);
-            hidden = &hidden + self.feed_forward(layer, &normal);
+            let replay = task.experts.as_ref().filter(|_| layer.feed_forward.has_experts());
+            let replay = replay.map(|replay| &replay[with_experts]);
+            let (out, experts) = layer.feed_forward.apply(&self.products, &normal, replay);
+            hidden = &hidden + out;
             result.take(attended.selection.filter(|_| task.record), attended.loss);
+            with_experts += usize::from(experts.is_some());
+            result.experts.extend(experts.filter(|_| task.record_experts));
         }
         result.hidden = rms_norm(&hidden, &self.params["model.norm.weight"], self.config.rms_norm_eps);
         result
@@ -192,12 +190,7 @@ impl Model {
         self.products.linear(hidden, &self.params[head])
     }
 
-    fn feed_forward(&self, layer: &Layer, x: &Tensor) -> Tensor {
-        let inner = swiglu(&self.products.linear(x, &layer.gate), &self.products.linear(x, &layer.up));
-        self.products.linear(&inner, &layer.down)
-    }
-
-    /// MLA in its absorbed form, over the keys that the task selects.
+    /// Attention over the keys that the task selects.
     fn attend(
         &self,
         number: usize,
@@ -206,111 +199,64 @@ impl Model {
         angles: &Angles,
         index: &Arc<KeyIndex>,
         keys: &mut Keys<'_>,
+        indexed: &mut Option<Indexed>,
         task: &Task,
     ) -> LayerOut {
-        let c = &self.config;
-        let (rows, heads) = (x.size()[0], c.num_attention_heads);
-        let (query_latent, q) = self.queries(layer, x);
-        let q = q.view([rows, heads, c.qk_head_dim()]);
-        let kv_b = layer.kv_b.view([heads, c.qk_nope_head_dim + c.v_head_dim, c.kv_lora_rank]);
-        let absorbed =
-            self.products.per_head(&q.narrow(2, 0, c.qk_nope_head_dim), &kv_b.narrow(1, 0, c.qk_nope_head_dim));
-        let turned = rotate(&q.narrow(2, c.qk_nope_head_dim, c.qk_rope_head_dim), angles, Layout::Interleaved);
-        let q = Tensor::cat(&[absorbed, turned], 2);
-        let new_keys = self.new_keys(layer, x, angles);
-        let index_query = layer.indexer.as_ref().map(|i| self.index_query(i, x, query_latent.as_ref(), angles));
-        let new_index_keys = layer.indexer.as_ref().map(|i| self.index_keys(i, x, angles));
+        let (products, scale, geometry) = (&self.products, self.config.softmax_scale(), self.config.geometry(number));
+        let Projected { q, keys: new_keys, index_input } = layer.attention.project(products, x, angles);
+        let index_query = layer.indexer.as_ref().map(|i| i.query(products, x, &index_input, angles));
+        let new_index_keys = layer.indexer.as_ref().map(|i| i.keys(products, x, angles));
         let (all_keys, all_index_keys) = store(keys, number, new_keys, new_index_keys, index);
 
-        let selection = self.selection(number, index_query.as_ref(), all_index_keys.as_ref(), index, task);
-        let attended = attention(&q, &all_keys, c.kv_lora_rank, index, &selection, c.softmax_scale());
-        let values = kv_b.narrow(1, c.qk_nope_head_dim, c.v_head_dim).transpose(1, 2);
-        let mixed = self.products.per_head(&attended.out, &values).reshape([rows, heads * c.v_head_dim]);
-        let out = self.products.linear(&mixed, &layer.o);
+        if let (Some(query), Some(keys)) = (index_query, all_index_keys) {
+            *indexed = Some(Indexed { query, keys, selection: None });
+        }
+        let selection = self.selection(number, indexed.as_mut(), index, task);
+        let attended = attention(&q, &all_keys, geometry, index, &selection, scale);
+        let out = layer.attention.output(products, &attended.out);
 
         let loss = task.indexer_weight.as_ref().map(|weight| {
-            let target = Target { q: q.detach(), keys: all_keys.detach(), lse: attended.lse, scale: c.softmax_scale() };
-            let (Some(query), Some(index_keys), Some(indexer)) = (&index_query, &all_index_keys, &c.indexer) else {
+            let target = Target { q: q.detach(), keys: all_keys.detach(), geometry, lse: attended.lse, scale };
+            let (Some(Indexed { query, keys, .. }), Some(indexer)) = (indexed, &self.config.indexer) else {
                 panic!("a model without an indexer has no indexer loss");
             };
-            indexer_loss(query, index_keys, &target, index, &selection, weight, indexer.top_k as usize)
+            indexer_loss(query, keys, &target, index, &selection, weight, indexer.top_k as usize)
         });
         LayerOut { out, selection, loss }
     }
 
-    fn queries(&self, layer: &Layer, x: &Tensor) -> (Option<Tensor>, Tensor) {
-        match &layer.query {
-            Query::Direct(w) => (None, self.products.linear(x, w)),
-            Query::Latent { a, norm, b } => {
-                let latent = rms_norm(&self.products.linear(x, a), norm, LATENT_NORM_EPS);
-                let q = self.products.linear(&latent, b);
-                (Some(latent), q)
-            }
-        }
-    }
-
-    /// `[rows, key width]`: the normalised latent, then the rotated part.
-    fn new_keys(&self, layer: &Layer, x: &Tensor, angles: &Angles) -> Tensor {
-        let c = &self.config;
-        let joint = self.products.linear(x, &layer.kv_a);
-        let latent = rms_norm(&joint.narrow(1, 0, c.kv_lora_rank), &layer.kv_a_norm, LATENT_NORM_EPS);
-        let turned =
-            rotate(&joint.narrow(1, c.kv_lora_rank, c.qk_rope_head_dim).unsqueeze(1), angles, Layout::Interleaved);
-        Tensor::cat(&[latent, turned.squeeze_dim(1)], 1)
-    }
-
-    /// The indexer's query side. Its inputs are detached, so its loss reaches the indexer alone.
-    fn index_query(
-        &self,
-        indexer: &Indexer,
-        x: &Tensor,
-        query_latent: Option<&Tensor>,
-        angles: &Angles,
-    ) -> IndexerQuery {
-        let shape = self.config.indexer.as_ref().expect("a layer has an indexer only if the config has one");
-        let latent = query_latent.expect("the config was checked to have a query latent").detach();
-        let q = self.products.linear(&latent, &indexer.wq_b).view([-1, shape.heads, shape.width]);
-        let constant = ((shape.heads * shape.width) as f64).powf(-0.5);
-        let w = self.products.linear(&x.detach(), &indexer.weights) * constant;
-        IndexerQuery { q: rotate(&q, angles, Layout::Halves), w }
-    }
-
-    fn index_keys(&self, indexer: &Indexer, x: &Tensor, angles: &Angles) -> Tensor {
-        let k = layer_norm(
-            &self.products.linear(&x.detach(), &indexer.wk),
-            &indexer.k_norm,
-            &indexer.k_bias,
-            LATENT_NORM_EPS,
-        );
-        rotate(&k.unsqueeze(1), angles, Layout::Halves).squeeze_dim(1)
-    }
-
-    fn selection(
-        &self,
-        layer: usize,
-        query: Option<&IndexerQuery>,
-        index_keys: Option<&Tensor>,
-        index: &KeyIndex,
-        task: &Task,
-    ) -> Selection {
+    fn selection(&self, layer: usize, indexed: Option<&mut Indexed>, index: &KeyIndex, task: &Task) -> Selection {
         match &task.attend {
             Attend::Dense => None,
             Attend::Replay(selections) => Some(selections[layer].shallow_clone()),
             Attend::Sparse => {
-                let indexer = self.config.indexer.as_ref().expect("sparse attention needs an indexer");
-                let k = indexer.top_k as usize;
-                // Where every row sees at most k keys, all are selected, and the list of all is the same list.
-                if index.most_visible() <= k && !task.record {
-                    return None;
-                }
-                let (query, keys) = (query.expect("it has an indexer"), index_keys.expect("it has an indexer"));
-                Some(tch::no_grad(|| select(query, keys, index, k)))
+                let indexed = indexed.expect("sparse attention needs an indexer");
+                let chosen = match indexed.selection.take() {
+                    Some(shared) => shared,
+                    None => self.select(indexed, index, task),
+                };
+                indexed.selection = Some(chosen.as_ref().map(Tensor::shallow_clone));
+                chosen
             }
         }
+    }
+
+    fn select(&self, indexed: &Indexed, index: &KeyIndex, task: &Task) -> Selection {
+        let k = self.config.indexer.as_ref().expect("a layer has an indexer only if the config has one").top_k as usize;
+        // Where every row sees at most k keys, all are selected, and the list of all is the same list.
+        if index.most_visible() <= k && !task.record {
+            return None;
+        }
+        Some(tch::no_grad(|| select(&indexed.query, &indexed.keys, index, k)))
     }
 }
 
 impl Forward {
+    fn empty() -> Self {
+        let (selections, experts, coverage) = (Vec::new(), Vec::new(), Vec::new());
+        Self { hidden: Tensor::new(), selections, experts, indexer_loss: None, coverage }
+    }
+
     fn take(&mut self, selection: Selection, loss: Option<(Tensor, Coverage)>) {
         self.selections.extend(selection);
         if let Some((loss, coverage)) = loss {
@@ -346,38 +292,9 @@ fn store(
     (all, all_index)
 }
 
-impl Layer {
-    fn new(config: &ModelConfig, params: &Params, layer: i64) -> Self {
-        let get = |name: &str| params[&format!("model.layers.{layer}.{name}")].shallow_clone();
-        let query = match config.q_lora_rank {
-            None => Query::Direct(get("self_attn.q_proj.weight")),
-            Some(_) => Query::Latent {
-                a: get("self_attn.q_a_proj.weight"),
-                norm: get("self_attn.q_a_layernorm.weight"),
-                b: get("self_attn.q_b_proj.weight"),
-            },
-        };
-        let indexer = config.indexer.as_ref().map(|_| Indexer {
-            wq_b: get("self_attn.indexer.wq_b.weight"),
-            wk: get("self_attn.indexer.wk.weight"),
-            k_norm: get("self_attn.indexer.k_norm.weight"),
-            k_bias: get("self_attn.indexer.k_norm.bias"),
-            weights: get("self_attn.indexer.weights_proj.weight"),
-        });
-        Self {
-            input_norm: get("input_layernorm.weight"),
-            query,
-            kv_a: get("self_attn.kv_a_proj_with_mqa.weight"),
-            kv_a_norm: get("self_attn.kv_a_layernorm.weight"),
-            kv_b: get("self_attn.kv_b_proj.weight"),
-            o: get("self_attn.o_proj.weight"),
-            indexer,
-            post_norm: get("post_attention_layernorm.weight"),
-            gate: get("mlp.gate_proj.weight"),
-            up: get("mlp.up_proj.weight"),
-            down: get("mlp.down_proj.weight"),
-        }
-    }
+/// The shape of each parameter that a config asks for, layer by layer, given to `add`.
+pub(crate) fn layer_shapes(config: &ModelConfig, layer: i64, shapes: &mut Shapes<'_>) {
+    Layer::shapes(config, layer, shapes);
 }
 
 /// Every distinct product of the forward.
@@ -391,8 +308,9 @@ pub fn product_shapes(config: &ModelConfig) -> Vec<ProductShape> {
     if c.tie_word_embeddings {
         shapes.push(ProductShape { batch: 1, k: c.hidden_size, n: c.vocab_size });
     }
-    shapes.push(ProductShape { batch: c.num_attention_heads, k: c.qk_nope_head_dim, n: c.kv_lora_rank });
-    shapes.push(ProductShape { batch: c.num_attention_heads, k: c.kv_lora_rank, n: c.v_head_dim });
+    if let Attention::Mla(mla) = &c.attention {
+        shapes.extend(mla::Mla::product_shapes(mla, c.num_attention_heads));
+    }
     shapes.sort();
     shapes.dedup();
     shapes

@@ -1,17 +1,21 @@
-//! Checkpoints in Hugging Face's layout: `config.json` and `model.safetensors`, with HF's parameter names.
+//! Checkpoints in Hugging Face's layout: `config.json` and `model.safetensors` (or its shards), with HF's parameter names.
 //!
 //! What is read is checked against the config: every parameter that the model needs, by name and shape. What is written is the same
 //! bytes for the same weights (parameters in name order, no time or host in the file).
 
-use std::borrow::Cow;
+mod kinds;
+mod shards;
+
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use memmap2::Mmap;
-use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView, View};
-use tch::{Device, Kind, Tensor};
+use safetensors::tensor::{Dtype, SafeTensorError};
+use tch::Device;
 
+use self::kinds::Plain;
+pub use self::kinds::Storage;
+pub use self::shards::INDEX;
+use self::shards::{Shards, View};
 use crate::config::{ConfigError, IndexerConfig, ModelConfig};
 use crate::model::Model;
 use crate::params::{Params, initial, is_indexer, shapes};
@@ -39,6 +43,24 @@ pub enum CheckpointError {
         /// What the reader said.
         source: SafeTensorError,
     },
+    /// The list of shards is not what it should be.
+    #[error("{path}: {reason}")]
+    Index {
+        /// The list.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A shard is missing.
+    #[error("{shard} is missing, in which {list} says {name:?} is; was the download complete?")]
+    MissingShard {
+        /// The list.
+        list: PathBuf,
+        /// The shard.
+        shard: PathBuf,
+        /// A parameter that should be in it.
+        name: String,
+    },
     /// A parameter is missing.
     #[error("{path} has no {name:?}, which its config asks for")]
     Missing {
@@ -60,7 +82,7 @@ pub enum CheckpointError {
         expected: Vec<i64>,
     },
     /// A parameter has a kind that is not read.
-    #[error("{path}: {name:?} is {kind:?}; F32, BF16 and F16 are read")]
+    #[error("{path}: {name:?} is {kind:?}; F32, BF16, F16 and blocks of F8_E4M3 are read")]
     Kind {
         /// The file.
         path: PathBuf,
@@ -151,9 +173,19 @@ pub fn fresh(config: ModelConfig, std: f64, seed: u64, device: Device) -> Result
 /// # Errors
 /// [`CheckpointError::Write`]; what was there stays until the new file is whole.
 pub fn save(model: &Model, folder: &Path) -> Result<(), CheckpointError> {
-    let config = serde_json::to_string_pretty(&model.config.to_json()).expect("a config is plain JSON") + "\n";
+    save_as(model, folder, Storage::F32)
+}
+
+/// As [`save`], with the weights rounded to `storage`. The selection bias of a gate stays f32, as in the released models.
+///
+/// # Errors
+/// As [`save`].
+pub fn save_as(model: &Model, folder: &Path, storage: Storage) -> Result<(), CheckpointError> {
+    let config = model.config.to_json(storage.dtype());
+    let config = serde_json::to_string_pretty(&config).expect("a config is plain JSON") + "\n";
     data::atomic::write_atomic(&folder.join("config.json"), |file| std::io::Write::write_all(file, config.as_bytes()))?;
-    save_tensors(&model.params, &folder.join(WEIGHTS))
+    let kept = |name: &str| if name.ends_with("e_score_correction_bias") { Storage::F32 } else { storage };
+    write(model.params.iter().map(|(name, t)| (name.as_str(), Plain::new(t, kept(name)))), &folder.join(WEIGHTS))
 }
 
 /// Writes named f32 tensors as safetensors.
@@ -161,9 +193,13 @@ pub fn save(model: &Model, folder: &Path) -> Result<(), CheckpointError> {
 /// # Errors
 /// As [`save`].
 pub fn save_tensors(tensors: &Params, path: &Path) -> Result<(), CheckpointError> {
-    let bytes: BTreeMap<&str, Plain> = tensors.iter().map(|(name, t)| (name.as_str(), Plain::new(t))).collect();
+    write(tensors.iter().map(|(name, t)| (name.as_str(), Plain::new(t, Storage::F32))), path)
+}
+
+fn write<'a>(tensors: impl Iterator<Item = (&'a str, Plain)>, path: &Path) -> Result<(), CheckpointError> {
+    let tensors: BTreeMap<&str, Plain> = tensors.collect();
     let metadata = Some(std::collections::HashMap::from([("format".to_owned(), "pt".to_owned())]));
-    let whole = safetensors::serialize(bytes, metadata)
+    let whole = safetensors::serialize(tensors, metadata)
         .map_err(|source| CheckpointError::Layout { path: path.to_owned(), source })?;
     data::atomic::write_atomic(path, |file| std::io::Write::write_all(file, &whole))?;
     Ok(())
@@ -174,9 +210,9 @@ pub fn save_tensors(tensors: &Params, path: &Path) -> Result<(), CheckpointError
 /// # Errors
 /// As [`load`].
 pub fn load_tensors(path: &Path) -> Result<Params, CheckpointError> {
-    let map = open(path)?;
-    let file = parse(path, &map)?;
-    file.iter().map(|(name, view)| Ok((name.to_owned(), tensor(path, name, &view)?))).collect()
+    let shards = Shards::of_file(path)?;
+    let read = |name: &str| Ok((name.to_owned(), kinds::read(&shards, &shards.get(name)?)?));
+    shards.names().map(read).collect()
 }
 
 /// Whether a folder holds what its config asks for: every parameter with its shape and kind. The weights themselves are not read.
@@ -185,96 +221,28 @@ pub fn load_tensors(path: &Path) -> Result<Params, CheckpointError> {
 /// As [`load`].
 pub fn check(folder: &Path) -> Result<ModelConfig, CheckpointError> {
     let config = ModelConfig::read(folder)?;
-    let path = folder.join(WEIGHTS);
-    let map = open(&path)?;
-    let file = parse(&path, &map)?;
+    let shards = Shards::open(folder)?;
     for (name, expected) in shapes(&config) {
-        kind(&path, &name, &parameter(&path, &file, &name, &expected)?)?;
+        kinds::check(&shards, &parameter(&shards, &name, &expected)?)?;
     }
     Ok(config)
 }
 
 fn load_params(folder: &Path, config: &ModelConfig) -> Result<Params, CheckpointError> {
-    let path = folder.join(WEIGHTS);
-    let map = open(&path)?;
-    let file = parse(&path, &map)?;
+    let shards = Shards::open(folder)?;
     let load = |(name, expected): (String, Vec<i64>)| {
-        let value = tensor(&path, &name, &parameter(&path, &file, &name, &expected)?)?;
+        let value = kinds::read(&shards, &parameter(&shards, &name, &expected)?)?;
         Ok((name, value))
     };
     shapes(config).into_iter().map(load).collect()
 }
 
-/// A parameter as it lies in the file, of the shape that the config asks for.
-fn parameter<'a>(
-    path: &Path,
-    file: &SafeTensors<'a>,
-    name: &str,
-    expected: &[i64],
-) -> Result<TensorView<'a>, CheckpointError> {
-    let (path, name) = (path.to_owned(), name.to_owned());
-    let Ok(view) = file.tensor(&name) else { return Err(CheckpointError::Missing { path, name }) };
-    if view.shape().iter().map(|&n| n as i64).eq(expected.iter().copied()) {
+/// A parameter as it lies in its file, of the shape that the config asks for.
+fn parameter<'a>(shards: &'a Shards, name: &str, expected: &[i64]) -> Result<View<'a>, CheckpointError> {
+    let view = shards.get(name)?;
+    if view.shape.iter().map(|&n| n as i64).eq(expected.iter().copied()) {
         return Ok(view);
     }
-    Err(CheckpointError::Shape { path, name, found: view.shape().to_vec(), expected: expected.to_vec() })
-}
-
-fn open(path: &Path) -> Result<Mmap, CheckpointError> {
-    let failed = |source| CheckpointError::Open { path: path.to_owned(), source };
-    let file = File::open(path).map_err(failed)?;
-    // SAFETY: the map is read-only and private to this call; weights files are replaced by renaming, never written in place.
-    unsafe { Mmap::map(&file) }.map_err(failed)
-}
-
-fn parse<'a>(path: &Path, map: &'a Mmap) -> Result<SafeTensors<'a>, CheckpointError> {
-    SafeTensors::deserialize(map).map_err(|source| CheckpointError::Damaged { path: path.to_owned(), source })
-}
-
-fn kind(path: &Path, name: &str, view: &TensorView<'_>) -> Result<Kind, CheckpointError> {
-    Ok(match view.dtype() {
-        Dtype::F32 => Kind::Float,
-        Dtype::BF16 => Kind::BFloat16,
-        Dtype::F16 => Kind::Half,
-        kind => return Err(CheckpointError::Kind { path: path.to_owned(), name: name.to_owned(), kind }),
-    })
-}
-
-fn tensor(path: &Path, name: &str, view: &TensorView<'_>) -> Result<Tensor, CheckpointError> {
-    let kind = kind(path, name, view)?;
-    let shape: Vec<i64> = view.shape().iter().map(|&n| n as i64).collect();
-    Ok(Tensor::from_data_size(view.data(), &shape, kind).to_kind(Kind::Float))
-}
-
-/// A tensor's bytes on the CPU.
-struct Plain {
-    shape: Vec<usize>,
-    bytes: Vec<u8>,
-}
-
-impl Plain {
-    fn new(tensor: &Tensor) -> Self {
-        let tensor = tensor.detach().to_device(Device::Cpu).to_kind(Kind::Float).contiguous();
-        let mut bytes = vec![0u8; tensor.numel() * 4];
-        tensor.copy_data_u8(&mut bytes, tensor.numel());
-        Self { shape: tensor.size().iter().map(|&n| n as usize).collect(), bytes }
-    }
-}
-
-impl View for Plain {
-    fn dtype(&self) -> Dtype {
-        Dtype::F32
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Borrowed(&self.bytes)
-    }
-
-    fn data_len(&self) -> usize {
-        self.bytes.len()
-    }
+    let (path, found) = (view.path().to_owned(), view.shape.to_vec());
+    Err(CheckpointError::Shape { path, name: name.to_owned(), found, expected: expected.to_vec() })
 }

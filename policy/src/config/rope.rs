@@ -1,0 +1,189 @@
+//! The rotary position embedding's settings. Both spellings are read: `rope_parameters` of newer files, and `rope_theta` with
+//! `rope_scaling` of most released ones.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::fields::{ConfigError, Fields};
+
+/// The rotary position embedding.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Rope {
+    /// Base of the frequencies.
+    pub theta: f64,
+    /// How they are changed for a longer context.
+    pub scaling: Scaling,
+}
+
+/// How the frequencies `θ^(−2i/d)` are changed for a longer context.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Scaling {
+    /// Not at all.
+    None,
+    /// All are divided by a factor (Chen et al., 2023).
+    Linear(f64),
+    /// The base grows once a sequence is longer than `max_position_embeddings`. No sequence here is, so the frequencies are plain; the
+    /// factor is kept for the file.
+    Dynamic(f64),
+    /// Low frequencies are divided, high ones kept (Llama 3.1).
+    Llama3(Llama3),
+    /// YaRN (Peng et al., 2023).
+    Yarn(Yarn),
+}
+
+/// Llama 3.1's settings.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Llama3 {
+    /// Context extension.
+    pub factor: f64,
+    /// Rotations in the original context below which a frequency is divided by the factor.
+    pub low_freq_factor: f64,
+    /// Rotations beyond which it is kept.
+    pub high_freq_factor: f64,
+    /// Context before the extension.
+    pub original_max_position: f64,
+}
+
+/// YaRN's settings (Peng et al., 2023).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Yarn {
+    /// Context extension.
+    pub factor: f64,
+    /// Context before it.
+    pub original_max_position: f64,
+    /// Rotations beyond which a frequency is kept.
+    pub beta_fast: f64,
+    /// Rotations below which it is interpolated.
+    pub beta_slow: f64,
+    /// Scales cosines and sines by `m(mscale) / m(mscale_all_dim)`.
+    pub mscale: f64,
+    /// The same, and MLA's softmax by `m(mscale_all_dim)²`.
+    pub mscale_all_dim: f64,
+    /// Scales cosines and sines instead of what follows from the two above.
+    pub attention_factor: Option<f64>,
+    /// The bounds between kept and interpolated pairs are whole numbers.
+    pub truncate: bool,
+}
+
+impl Yarn {
+    /// `m(s) = 0.1 s ln(factor) + 1`, or 1 where the context is not extended.
+    pub fn magnitude(&self, scale: f64) -> f64 {
+        if self.factor <= 1.0 { 1.0 } else { 0.1 * scale * self.factor.ln() + 1.0 }
+    }
+}
+
+/// Reads the rope's settings, and the names of those inside its block that have no effect.
+pub(super) fn read(fields: &Fields<'_>, max_position: i64) -> Result<(Rope, Vec<String>), ConfigError> {
+    let (older, newer) = (fields.inner("rope_scaling")?, fields.inner("rope_parameters")?);
+    let own_theta = fields.positive_number("rope_theta")?;
+    whole_heads(fields)?;
+    let Some(block) = older.or(newer) else {
+        return Ok((Rope { theta: own_theta.unwrap_or(DEFAULT_THETA), scaling: Scaling::None }, Vec::new()));
+    };
+    whole_heads(&block)?;
+    let theta = block.positive_number("rope_theta")?.or(own_theta).unwrap_or(DEFAULT_THETA);
+    let (kind, older_kind) = (block.text("rope_type")?, block.text("type")?);
+    let scaling = match kind.or(older_kind).unwrap_or("default") {
+        "default" => Scaling::None,
+        "linear" => Scaling::Linear(factor_of(&block)?),
+        "dynamic" => Scaling::Dynamic(factor_of(&block)?),
+        "llama3" => Scaling::Llama3(llama3(&block, max_position)?),
+        "yarn" => Scaling::Yarn(yarn(&block, theta, max_position)?),
+        other => {
+            let built = "default, linear, dynamic, llama3 and yarn are";
+            return Err(fields.unsupported(format!("rope type {other:?} is not built; {built}")));
+        }
+    };
+    Ok((Rope { theta, scaling }, block.unread()))
+}
+
+/// The base where a file says nothing, in every family read here.
+const DEFAULT_THETA: f64 = 10_000.0;
+
+fn whole_heads(fields: &Fields<'_>) -> Result<(), ConfigError> {
+    fields.number("partial_rotary_factor", |f| f == 1.0, "1, since rotating a part of a head is not built").map(drop)
+}
+
+fn factor_of(block: &Fields<'_>) -> Result<f64, ConfigError> {
+    block.number("factor", |f| f >= 1.0, "at least 1")?.ok_or_else(|| block.wrong("factor", "is missing"))
+}
+
+fn original(block: &Fields<'_>, max_position: i64) -> Result<f64, ConfigError> {
+    Ok(block.positive_number("original_max_position_embeddings")?.unwrap_or(max_position as f64))
+}
+
+fn llama3(block: &Fields<'_>, max_position: i64) -> Result<Llama3, ConfigError> {
+    let needed = |name: &str| block.positive_number(name)?.ok_or_else(|| block.wrong(name, "is missing"));
+    let settings = Llama3 {
+        factor: factor_of(block)?,
+        low_freq_factor: needed("low_freq_factor")?,
+        high_freq_factor: needed("high_freq_factor")?,
+        original_max_position: original(block, max_position)?,
+    };
+    if settings.high_freq_factor <= settings.low_freq_factor {
+        return Err(block.wrong("high_freq_factor", "must be larger than low_freq_factor"));
+    }
+    Ok(settings)
+}
+
+fn yarn(block: &Fields<'_>, theta: f64, max_position: i64) -> Result<Yarn, ConfigError> {
+    if theta <= 1.0 {
+        return Err(block.wrong("rope_theta", format!("must be above 1 under YaRN, not {theta}")));
+    }
+    let original_max_position = original(block, max_position)?;
+    // A factor of its own, or how much longer the context has become.
+    let factor = block.number("factor", |f| f >= 1.0, "at least 1")?;
+    let not_negative = |name: &str| block.number(name, |n| n >= 0.0, "not negative");
+    Ok(Yarn {
+        factor: factor.unwrap_or(max_position as f64 / original_max_position),
+        original_max_position,
+        beta_fast: block.positive_number("beta_fast")?.unwrap_or(32.0),
+        beta_slow: block.positive_number("beta_slow")?.unwrap_or(1.0),
+        mscale: not_negative("mscale")?.unwrap_or(0.0),
+        mscale_all_dim: not_negative("mscale_all_dim")?.unwrap_or(0.0),
+        attention_factor: block.positive_number("attention_factor")?,
+        truncate: block.get("truncate").is_none() || block.flag("truncate")?,
+    })
+}
+
+/// The block as transformers 5 writes it.
+pub(super) fn to_json(rope: &Rope) -> Value {
+    let mut block = Map::new();
+    let mut put = |name: &str, value: Value| drop(block.insert(name.to_owned(), value));
+    put("rope_theta", json!(rope.theta));
+    let kind = match &rope.scaling {
+        Scaling::None => "default",
+        Scaling::Linear(factor) => {
+            put("factor", json!(factor));
+            "linear"
+        }
+        Scaling::Dynamic(factor) => {
+            put("factor", json!(factor));
+            "dynamic"
+        }
+        Scaling::Llama3(l) => {
+            put("factor", json!(l.factor));
+            put("low_freq_factor", json!(l.low_freq_factor));
+            put("high_freq_factor", json!(l.high_freq_factor));
+            put("original_max_position_embeddings", json!(l.original_max_position as i64));
+            "llama3"
+        }
+        Scaling::Yarn(y) => {
+            put("factor", json!(y.factor));
+            put("beta_fast", json!(y.beta_fast));
+            put("beta_slow", json!(y.beta_slow));
+            put("mscale", json!(y.mscale));
+            put("mscale_all_dim", json!(y.mscale_all_dim));
+            put("original_max_position_embeddings", json!(y.original_max_position as i64));
+            if let Some(factor) = y.attention_factor {
+                put("attention_factor", json!(factor));
+            }
+            if !y.truncate {
+                put("truncate", json!(false));
+            }
+            "yarn"
+        }
+    };
+    put("rope_type", json!(kind));
+    Value::Object(block)
+}

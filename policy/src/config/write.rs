@@ -1,0 +1,130 @@
+//! `config.json` as Hugging Face's classes read it.
+
+use serde_json::{Map, Value, json};
+
+use super::{Attention, Experts, Family, Gqa, Mla, ModelConfig, rope};
+
+/// The block that tells of an indexer in a family whose own config has no fields for one.
+pub(super) const INDEXER_BLOCK: &str = "sparse_attention";
+
+impl ModelConfig {
+    /// `config.json` as Hugging Face's classes read it, for weights kept as `dtype` (`float32` or `bfloat16`).
+    pub fn to_json(&self, dtype: &str) -> Value {
+        let family = self.written_family();
+        let mut fields = self.passed_on.clone();
+        let mut put = |name: &str, value: Value| drop(fields.insert(name.to_owned(), value));
+        put("architectures", json!([family.architecture()]));
+        put("model_type", json!(family.model_type()));
+        put("dtype", json!(dtype));
+        put("vocab_size", json!(self.vocab_size));
+        put("hidden_size", json!(self.hidden_size));
+        put("intermediate_size", json!(self.intermediate_size));
+        put("num_hidden_layers", json!(self.num_hidden_layers));
+        put("num_attention_heads", json!(self.num_attention_heads));
+        put("hidden_act", json!("silu"));
+        put("rms_norm_eps", json!(self.rms_norm_eps));
+        put("rope_parameters", rope::to_json(&self.rope));
+        put("max_position_embeddings", json!(self.max_position_embeddings));
+        put("tie_word_embeddings", json!(self.tie_word_embeddings));
+        put("use_cache", json!(true));
+        match &self.attention {
+            Attention::Mla(mla) => self.put_mla(mla, &mut put),
+            Attention::Gqa(gqa) => self.put_gqa(family, gqa, &mut put),
+        }
+        match family {
+            Family::Qwen3Moe => put_qwen_experts(self.experts.as_ref(), &mut put),
+            _ if family.is_deepseek() => self.put_deepseek_experts(family, &mut put),
+            Family::Llama => put("mlp_bias", json!(self.feed_forward_bias)),
+            _ => {}
+        }
+        self.put_indexer(family, &mut put);
+        Value::Object(fields)
+    }
+
+    /// A latent-attention model is `deepseek_v32` when it has an indexer and cannot be that without one.
+    fn written_family(&self) -> Family {
+        match (self.family, &self.indexer) {
+            (family, Some(_)) if family.is_deepseek() => Family::DeepseekV32,
+            (Family::DeepseekV32, None) => Family::DeepseekV3,
+            (family, _) => family,
+        }
+    }
+
+    fn put_mla(&self, mla: &Mla, put: &mut impl FnMut(&str, Value)) {
+        put("num_key_value_heads", json!(self.num_attention_heads));
+        put("q_lora_rank", json!(mla.q_lora_rank));
+        put("kv_lora_rank", json!(mla.kv_lora_rank));
+        put("qk_nope_head_dim", json!(mla.qk_nope_head_dim));
+        put("qk_rope_head_dim", json!(mla.qk_rope_head_dim));
+        put("v_head_dim", json!(mla.v_head_dim));
+        put("attention_bias", json!(false));
+    }
+
+    fn put_gqa(&self, family: Family, gqa: &Gqa, put: &mut impl FnMut(&str, Value)) {
+        put("num_key_value_heads", json!(gqa.key_heads));
+        put("head_dim", json!(gqa.head_width));
+        if !matches!(family, Family::Mistral | Family::Qwen2) {
+            put("attention_bias", json!(gqa.qkv_bias));
+        }
+        let window = gqa.windows.iter().flatten().next();
+        if family == Family::Mistral {
+            put("sliding_window", json!(window));
+        } else if family != Family::Llama {
+            put("use_sliding_window", json!(window.is_some()));
+            put("sliding_window", json!(window));
+        }
+        if matches!(family, Family::Qwen2 | Family::Qwen3) && window.is_some() {
+            let kind = |w: &Option<i64>| if w.is_some() { "sliding_attention" } else { "full_attention" };
+            put("layer_types", gqa.windows.iter().map(kind).collect::<Vec<_>>().into());
+        }
+    }
+
+    fn put_deepseek_experts(&self, family: Family, put: &mut impl FnMut(&str, Value)) {
+        let layers = self.num_hidden_layers as usize;
+        let kinds: Vec<bool> = self.experts.as_ref().map_or_else(|| vec![false; layers], |e| e.layers.clone());
+        let dense = kinds.iter().take_while(|&&sparse| !sparse).count();
+        put("first_k_dense_replace", json!(dense));
+        if family == Family::DeepseekV32 {
+            let name = |&sparse: &bool| if sparse { "sparse" } else { "dense" };
+            put("mlp_layer_types", kinds.iter().map(name).collect::<Vec<_>>().into());
+        }
+        let Some(e) = &self.experts else { return };
+        put("n_routed_experts", json!(e.count));
+        put("num_experts_per_tok", json!(e.gate.top_k));
+        put("moe_intermediate_size", json!(e.width));
+        put("n_shared_experts", json!(e.shared_width / e.width));
+        put("n_group", json!(e.gate.groups));
+        put("topk_group", json!(e.gate.top_groups));
+        put("norm_topk_prob", json!(e.gate.normalise));
+        put("routed_scaling_factor", json!(e.gate.scale));
+        put("scoring_func", json!("sigmoid"));
+        put("topk_method", json!("noaux_tc"));
+    }
+
+    fn put_indexer(&self, family: Family, put: &mut impl FnMut(&str, Value)) {
+        let Some(i) = &self.indexer else { return };
+        let mut block = Map::new();
+        for (name, value) in [("index_n_heads", i.heads), ("index_head_dim", i.width), ("index_topk", i.top_k)] {
+            block.insert(name.to_owned(), value.into());
+        }
+        if i.every > 1 {
+            block.insert("index_every".to_owned(), i.every.into());
+        }
+        if family.is_deepseek() {
+            block.into_iter().for_each(|(name, value)| put(&name, value));
+        } else {
+            put(INDEXER_BLOCK, Value::Object(block));
+        }
+    }
+}
+
+fn put_qwen_experts(experts: Option<&Experts>, put: &mut impl FnMut(&str, Value)) {
+    let Some(e) = experts else { return };
+    let dense: Vec<usize> = (0..e.layers.len()).filter(|&l| !e.layers[l]).collect();
+    put("num_experts", json!(e.count));
+    put("num_experts_per_tok", json!(e.gate.top_k));
+    put("moe_intermediate_size", json!(e.width));
+    put("norm_topk_prob", json!(e.gate.normalise));
+    put("mlp_only_layers", json!(dense));
+    put("decoder_sparse_step", json!(1));
+}

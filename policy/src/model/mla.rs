@@ -1,0 +1,123 @@
+//! Multi-head latent attention in its absorbed form: the keys' up-projection is multiplied into the queries and the values' into the
+//! output, so that one latent a position serves all heads.
+
+use tch::Tensor;
+
+use super::{Projected, Weights};
+use crate::config::{LATENT_NORM_EPS, Mla as Config};
+use crate::doctor::ProductShape;
+use crate::kernels::norm::rms_norm;
+use crate::kernels::rotary::{Angles, Layout, rotate};
+use crate::params::Shapes;
+use crate::products::Products;
+
+/// One layer's weights.
+#[derive(Debug)]
+pub(super) struct Mla {
+    shape: Config,
+    heads: i64,
+    query: Query,
+    kv_a: Tensor,
+    kv_a_norm: Tensor,
+    kv_b: Tensor,
+    o: Tensor,
+}
+
+#[derive(Debug)]
+enum Query {
+    Direct(Tensor),
+    Latent { a: Tensor, norm: Tensor, b: Tensor },
+}
+
+impl Mla {
+    pub(super) fn new(shape: &Config, heads: i64, weights: &Weights<'_>) -> Self {
+        let query = match shape.q_lora_rank {
+            None => Query::Direct(weights.get("self_attn.q_proj.weight")),
+            Some(_) => Query::Latent {
+                a: weights.get("self_attn.q_a_proj.weight"),
+                norm: weights.get("self_attn.q_a_layernorm.weight"),
+                b: weights.get("self_attn.q_b_proj.weight"),
+            },
+        };
+        Self {
+            shape: shape.clone(),
+            heads,
+            query,
+            kv_a: weights.get("self_attn.kv_a_proj_with_mqa.weight"),
+            kv_a_norm: weights.get("self_attn.kv_a_layernorm.weight"),
+            kv_b: weights.get("self_attn.kv_b_proj.weight"),
+            o: weights.get("self_attn.o_proj.weight"),
+        }
+    }
+
+    pub(super) fn shapes(c: &Config, heads: i64, hidden: i64, shapes: &mut Shapes<'_>) {
+        let queries = heads * (c.qk_nope_head_dim + c.qk_rope_head_dim);
+        match c.q_lora_rank {
+            Some(rank) => {
+                shapes.add("self_attn.q_a_proj.weight", &[rank, hidden]);
+                shapes.add("self_attn.q_a_layernorm.weight", &[rank]);
+                shapes.add("self_attn.q_b_proj.weight", &[queries, rank]);
+            }
+            None => shapes.add("self_attn.q_proj.weight", &[queries, hidden]),
+        }
+        shapes.add("self_attn.kv_a_proj_with_mqa.weight", &[c.kv_lora_rank + c.qk_rope_head_dim, hidden]);
+        shapes.add("self_attn.kv_a_layernorm.weight", &[c.kv_lora_rank]);
+        shapes.add("self_attn.kv_b_proj.weight", &[heads * (c.qk_nope_head_dim + c.v_head_dim), c.kv_lora_rank]);
+        shapes.add("self_attn.o_proj.weight", &[hidden, heads * c.v_head_dim]);
+    }
+
+    /// The products by head, beside those with whole matrices.
+    pub(super) fn product_shapes(c: &Config, heads: i64) -> [ProductShape; 2] {
+        [
+            ProductShape { batch: heads, k: c.qk_nope_head_dim, n: c.kv_lora_rank },
+            ProductShape { batch: heads, k: c.kv_lora_rank, n: c.v_head_dim },
+        ]
+    }
+
+    pub(super) fn project(&self, products: &Products, x: &Tensor, angles: &Angles) -> Projected {
+        let c = &self.shape;
+        let rows = x.size()[0];
+        let (latent, q) = self.queries(products, x);
+        let q = q.view([rows, self.heads, c.qk_nope_head_dim + c.qk_rope_head_dim]);
+        let (nope, rope) = (c.qk_nope_head_dim, c.qk_rope_head_dim);
+        let absorbed = products.per_head(&q.narrow(2, 0, nope), &self.up().narrow(1, 0, nope));
+        let turned = rotate(&q.narrow(2, nope, rope), angles, Layout::Interleaved);
+        let q = Tensor::cat(&[absorbed, turned], 2);
+        let keys = self.keys(products, x, angles);
+        Projected { q, keys, index_input: latent.unwrap_or_else(|| x.shallow_clone()) }
+    }
+
+    /// Mixed latents `[rows, heads, latent]` to the residual stream.
+    pub(super) fn output(&self, products: &Products, mixed: &Tensor) -> Tensor {
+        let c = &self.shape;
+        let values = self.up().narrow(1, c.qk_nope_head_dim, c.v_head_dim).transpose(1, 2);
+        let mixed = products.per_head(mixed, &values).reshape([mixed.size()[0], self.heads * c.v_head_dim]);
+        products.linear(&mixed, &self.o)
+    }
+
+    /// `[heads, key and value width, latent]`.
+    fn up(&self) -> Tensor {
+        let c = &self.shape;
+        self.kv_b.view([self.heads, c.qk_nope_head_dim + c.v_head_dim, c.kv_lora_rank])
+    }
+
+    fn queries(&self, products: &Products, x: &Tensor) -> (Option<Tensor>, Tensor) {
+        match &self.query {
+            Query::Direct(w) => (None, products.linear(x, w)),
+            Query::Latent { a, norm, b } => {
+                let latent = rms_norm(&products.linear(x, a), norm, LATENT_NORM_EPS);
+                let q = products.linear(&latent, b);
+                (Some(latent), q)
+            }
+        }
+    }
+
+    /// `[rows, row of keys]`: the normalised latent, then the rotated part.
+    fn keys(&self, products: &Products, x: &Tensor, angles: &Angles) -> Tensor {
+        let (rank, rope) = (self.shape.kv_lora_rank, self.shape.qk_rope_head_dim);
+        let joint = products.linear(x, &self.kv_a);
+        let latent = rms_norm(&joint.narrow(1, 0, rank), &self.kv_a_norm, LATENT_NORM_EPS);
+        let turned = rotate(&joint.narrow(1, rank, rope).unsqueeze(1), angles, Layout::Interleaved);
+        Tensor::cat(&[latent, turned.squeeze_dim(1)], 1)
+    }
+}

@@ -1,0 +1,222 @@
+//! Every family against Hugging Face transformers: logits, experts, selected positions and 64 greedy tokens of small random
+//! checkpoints that `scripts/dev/make_family_fixtures.py` made.
+
+mod fixture;
+
+use std::path::{Path, PathBuf};
+
+use fixture::{assert_close, expected, fixture, logits, sequences};
+use policy::checkpoint::{self, CheckpointError, Storage};
+use policy::testing::decode;
+use policy::{Attend, IndexerConfig, ModelConfig, Task};
+use tch::{Device, Kind, Tensor};
+
+const FAMILIES: [&str; 8] =
+    ["llama", "mistral", "qwen2", "qwen3", "qwen3_moe", "deepseek_v3", "deepseek_v32", "kimi_k2"];
+
+fn folder(family: &str) -> PathBuf {
+    fixture("families").join(family)
+}
+
+fn check(family: &str) {
+    let folder = folder(family);
+    let expected = expected(&folder);
+    let (config, unknown) = ModelConfig::read_with_unknown(&folder).expect("the config reads");
+    assert_eq!((config.family.model_type(), unknown), (family, Vec::new()), "what transformers writes is known");
+    let model = checkpoint::load(&folder, Device::Cpu).expect("the fixture loads");
+    let _guard = tch::no_grad_guard();
+    let inputs = sequences(&expected("input_ids"));
+    let sparse = model.config.indexer.is_some();
+    let task = Task { record: sparse, record_experts: true, ..Task::plain(&model) };
+    let (got, forward) = logits(&model, &inputs, &task);
+    assert_close(&got, &expected("logits"));
+    if model.config.experts.is_some() {
+        let experts = expected("experts");
+        assert_eq!(experts.size()[0], forward.experts.len() as i64);
+        for (layer, got) in forward.experts.iter().enumerate() {
+            assert!(got.equal(&experts.get(layer as i64)), "layer {layer} with experts chooses others");
+        }
+        let replay = Task { experts: Some(forward.experts), ..Task::plain(&model) };
+        assert!(logits(&model, &inputs, &replay).0.equal(&got), "replaying the experts gives the same bits");
+    }
+    if sparse {
+        let selected = expected("selected");
+        for (layer, got) in forward.selections.iter().enumerate() {
+            assert!(got.equal(&selected.get(layer as i64).reshape_as(got)), "layer {layer} selects other positions");
+        }
+        let replay = Task { attend: Attend::Replay(forward.selections), ..Task::plain(&model) };
+        assert!(logits(&model, &inputs, &replay).0.equal(&got), "replaying the selection gives the same bits");
+    }
+    for (number, (input, want)) in inputs.iter().zip(sequences(&expected("greedy"))).enumerate() {
+        let mut tokens = Vec::new();
+        let decoded = decode(&model, input, |last| {
+            tokens.push(last.argmax(-1, false).int64_value(&[]) as u32);
+            (tokens.len() < want.len()).then(|| tokens[tokens.len() - 1])
+        });
+        assert_eq!(tokens, want, "{family}: greedy tokens");
+        if sparse {
+            let last = expected("selected_last").select(1, number as i64);
+            for (step, layers) in decoded.selections.iter().enumerate() {
+                for (layer, got) in layers.iter().enumerate() {
+                    let want = last.get(layer as i64).get(step as i64);
+                    assert!(got.equal(&want), "layer {layer} selects other positions at token {step}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn llama_agrees() {
+    check("llama");
+}
+
+#[test]
+fn mistral_agrees() {
+    check("mistral");
+}
+
+#[test]
+fn qwen2_agrees() {
+    check("qwen2");
+}
+
+#[test]
+fn qwen3_agrees() {
+    check("qwen3");
+}
+
+#[test]
+fn qwen3_moe_agrees_and_is_read_from_shards() {
+    assert!(
+        folder("qwen3_moe").join(checkpoint::INDEX).exists() && !folder("qwen3_moe").join(checkpoint::WEIGHTS).exists()
+    );
+    check("qwen3_moe");
+}
+
+#[test]
+fn deepseek_v3_with_experts_agrees() {
+    check("deepseek_v3");
+}
+
+#[test]
+fn deepseek_v32_with_experts_agrees() {
+    check("deepseek_v32");
+}
+
+#[test]
+fn kimi_k2_agrees() {
+    check("kimi_k2");
+}
+
+#[test]
+fn fp8_blocks_agree_with_what_they_stand_for() {
+    let folder = folder("deepseek_v3_fp8");
+    let expected = expected(&folder);
+    let model = checkpoint::load(&folder, Device::Cpu).expect("the fixture loads");
+    let inputs = sequences(&expected("input_ids"));
+    let (got, _) = tch::no_grad(|| logits(&model, &inputs, &Task::plain(&model)));
+    assert_close(&got, &expected("logits"));
+}
+
+/// Exported and read again: the same config, weights and bytes. Where `TEMPER_EXPORTS` names a folder the exports stay there, for
+/// `make_family_fixtures.py --check`.
+#[test]
+fn an_export_is_the_same_model_and_the_same_bytes() {
+    let kept = std::env::var("TEMPER_EXPORTS").ok().map(PathBuf::from);
+    for family in FAMILIES {
+        let model = checkpoint::load(&folder(family), Device::Cpu).expect("the fixture loads");
+        let temporary = tempfile::tempdir().expect("a folder");
+        let first = kept.as_ref().map_or_else(|| temporary.path().join(family), |kept| kept.join(family));
+        let second = temporary.path().join("again");
+        [&first, &second].into_iter().for_each(|f| std::fs::create_dir_all(f).expect("a folder"));
+        checkpoint::save(&model, &first).expect("it saves");
+        let again = checkpoint::load(&first, Device::Cpu).expect("it loads back");
+        assert_eq!(again.config, model.config, "{family}");
+        assert!(again.params.iter().eq_by_bits(&model.params), "{family}: the weights are the same");
+        checkpoint::save(&again, &second).expect("it saves");
+        let bytes = |folder: &Path| std::fs::read(folder.join(checkpoint::WEIGHTS)).expect("written");
+        assert_eq!(bytes(&first), bytes(&second), "{family}");
+    }
+}
+
+/// Compares parameters without letting −0.0 equal 0.0.
+trait EqByBits {
+    fn eq_by_bits(self, other: &policy::params::Params) -> bool;
+}
+
+impl<'a, I: Iterator<Item = (&'a String, &'a Tensor)>> EqByBits for I {
+    fn eq_by_bits(self, other: &policy::params::Params) -> bool {
+        let bits = |t: &Tensor| t.view_dtype(Kind::Int);
+        self.map(|(name, t)| (name, bits(t)))
+            .zip(other)
+            .all(|((a_name, a), (b_name, b))| a_name == b_name && a.equal(&bits(b)))
+    }
+}
+
+/// DSA for a dense grouped-query checkpoint: an indexer is added, dense to the bit while k covers the context (INV-3), and the file
+/// that is written has it.
+#[test]
+fn inv_3_an_indexer_is_added_to_a_dense_checkpoint() {
+    let _guard = tch::no_grad_guard();
+    let dense = checkpoint::load(&folder("qwen3"), Device::Cpu).expect("the fixture loads");
+    let inputs = sequences(&expected(&folder("qwen3"))("input_ids"));
+    let (want, _) = logits(&dense, &inputs, &Task::plain(&dense));
+    for (top_k, same) in [(24, true), (6, false)] {
+        let indexer = IndexerConfig { heads: 2, width: 16, top_k, every: 1 };
+        let sparse = checkpoint::load_with_indexer(&folder("qwen3"), Some(&indexer), 0.3, 7, Device::Cpu);
+        let sparse = sparse.expect("an indexer is added");
+        let task = Task { record: true, ..Task::plain(&sparse) };
+        let (got, _) = logits(&sparse, &inputs, &task);
+        assert_eq!(got.equal(&want), same, "k = {top_k}");
+        let folder = tempfile::tempdir().expect("a folder");
+        checkpoint::save(&sparse, folder.path()).expect("it saves");
+        let again = checkpoint::load(folder.path(), Device::Cpu).expect("it loads back");
+        assert_eq!(again.config, sparse.config);
+        assert!(logits(&again, &inputs, &task).0.equal(&got));
+        let without = checkpoint::load_dense(folder.path(), Device::Cpu).expect("the dense model is in it");
+        assert!(logits(&without, &inputs, &Task::dense()).0.equal(&want));
+    }
+}
+
+#[test]
+fn bf16_is_half_the_size_and_every_weight_is_the_nearest() {
+    let model = checkpoint::load(&folder("deepseek_v3"), Device::Cpu).expect("the fixture loads");
+    let (whole, half) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    checkpoint::save(&model, whole.path()).expect("it saves");
+    checkpoint::save_as(&model, half.path(), Storage::Bf16).expect("it saves");
+    let size = |f: &Path| std::fs::metadata(f.join(checkpoint::WEIGHTS)).expect("written").len();
+    assert!(size(half.path()) < size(whole.path()) * 6 / 10);
+    let config = std::fs::read_to_string(half.path().join("config.json")).expect("written");
+    assert!(config.contains("\"dtype\": \"bfloat16\""));
+    let again = checkpoint::load(half.path(), Device::Cpu).expect("it loads back");
+    for (name, value) in &model.params {
+        let bias = name.ends_with("e_score_correction_bias");
+        let want = if bias { value.copy() } else { value.to_kind(Kind::BFloat16).to_kind(Kind::Float) };
+        assert!(again.params[name].equal(&want), "{name}");
+    }
+}
+
+#[test]
+fn a_missing_shard_is_named() {
+    let (from, to) = (folder("qwen3_moe"), tempfile::tempdir().expect("a folder"));
+    let mut shards = Vec::new();
+    for entry in std::fs::read_dir(&from).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_name().expect("a name").to_owned();
+        std::fs::copy(&path, to.path().join(&name)).expect("it copies");
+        shards.extend(name.to_str().filter(|n| n.starts_with("model-")).map(str::to_owned));
+    }
+    shards.sort();
+    assert!(shards.len() > 1, "{shards:?}");
+    checkpoint::check(to.path()).expect("whole");
+    std::fs::remove_file(to.path().join(&shards[1])).expect("it is there");
+    let error = checkpoint::load(to.path(), Device::Cpu).expect_err("a shard is missing");
+    assert!(matches!(&error, CheckpointError::MissingShard { shard, .. } if shard.ends_with(&shards[1])), "{error}");
+    std::fs::copy(from.join(&shards[1]), to.path().join(&shards[1])).expect("it copies");
+    let index = to.path().join(checkpoint::INDEX);
+    let text = std::fs::read_to_string(&index).expect("it is there");
+    std::fs::write(&index, text.replace(&shards[0], "../elsewhere.safetensors")).expect("it writes");
+    let error = checkpoint::check(to.path()).expect_err("a shard outside of the folder");
+    assert!(matches!(error, CheckpointError::Index { .. }), "{error}");
+}
