@@ -5,6 +5,9 @@ use super::{
     value::Value,
 };
 
+/// Parentheses around a whole expression that are taken off, one pair within another.
+const MAX_WRAPS: usize = 100;
+
 /// An assert, taken apart.
 #[derive(Debug, PartialEq)]
 pub(super) enum Assert<'a> {
@@ -31,10 +34,11 @@ pub(super) fn assert_shape(statement: &str) -> Option<Assert<'_>> {
         .trim()
         .strip_prefix("assert")
         .filter(|rest| rest.starts_with([' ', '(', '\t', '[', '\'', '"', '{']))?;
-    shape(body)
+    shape(body, 0)
 }
 
-fn shape(body: &str) -> Option<Assert<'_>> {
+/// The shape of what stands inside `wraps` pairs of parentheses.
+fn shape(body: &str, wraps: usize) -> Option<Assert<'_>> {
     let mut splits = splits(body)?;
     let end = splits.iter().position(|(_, _, s)| *s == Split::Comma);
     let body = match end {
@@ -60,7 +64,7 @@ fn shape(body: &str) -> Option<Assert<'_>> {
             }
             _ => Assert::Other,
         },
-        [] if wrapped(body).is_some() => shape(wrapped(body)?)?,
+        [] if wraps < MAX_WRAPS && wrapped(body).is_some() => shape(wrapped(body)?, wraps + 1)?,
         [] => match body.trim().strip_prefix("not ") {
             Some(negated) if is_one_call(negated) => Assert::Truth(negated.trim(), false),
             None if is_one_call(body) => Assert::Truth(body.trim(), true),
@@ -111,11 +115,14 @@ fn splits(text: &str) -> Option<Vec<(usize, usize, Split)>> {
                     }
                     _ => {}
                 }
-                at += word.len().max(1);
-                continue;
+                if !word.is_empty() {
+                    at += word.len();
+                    continue;
+                }
             }
             _ => {}
         }
+        // A character that is no part of a word may be more than one byte long.
         at += 1;
         while !text.is_char_boundary(at) {
             at += 1;
@@ -169,5 +176,16 @@ mod tests {
         for text in ["print(1)", "assert f(1", "asserting(1)", "assert f(1) == 1; import os"] {
             assert_eq!(assert_shape(text), None, "{text}");
         }
+    }
+    #[test]
+    fn hostile_asserts_do_not_bring_the_reader_down() {
+        // Characters of several bytes that are no part of a word, where a comparison is looked for.
+        let exotic = "assert not f(x=[1]) ==\u{6c4}\u{61e}': (1, 2.5, None)}";
+        assert_eq!(assert_shape(exotic), None);
+        assert_eq!(assert_shape("assert \u{61e} == 2"), Some(Assert::Equals("\u{61e}", int(2))));
+        // More parentheses than the stack has room for.
+        let deep = |n: usize| format!("assert {}f(1) == 2{}", "(".repeat(n), ")".repeat(n));
+        assert_eq!(assert_shape(&deep(50)), Some(Assert::Equals("f(1)", int(2))));
+        assert_eq!(assert_shape(&deep(100_000)), Some(Assert::Other));
     }
 }

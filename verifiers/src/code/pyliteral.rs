@@ -206,6 +206,8 @@ impl Parser<'_> {
     fn code_point(&mut self, digits: usize, out: &mut Vec<u8>) -> Option<()> {
         let text = std::str::from_utf8(self.text.get(self.at..self.at + digits)?).ok()?;
         self.at += digits;
+        // The reader of numbers would let a sign through.
+        text.bytes().all(|b| b.is_ascii_hexdigit()).then_some(())?;
         push(u32::from_str_radix(text, 16).ok()?, out)
     }
 
@@ -313,6 +315,7 @@ mod tests {
         {
             assert_eq!(literal(text), None, "{text}");
         }
+        assert_eq!(literal(r"'\x+1'"), None, "a sign is no digit");
         assert_eq!(literal(&"[".repeat(100_000)), None);
     }
 }
