@@ -25,7 +25,9 @@ pub fn initial(run: &Run, number: usize) -> Result<Model, Failure> {
     let seed = run.recipe.run.seed;
     let model = match source(run, &stage.from)? {
         Source::Fresh { config, std } => {
-            let config = ModelConfig::read(Path::new(&config)).or_fail(Code::Checkpoint)?;
+            let mut config = ModelConfig::read(Path::new(&config)).or_fail(Code::Checkpoint)?;
+            let mode = stage.indexer().mode.settle(stage.kind, config.indexer.is_some());
+            config.indexer = if mode == IndexerMode::None { None } else { fresh_indexer(stage, &config)? };
             checkpoint::fresh(config, std, seed, run.device).or_fail(Code::Checkpoint)?
         }
         Source::Folder(folder) => {
