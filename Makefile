@@ -1,5 +1,5 @@
 # Every target sets the machine up first; that is quick once it is done.
-.PHONY: setup build test quickstart base chaos ci
+.PHONY: setup build test quickstart base chaos topology ci
 
 setup:
 	@scripts/setup
@@ -23,6 +23,10 @@ base: build
 # Kills a small run at random instants, N times over (30), and holds what comes out against the run that nothing disturbed.
 chaos: setup
 	N=$${N:-30} cargo test --release --test chaos -- --ignored --nocapture
+
+# The same final weights for every number of threads, rollout batch, micro-batch and learner shards: 81 runs, some minutes.
+topology: build
+	scripts/topology
 
 ci:
 	bash .ci/run

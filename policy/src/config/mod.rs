@@ -1,7 +1,7 @@
 //! A model's shape, as Hugging Face writes it in `config.json`: a family, a kind of attention and a kind of feed-forward.
 //!
-//! [`families`] says what each `model_type` means, [`fields`] reads single fields and remembers which were read, [`rope`] reads the
-//! rope's scalings and [`write`] writes what Hugging Face's classes read back.
+//! `families` says what each `model_type` means, `fields` reads single fields and remembers which were read, `rope` reads the
+//! rope's scalings and `write` writes what Hugging Face's classes read back.
 
 mod families;
 mod fields;
