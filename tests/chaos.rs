@@ -140,33 +140,32 @@ fn step_of(checkpoint: &Path) -> Option<u64> {
     checkpoint.file_name()?.to_string_lossy().strip_prefix("step-")?.parse().ok()
 }
 
-fn start(folder: &Path, out: &str, name: &str) -> Child {
+fn start(folder: &Path) -> Child {
     let resume = ["resume", folder.to_str().expect("a plain path")];
-    let begin = ["run", "configs/chaos.toml", "--set", out, "--name", name];
+    let out = out(folder);
+    let begin = ["run", "configs/chaos.toml", "--set", &out];
     let arguments: &[&str] = if folder.join("resolved.toml").exists() { &resume } else { &begin };
     temper(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts")
 }
 
+/// The setting that puts a run's folder where it is wanted. The runs have one name, which their summaries hold.
+fn out(folder: &Path) -> String {
+    format!("run.out={}", folder.parent().expect("a folder around it").display())
+}
+
 /// One run, struck and resumed until it is done. Counts the strikes by aim, and keeps the most steps that any of them cost.
-fn disturbed(
-    folder: &Path,
-    out: &str,
-    whole: Duration,
-    rng: &mut CounterRng,
-    strikes: &mut BTreeMap<Aim, usize>,
-) -> usize {
-    let name = folder.file_name().expect("a name").to_string_lossy().into_owned();
+fn disturbed(folder: &Path, whole: Duration, rng: &mut CounterRng, strikes: &mut BTreeMap<Aim, usize>) -> usize {
     let mut repeated = 0;
     for _ in 0..1 + rng.next_u64() as usize % MAX_STRIKES {
         let aim = Aim::ALL[rng.next_u64() as usize % Aim::ALL.len()];
-        let mut child = start(folder, out, &name);
+        let mut child = start(folder);
         if strike(aim, &mut child, folder, whole, rng) {
             *strikes.entry(aim).or_default() += 1;
             repeated = repeated.max(steps_to_repeat(folder));
         }
         child.wait().expect("it ends");
     }
-    let status = start(folder, out, &name).wait().expect("it ends");
+    let status = start(folder).wait().expect("it ends");
     assert!(status.success(), "the resumed run ends with {status}; {}", folder.display());
     repeated
 }
@@ -180,18 +179,18 @@ fn number(name: &str, otherwise: u64) -> u64 {
 fn inv_6_runs_killed_at_random_end_with_the_same_bytes() {
     let (runs, seed) = (number("N", 30), number("SEED", 1));
     let dir = tempfile::tempdir().expect("a folder");
-    let out = format!("run.out={}", dir.path().display());
+    let peaceful = dir.path().join("whole/chaos");
     let began = Instant::now();
-    assert_ok(&run(&["run", "configs/chaos.toml", "--set", &out, "--name", "whole"]));
+    assert_ok(&run(&["run", "configs/chaos.toml", "--set", &out(&peaceful)]));
     let whole = began.elapsed();
-    let expected = (bytes(&dir.path().join("whole")), timeless(&dir.path().join("whole")));
+    let expected = (bytes(&peaceful), timeless(&peaceful));
     println!("undisturbed: {:.1} s; seed {seed}", whole.as_secs_f64());
 
     let (mut strikes, mut different, mut repeated) = (BTreeMap::new(), Vec::new(), 0);
     for n in 0..runs {
-        let folder = dir.path().join(format!("run-{n}"));
+        let folder = dir.path().join(format!("{n}/chaos"));
         let mut rng = CounterRng::new(seed, &format!("run {n}"));
-        repeated = repeated.max(disturbed(&folder, &out, whole, &mut rng, &mut strikes));
+        repeated = repeated.max(disturbed(&folder, whole, &mut rng, &mut strikes));
         if (bytes(&folder), timeless(&folder)) != expected {
             different.push(n);
         }
