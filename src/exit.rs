@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
-use crate::memory::is_out_of_memory;
+use crate::memory::{self, is_out_of_memory};
 use crate::recipe::RecipeError;
 
 /// What the process answers its caller with.
@@ -182,9 +182,7 @@ pub fn run_main(program: impl FnOnce() -> Result<(), Failure> + std::panic::Unwi
 /// libtorch reports a lack of memory by a panic of its bindings; any other panic is a fault of ours.
 fn of_panic(words: &str) -> Failure {
     if is_out_of_memory(words) {
-        return Failure::new(Code::Memory, "out of memory (above)").hint(
-            "lower batch.unit_tokens, sampling.batch or sampling.max_new_tokens; what was saved is intact, and `temper resume RUN` goes on",
-        );
+        return Failure::new(Code::Memory, "out of memory (above)").hint(memory::HINT);
     }
     Failure::new(Code::Internal, "Temper broke one of its own rules (above)")
         .hint("please report it with the command and the recipe")

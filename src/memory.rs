@@ -15,6 +15,9 @@ const LEARNING: u64 = 16;
 /// Bytes a parameter takes while it only answers.
 const ANSWERING: u64 = 4;
 
+/// What to do about it, once a run has begun.
+pub const HINT: &str = "lower batch.unit_tokens, sampling.batch or sampling.max_new_tokens; what was saved is intact, and `temper resume RUN` goes on";
+
 /// The system's allocator; where it has nothing left, the process ends with a message.
 pub struct OrExit;
 
@@ -62,7 +65,9 @@ fn out_of_memory(size: usize) -> ! {
     for part in [
         b"error: out of memory: ".as_slice(),
         &text[at..],
-        b" bytes more were asked for\nhint: lower batch.unit_tokens, sampling.batch or sampling.max_new_tokens; what was saved is intact, and `temper resume RUN` goes on\n",
+        b" bytes more were asked for\nhint: ",
+        HINT.as_bytes(),
+        b"\n",
     ] {
         // SAFETY: the bytes are valid for their length; a short or failed write loses only words.
         unsafe { libc::write(libc::STDERR_FILENO, part.as_ptr().cast(), part.len()) };

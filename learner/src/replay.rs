@@ -34,7 +34,8 @@ impl Exactness {
     /// trajectories' trained tokens.
     pub fn of_version(version: u64, trajectories: &[&Trajectory], learner: &[f32]) -> Self {
         let sampled = recorded(trajectories);
-        let ours = versions(trajectories).into_iter().zip(learner.iter().zip(&sampled)).filter(|(v, _)| *v == version);
+        let versions = of_own_tokens(trajectories, |t| &t.versions);
+        let ours = versions.into_iter().zip(learner.iter().zip(&sampled)).filter(|(v, _)| *v == version);
         let (learner, sampled): (Vec<f32>, Vec<f32>) = ours.map(|(_, (l, s))| (*l, *s)).unzip();
         Self::compare(&learner, &sampled)
     }
@@ -48,13 +49,13 @@ impl Exactness {
 
 /// The sampler's log-probabilities of the trained tokens of `trajectories`, in the order of a unit's trained rows.
 pub fn recorded(trajectories: &[&Trajectory]) -> Vec<f32> {
-    let own = |t: &&Trajectory| -> Vec<f32> {
-        (0..t.completion_len())
-            .filter(|i| t.authors[t.prompt_len + i] == Author::Policy)
-            .map(|i| t.logprobs[i])
-            .collect()
-    };
-    trajectories.iter().flat_map(own).collect()
+    of_own_tokens(trajectories, |t| &t.logprobs)
+}
+
+/// What `column` holds for the policy's own tokens, one entry a completion token.
+fn of_own_tokens<T: Copy>(trajectories: &[&Trajectory], column: impl Fn(&Trajectory) -> &[T]) -> Vec<T> {
+    let own = |t: &Trajectory, i: &usize| t.authors[t.prompt_len + i] == Author::Policy;
+    trajectories.iter().flat_map(|t| (0..t.completion_len()).filter(|i| own(t, i)).map(|i| column(t)[i])).collect()
 }
 
 /// Log-probabilities `[trained rows]` of a unit, with history where the model's parameters ask for it.
@@ -62,17 +63,6 @@ pub fn unit_log_probs(model: &Model, unit: &Unit, task: &Task) -> Tensor {
     let forward = model.forward(&unit.rows, Keys::Fresh, task);
     let logits = model.logits(&forward.hidden.index_select(0, &unit.picked_on(model.device())));
     log_prob(&logits, &unit.targets).0
-}
-
-/// The weights version that sampled each of those tokens, in the same order.
-pub fn versions(trajectories: &[&Trajectory]) -> Vec<u64> {
-    let own = |t: &&Trajectory| -> Vec<u64> {
-        (0..t.completion_len())
-            .filter(|i| t.authors[t.prompt_len + i] == Author::Policy)
-            .map(|i| t.versions[i])
-            .collect()
-    };
-    trajectories.iter().flat_map(own).collect()
 }
 
 /// Recomputes the sampled tokens of `trajectories` under `model`, which is the weights of `version`, and compares those that they sampled.

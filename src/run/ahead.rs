@@ -10,8 +10,9 @@
 //!
 //! [`Window`] decides what happens next from what it is told and never from a clock. In the `logical` schedule it is told of verdicts when
 //! they are needed, so two runs are equal to the byte; in the `timed` one when they come, and [`Decisions`] keeps when that was. Sampler
-//! and learner take turns, or run at the same time on devices of their own; what they do is the same ([`Ahead::beside`]). What is gained over waiting for every group of a step is that the batch stays full: a
-//! long completion goes on while later prompts are sampled and learned from.
+//! and learner take turns, or run at the same time on devices of their own; what they do is the same ([`Ahead::beside`]). What is gained
+//! over waiting for every group of a step is that the batch stays full: a long completion goes on while later prompts are sampled and
+//! learned from.
 
 use std::collections::BTreeMap;
 
@@ -48,13 +49,6 @@ pub struct Ahead {
     overlap: usize,
     /// The sampler's copy of the weights, where it has a device of its own.
     own: Option<Model>,
-}
-
-/// A copy of the weights for a sampler of its own.
-fn copy_on(device: recipe::Device, model: &Model) -> Result<Model, Failure> {
-    let copies = model.params.iter().map(|(name, p)| (name.clone(), p.detach().copy()));
-    let params = tch::no_grad(|| copies.collect());
-    Model::new(model.config.clone(), params, device::find(device)?).or_fail(Code::Device)
 }
 
 /// A number of steps of the sampler, fewer where it has nothing left to do.
@@ -106,7 +100,9 @@ impl Ahead {
             max_staleness: rl.max_staleness,
             max_refill: if rl.dynamic_sampling { rl.max_refill } else { 0 },
         };
-        let own = (rl.sampler_device != recipe::Device::Auto).then(|| copy_on(rl.sampler_device, round.model));
+        let apart = rl.sampler_device != recipe::Device::Auto;
+        let copy = || round.model.frozen_copy_on(device::find(rl.sampler_device)?).or_fail(Code::Device);
+        let own = apart.then(copy).transpose()?;
         Ok(Self {
             window: Window::new(limits),
             engine: engine(run, round, longest),
@@ -116,7 +112,7 @@ impl Ahead {
             limits,
             on_swap: rl.on_swap,
             overlap: rl.overlap,
-            own: own.transpose()?,
+            own,
         })
     }
 

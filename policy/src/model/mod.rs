@@ -137,8 +137,16 @@ impl Model {
     /// # Errors
     /// As [`Model::new`].
     pub fn frozen_copy(&self) -> Result<Self, NoSafeRows> {
+        self.frozen_copy_on(self.device)
+    }
+
+    /// As [`Model::frozen_copy`], on another device.
+    ///
+    /// # Errors
+    /// As [`Model::new`].
+    pub fn frozen_copy_on(&self, device: Device) -> Result<Self, NoSafeRows> {
         let params = tch::no_grad(|| self.params.iter().map(|(name, p)| (name.clone(), p.detach().copy())).collect());
-        Self::new(self.config.clone(), params, self.device)
+        Self::new(self.config.clone(), params, device)
     }
 
     /// The same weights once more: other handles to the same storage, whose gradients are their own. A thread can take it.
