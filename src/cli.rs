@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use policy::Precision;
+
 use crate::recipe::{Device, VerifierName};
 
 /// From a base checkpoint to a sparse-attention reasoning model.
@@ -234,6 +236,9 @@ pub struct BenchArgs {
     /// Checkpoint folder to measure with [default: a small model with fresh weights]
     #[arg(long, value_name = "DIR")]
     pub checkpoint: Option<PathBuf>,
+    /// f32 or bf16: the numbers that products multiply
+    #[arg(long, default_value = "f32")]
+    pub precision: Precision,
     #[command(flatten)]
     #[expect(missing_docs, reason = "a comment here would replace the help of the flattened arguments")]
     pub machine: Machine,
@@ -252,6 +257,9 @@ pub struct DoctorArgs {
     /// Checkpoint folder whose shapes are measured too
     #[arg(long, value_name = "DIR")]
     pub checkpoint: Option<PathBuf>,
+    /// f32 or bf16: the numbers that products multiply
+    #[arg(long, default_value = "f32")]
+    pub precision: Precision,
     #[command(flatten)]
     #[expect(missing_docs, reason = "a comment here would replace the help of the flattened arguments")]
     pub machine: Machine,

@@ -2,10 +2,10 @@
 
 use data::Trajectory;
 use learner::replay::check;
-use policy::testing::{every_kind, model_of, tiny_model};
-use policy::{Model, checkpoint};
+use policy::testing::{every_kind, model_of, tiny_config, tiny_model};
+use policy::{Compute, Model, Precision, checkpoint};
 use rollout::{Engine, EngineSettings, Request, Sampling};
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 const GROUPS: usize = 6;
 
@@ -160,6 +160,22 @@ fn inv_1_one_bit_of_one_weight_is_seen() {
         weight.copy_(&Tensor::from(f32::from_bits(value.to_bits() ^ (1 << 12))));
     });
     assert!(difference(&other, &trajectories, &sampling, 4096) > 0.0);
+}
+
+#[test]
+fn inv_2_products_in_bf16_are_exact_too() {
+    let compute = Compute { precision: Precision::Bf16, ..Device::Cpu.into() };
+    let Ok(model) = checkpoint::fresh(tiny_config(Some(8)), 0.3, 11, compute) else {
+        eprintln!("skipped: on this machine bf16 products have no safe number of rows");
+        return;
+    };
+    let sampling = sampling(0.8, 0.9);
+    let trajectories = sample(&model, &sampling, 64, true);
+    assert_eq!(difference(&model, &trajectories, &sampling, 4096), 0.0);
+    let alone = sample(&model, &sampling, 1, true);
+    assert!(trajectories.iter().zip(&alone).all(|(a, b)| a.tokens == b.tokens && a.logprobs == b.logprobs));
+    // And they are another precision: the f32 model has the same weights and other probabilities.
+    assert!(difference(&tiny_model(Some(8)), &trajectories, &sampling, 4096) > 1e-4);
 }
 
 #[test]

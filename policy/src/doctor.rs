@@ -11,6 +11,8 @@ use std::sync::Mutex;
 
 use tch::{Device, Kind, Tensor};
 
+use crate::compute::Precision;
+
 /// Numbers of rows that are compared with the largest; odd ones and ones just off a block are where kernels change.
 const ROWS: [i64; 22] = [1, 2, 3, 4, 5, 8, 12, 16, 17, 24, 31, 33, 48, 64, 100, 129, 256, 500, 777, 1024, 2000, 3001];
 const LARGEST: i64 = 4096;
@@ -28,6 +30,15 @@ pub struct ProductShape {
     pub k: i64,
     /// Columns of the result.
     pub n: i64,
+    /// In f32 whatever the model's precision ([`crate::products::Products::precise`]).
+    pub precise: bool,
+}
+
+impl ProductShape {
+    /// The numbers that are multiplied in a model of this precision.
+    pub fn kind(&self, precision: Precision) -> Kind {
+        if self.precise { Kind::Float } else { precision.kind() }
+    }
 }
 
 /// The numbers of rows of a product that give a row the same bits.
@@ -50,7 +61,7 @@ pub fn safe_rows(device: Device, kind: Kind, shape: ProductShape) -> Option<Safe
 
 fn measure(device: Device, kind: Kind, shape: ProductShape) -> Option<SafeRows> {
     tch::no_grad(|| {
-        let ProductShape { batch, k, n } = shape;
+        let ProductShape { batch, k, n, .. } = shape;
         // Fixed values rather than libtorch's generator, whose state belongs to nobody here.
         let wave = |rows: i64, columns: i64, step: f64| {
             (Tensor::arange(batch * rows * columns, (Kind::Double, device)) * step)

@@ -6,6 +6,7 @@
 
 pub mod cache;
 pub mod checkpoint;
+pub mod compute;
 pub mod config;
 pub mod doctor;
 pub mod flops;
@@ -18,6 +19,7 @@ pub mod rows;
 pub mod testing;
 
 pub use cache::PagedCache;
+pub use compute::{Compute, Precision};
 pub use config::{IndexerConfig, ModelConfig};
 pub use model::{Attend, Forward, Keys, Model, Task};
 pub use rows::{KeyIndex, Rows};

@@ -6,6 +6,7 @@
 
 use tch::{Device, Kind, Tensor};
 
+use crate::compute::{Compute, Precision};
 use crate::doctor::{ProductShape, SafeRows, safe_rows};
 
 /// Rows that a CPU product is padded to even where fewer were measured to be safe.
@@ -18,6 +19,8 @@ pub struct Products {
     pub min_rows: i64,
     /// Products of more rows are cut into blocks of this many; `None` leaves them whole.
     pub block: Option<i64>,
+    /// The numbers that are multiplied, but for [`Products::precise`].
+    pub precision: Precision,
 }
 
 /// A product of the model has no safe number of rows on this device.
@@ -35,30 +38,49 @@ pub struct NoSafeRows {
 }
 
 impl Products {
-    /// Measures the floor for all `shapes` on `device`.
+    /// Measures the floor for all products of a model.
     ///
     /// # Errors
     /// [`NoSafeRows`] where one has none: exact mode must then refuse to start.
-    pub fn measure(device: Device, kind: Kind, shapes: &[ProductShape]) -> Result<Self, NoSafeRows> {
+    pub fn measure(compute: Compute, shapes: &[ProductShape]) -> Result<Self, NoSafeRows> {
+        let Compute { device, precision, exact } = compute;
+        if !exact {
+            return Ok(Self { min_rows: 1, block: None, precision });
+        }
         let mut min_rows = if device == Device::Cpu { CPU_FLOOR } else { 1 };
         let mut block = None;
         for &shape in shapes {
-            match safe_rows(device, kind, shape).ok_or(NoSafeRows { k: shape.k, n: shape.n, device })? {
+            match safe_rows(device, shape.kind(precision), shape).ok_or(NoSafeRows {
+                k: shape.k,
+                n: shape.n,
+                device,
+            })? {
                 SafeRows::From(rows) => min_rows = min_rows.max(rows),
                 SafeRows::Exactly(rows) => block = Some(rows),
             }
         }
-        Ok(Self { min_rows: block.unwrap_or(min_rows), block })
+        Ok(Self { min_rows: block.unwrap_or(min_rows), block, precision })
     }
 
-    /// `x wᵀ` for `x [rows, k]`, `w [n, k]`.
+    /// `x wᵀ` for `x [rows, k]`, `w [n, k]`, both f32, multiplied in the model's precision.
     pub fn linear(&self, x: &Tensor, w: &Tensor) -> Tensor {
+        let w = self.rounded(w).tr();
+        self.by_rows(&self.rounded(x), 0, |x| x.matmul(&w)).to_kind(Kind::Float)
+    }
+
+    /// As [`Products::linear`], in f32 whatever the model's precision.
+    pub fn precise(&self, x: &Tensor, w: &Tensor) -> Tensor {
         self.by_rows(x, 0, |x| x.matmul(&w.tr()))
     }
 
     /// `x_h w_h` for each head: `x [rows, heads, k]`, `w [heads, k, n]` → `[rows, heads, n]`.
     pub fn per_head(&self, x: &Tensor, w: &Tensor) -> Tensor {
-        self.by_rows(&x.transpose(0, 1), 1, |x| x.bmm(w)).transpose(0, 1)
+        let w = self.rounded(w);
+        self.by_rows(&self.rounded(x).transpose(0, 1), 1, |x| x.bmm(&w)).transpose(0, 1).to_kind(Kind::Float)
+    }
+
+    fn rounded(&self, x: &Tensor) -> Tensor {
+        x.to_kind(self.precision.kind())
     }
 
     /// A product of `x`, whose rows lie along `dim`, on as many rows at once as are safe.
@@ -94,8 +116,8 @@ mod tests {
 
     #[test]
     fn inv_2_blocks_give_each_row_its_bits_and_each_weight_its_gradient() {
-        let whole = Products { min_rows: 16, block: None };
-        let blocks = Products { min_rows: 32, block: Some(32) };
+        let whole = Products { min_rows: 16, block: None, precision: Precision::F32 };
+        let blocks = Products { min_rows: 32, block: Some(32), precision: Precision::F32 };
         let wave = |sizes: &[i64], step: f64| {
             let n: i64 = sizes.iter().product();
             (Tensor::arange(n, (Kind::Double, Device::Cpu)) * step).sin().to_kind(Kind::Float).view(sizes)

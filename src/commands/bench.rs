@@ -7,7 +7,7 @@ use learner::language::{LanguageTask, language_step};
 use learner::optimizer::AdamWConfig;
 use learner::trainer::{Learning, Trainer, TrainerSettings};
 use learner::unit::Sequence;
-use policy::{Model, checkpoint, testing};
+use policy::{Compute, Model, checkpoint, testing};
 use rollout::{Engine, EngineSettings, Request, Sampling};
 
 use crate::cli::BenchArgs;
@@ -20,6 +20,8 @@ const GROUP: usize = 8;
 const PROMPT: usize = 32;
 const COMPLETION: usize = 64;
 const REPEATS: usize = 3;
+/// Deviation of fresh weights.
+const INIT_STD: f64 = 0.3;
 
 /// Prints tokens a second of sampling and of training: the best of three, and all three.
 ///
@@ -27,11 +29,17 @@ const REPEATS: usize = 3;
 /// The first failure.
 pub fn bench(args: &BenchArgs) -> Result<(), Failure> {
     let device = device::open(args.machine.device.unwrap_or(Device::Auto), args.machine.threads.unwrap_or(0))?;
+    let compute = Compute { device, precision: args.precision, exact: true };
     let model = match &args.checkpoint {
-        Some(folder) => checkpoint::load(folder, device).or_fail(Code::Checkpoint)?,
-        None => testing::tiny_model(Some(32)),
+        Some(folder) => checkpoint::load(folder, compute).or_fail(Code::Checkpoint)?,
+        None => checkpoint::fresh(testing::tiny_config(Some(32)), INIT_STD, 1, compute).or_fail(Code::Device)?,
     };
-    println!("model      {} parameters, {device:?}, {} threads", model.config.parameters(), tch::get_num_threads());
+    println!(
+        "model      {} parameters, {device:?}, {}, {} threads",
+        model.config.parameters(),
+        args.precision,
+        tch::get_num_threads()
+    );
     report("rollout", (0..REPEATS).map(|_| rollout_rate(&model)).collect::<Result<_, _>>()?);
     let settings = TrainerSettings {
         learning: Learning::Backbone,

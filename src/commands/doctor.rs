@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
+use policy::Precision;
 use policy::config::ModelConfig;
 use policy::doctor::{SafeRows, safe_rows};
 use policy::model::product_shapes;
 use policy::testing::tiny_config;
-use tch::Kind;
 use toml::Table;
 use verifiers::code::{CodeSettings, CodeVerifier};
 
@@ -33,24 +33,25 @@ pub fn doctor(args: &DoctorArgs) -> Result<(), Failure> {
     }
     build_verifier(VerifierName::Math, &Table::new())?;
     println!("math       ready");
-    products(device, args.checkpoint.as_deref())
+    products(device, args.precision, args.checkpoint.as_deref())
 }
 
 /// The smallest number of rows of each product from which a row's bits stop changing (INV-2).
-fn products(device: tch::Device, checkpoint: Option<&Path>) -> Result<(), Failure> {
+fn products(device: tch::Device, precision: Precision, checkpoint: Option<&Path>) -> Result<(), Failure> {
     let config = match checkpoint {
         Some(folder) => ModelConfig::read(folder).or_fail(Code::Checkpoint)?,
         None => tiny_config(Some(16)),
     };
     let mut unsafe_shapes = 0;
     for shape in product_shapes(&config) {
-        let rows = safe_rows(device, Kind::Float, shape);
+        let rows = safe_rows(device, shape.kind(precision), shape);
         let words = match rows {
             Some(SafeRows::From(rows)) => format!("safe from {rows} rows"),
             Some(SafeRows::Exactly(rows)) => format!("safe in blocks of {rows} rows"),
             None => "NEVER the same bits".to_owned(),
         };
-        println!("product    {} x [n, {}] x [{}, {}]: {words}", shape.batch, shape.k, shape.k, shape.n);
+        let kind = if shape.precise { Precision::F32 } else { precision };
+        println!("product    {} x [n, {}] x [{}, {}], {kind}: {words}", shape.batch, shape.k, shape.k, shape.n);
         unsafe_shapes += usize::from(rows.is_none());
     }
     match unsafe_shapes {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use policy::Precision;
 use serde::{Deserialize, Serialize};
 
 /// `[run]`.
@@ -24,6 +25,8 @@ pub struct RunSettings {
     pub micro_batch: usize,
     /// Where the model runs.
     pub device: Device,
+    /// The numbers that products multiply: `f32` or `bf16`. Weights stay f32 either way. `bf16` is for GPUs.
+    pub precision: Precision,
     /// The folder that holds runs.
     pub out: String,
     /// Refuse to start where the sampler's and the learner's log-probabilities cannot be made bit for bit equal
@@ -45,6 +48,7 @@ impl Default for RunSettings {
             shards: 1,
             micro_batch: 1,
             device: Device::Auto,
+            precision: Precision::F32,
             out: "runs".into(),
             exact: true,
             verdict_deadline_s: 120.0,

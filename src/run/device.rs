@@ -1,9 +1,10 @@
 //! The device that a run computes on.
 
+use policy::Compute;
 use tch::Device;
 
 use crate::exit::{Code, Failure};
-use crate::recipe;
+use crate::recipe::{self, RunSettings};
 
 /// Finds the device and sets the number of threads (0: one a core).
 ///
@@ -13,6 +14,15 @@ pub fn open(device: recipe::Device, threads: usize) -> Result<Device, Failure> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     tch::set_num_threads(if threads == 0 { cores } else { threads } as i32);
     find(device)
+}
+
+/// Opens the device of a run, and says in which numbers it computes there.
+///
+/// # Errors
+/// As [`open`].
+pub fn compute(settings: &RunSettings) -> Result<Compute, Failure> {
+    let device = open(settings.device, settings.threads)?;
+    Ok(Compute { device, precision: settings.precision, exact: settings.exact })
 }
 
 /// Finds a device.

@@ -4,8 +4,8 @@ use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
+use policy::Compute;
 use serde_json::json;
-use tch::Device;
 
 use super::state::Ledger;
 use crate::exit::{Code, Failure, OrFail};
@@ -15,13 +15,15 @@ use crate::recipe::Recipe;
 ///
 /// # Errors
 /// [`Code::Disk`].
-pub fn write(root: &Path, recipe: &Recipe, device: Device) -> Result<(), Failure> {
+pub fn write(root: &Path, recipe: &Recipe, compute: Compute) -> Result<(), Failure> {
     let manifest = json!({
         "temper": env!("CARGO_PKG_VERSION"),
         "git": git_revision(),
         "libtorch": "2.11.0",
         "seed": recipe.run.seed,
-        "device": format!("{device:?}"),
+        "device": format!("{:?}", compute.device),
+        "precision": compute.precision,
+        "exact": compute.exact,
         "threads": tch::get_num_threads(),
         "cpu": cpu_name(),
         "cores": std::thread::available_parallelism().map_or(0, usize::from),

@@ -44,7 +44,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use data::{Prompt, RunLog, ScoredGroup, Tokenizer};
-use tch::Device;
+use policy::Compute;
 
 use crate::exit::{Code, Failure, OrFail};
 use crate::recipe::{Kind, MODEL, ModelSource, Recipe, Stage};
@@ -63,8 +63,8 @@ pub struct Run {
     pub recipe: Recipe,
     /// Where it is kept.
     pub folder: RunFolder,
-    /// Where it computes.
-    pub device: Device,
+    /// Where it computes, and in which numbers.
+    pub compute: Compute,
     /// How text becomes tokens.
     pub tokenizer: Arc<Tokenizer>,
     /// Every group that was sampled.
@@ -87,7 +87,7 @@ pub fn start(mut recipe: Recipe) -> Result<Summary, Failure> {
     interrupt::listen()?;
     recipe.settle_clock();
     let root = Path::new(&recipe.run.out).join(&recipe.run.name);
-    let device = device::open(recipe.run.device, recipe.run.threads)?;
+    let compute = device::compute(&recipe.run)?;
     // All that can refuse a run is asked before its folder is made.
     RunFolder::free(&root)?;
     let tokenizer = open_tokenizer(&recipe)?;
@@ -95,11 +95,11 @@ pub fn start(mut recipe: Recipe) -> Result<Summary, Failure> {
     let judge = Judge::new(&recipe)?;
     let folder = RunFolder::create(&root)?;
     let resolved = recipe.with_absolute_paths().or_fail(Code::Usage)?.to_toml();
-    manifest::write(&root, &recipe, device)?;
+    manifest::write(&root, &recipe, compute)?;
     // Written last: a folder with it holds a run.
     data::atomic::write_atomic(&root.join("resolved.toml"), |f| f.write_all(resolved.as_bytes()))
         .or_fail(Code::Disk)?;
-    Run::open(recipe, folder, device, tokenizer, judge)?.carry_on()
+    Run::open(recipe, folder, compute, tokenizer, judge)?.carry_on()
 }
 
 /// Goes on with a run that was stopped.
@@ -113,9 +113,9 @@ pub fn resume(root: &Path, device: Option<crate::recipe::Device>, threads: Optio
     let mut recipe = Recipe::load(&root.join("resolved.toml"), &[])?;
     recipe.run.device = device.unwrap_or(recipe.run.device);
     recipe.run.threads = threads.unwrap_or(recipe.run.threads);
-    let device = device::open(recipe.run.device, recipe.run.threads)?;
+    let compute = device::compute(&recipe.run)?;
     let (tokenizer, judge) = (open_tokenizer(&recipe)?, Judge::new(&recipe)?);
-    Run::open(recipe, folder, device, tokenizer, judge)?.carry_on()
+    Run::open(recipe, folder, compute, tokenizer, judge)?.carry_on()
 }
 
 /// Scores the recipe's model on its held-out prompts, in a run folder that is gone afterwards.
@@ -126,9 +126,9 @@ pub fn evaluate_checkpoint(mut recipe: Recipe) -> Result<(BTreeMap<String, Score
     interrupt::listen()?;
     let folder = std::env::temp_dir().join(format!("temper-eval-{}", std::process::id()));
     recipe.stages.clear();
-    let device = device::open(recipe.run.device, recipe.run.threads)?;
+    let compute = device::compute(&recipe.run)?;
     let (tokenizer, judge) = (open_tokenizer(&recipe)?, Judge::new(&recipe)?);
-    let run = Run::open(recipe, RunFolder::create(&folder)?, device, tokenizer, judge)?;
+    let run = Run::open(recipe, RunFolder::create(&folder)?, compute, tokenizer, judge)?;
     let mut state = StageState::default();
     let scored = models::load_from(&run, MODEL)
         .and_then(|model| evaluate::evaluate(&run, "eval", &model, 0, &run.recipe.eval.domains, &mut state));
@@ -156,7 +156,7 @@ impl Run {
     fn open(
         recipe: Recipe,
         folder: RunFolder,
-        device: Device,
+        compute: Compute,
         tokenizer: Tokenizer,
         judge: Judge,
     ) -> Result<Self, Failure> {
@@ -168,7 +168,7 @@ impl Run {
         };
         let tokenizer = Arc::new(tokenizer);
         let watchdog = Watchdog::new(folder.root(), Duration::from_secs_f64(recipe.run.stall_s));
-        Ok(Self { recipe, folder, device, tokenizer, log, judge, watchdog, metrics, began: Instant::now(), base })
+        Ok(Self { recipe, folder, compute, tokenizer, log, judge, watchdog, metrics, began: Instant::now(), base })
     }
 
     fn carry_on(self) -> Result<Summary, Failure> {

@@ -28,16 +28,16 @@ pub fn initial(run: &Run, number: usize) -> Result<Model, Failure> {
             let mut config = ModelConfig::read(Path::new(&config)).or_fail(Code::Checkpoint)?;
             let mode = stage.indexer().mode.settle(stage.kind, config.indexer.is_some());
             config.indexer = if mode == IndexerMode::None { None } else { fresh_indexer(stage, &config)? };
-            checkpoint::fresh(config, std, seed, run.device).or_fail(Code::Checkpoint)?
+            checkpoint::fresh(config, std, seed, run.compute).or_fail(Code::Checkpoint)?
         }
         Source::Folder(folder) => {
             let config = ModelConfig::read(&folder).or_fail(Code::Checkpoint)?;
             let mode = stage.indexer().mode.settle(stage.kind, config.indexer.is_some());
             if mode == IndexerMode::None {
-                checkpoint::load_dense(&folder, run.device).or_fail(Code::Checkpoint)?
+                checkpoint::load_dense(&folder, run.compute).or_fail(Code::Checkpoint)?
             } else {
                 let indexer = fresh_indexer(stage, &config)?;
-                checkpoint::load_with_indexer(&folder, indexer.as_ref(), INDEXER_STD, seed, run.device)
+                checkpoint::load_with_indexer(&folder, indexer.as_ref(), INDEXER_STD, seed, run.compute)
                     .or_fail(Code::Checkpoint)?
             }
         }
@@ -52,7 +52,7 @@ pub fn initial(run: &Run, number: usize) -> Result<Model, Failure> {
 /// [`Code::Checkpoint`].
 pub fn load_from(run: &Run, name: &str) -> Result<Model, Failure> {
     match source(run, name)? {
-        Source::Folder(folder) => checkpoint::load(&folder, run.device).or_fail(Code::Checkpoint),
+        Source::Folder(folder) => checkpoint::load(&folder, run.compute).or_fail(Code::Checkpoint),
         Source::Fresh { .. } => {
             Err(Failure::new(Code::Usage, "the run's model has fresh weights: there is nothing to load"))
         }

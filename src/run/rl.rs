@@ -230,7 +230,7 @@ fn reference(active: &Active<'_>) -> Result<Model, Failure> {
     }
     let folder = active.run.folder.stage(active.number, &active.stage.name);
     let kept = folder.join("checkpoints").join(format!("step-{refreshed:06}"));
-    checkpoint::load(&kept, active.run.device).or_fail(Code::Checkpoint).map_err(|f| {
+    checkpoint::load(&kept, active.run.compute).or_fail(Code::Checkpoint).map_err(|f| {
         f.hint("the reference policy of a resumed stage is read from a checkpoint: let checkpoint_every divide reference_every, and keep enough")
     })
 }

@@ -185,7 +185,7 @@ fn restore<'a>(run: &'a Run, number: usize) -> Result<Active<'a>, Failure> {
 
 /// A checkpoint as [`save`] left it.
 fn read(run: &Run, stage: &Stage, folder: &Path) -> Result<(Model, Trainer, StageState), Failure> {
-    let model = checkpoint::load(folder, run.device).or_fail(Code::Checkpoint)?;
+    let model = checkpoint::load(folder, run.compute).or_fail(Code::Checkpoint)?;
     let mut trainer = models::trainer(run, stage, &model)?;
     trainer.load(&folder.join(OPTIMIZER)).or_fail(Code::Checkpoint)?;
     Ok((model, trainer, StageState::read(&folder.join(STATE))?))

@@ -10,12 +10,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, SafeTensorError};
-use tch::Device;
 
 use self::kinds::Plain;
 pub use self::kinds::Storage;
 pub use self::shards::INDEX;
 use self::shards::{Shards, View};
+use crate::compute::Compute;
 use crate::config::{ConfigError, IndexerConfig, ModelConfig};
 use crate::model::Model;
 use crate::params::{Params, initial, is_indexer, shapes};
@@ -114,21 +114,21 @@ pub const WEIGHTS: &str = "model.safetensors";
 ///
 /// # Errors
 /// [`CheckpointError`], naming file and parameter.
-pub fn load(folder: &Path, device: Device) -> Result<Model, CheckpointError> {
+pub fn load(folder: &Path, compute: impl Into<Compute>) -> Result<Model, CheckpointError> {
     let config = ModelConfig::read(folder)?;
     let params = load_params(folder, &config)?;
-    Ok(Model::new(config, params, device)?)
+    Ok(Model::new(config, params, compute)?)
 }
 
 /// Reads a checkpoint without its indexer, if it has one: the dense model.
 ///
 /// # Errors
 /// As [`load`].
-pub fn load_dense(folder: &Path, device: Device) -> Result<Model, CheckpointError> {
+pub fn load_dense(folder: &Path, compute: impl Into<Compute>) -> Result<Model, CheckpointError> {
     let mut config = ModelConfig::read(folder)?;
     config.indexer = None;
     let params = load_params(folder, &config)?;
-    Ok(Model::new(config, params, device)?)
+    Ok(Model::new(config, params, compute)?)
 }
 
 /// Reads a checkpoint that shall have this indexer: a fresh one where it has none, its own weights otherwise.
@@ -140,7 +140,7 @@ pub fn load_with_indexer(
     indexer: Option<&IndexerConfig>,
     std: f64,
     seed: u64,
-    device: Device,
+    compute: impl Into<Compute>,
 ) -> Result<Model, CheckpointError> {
     let mut config = ModelConfig::read(folder)?;
     let fresh = config.indexer.is_none() && indexer.is_some();
@@ -155,17 +155,17 @@ pub fn load_with_indexer(
             params.insert(name, value);
         }
     }
-    Ok(Model::new(config, params, device)?)
+    Ok(Model::new(config, params, compute)?)
 }
 
 /// A fresh model.
 ///
 /// # Errors
 /// [`CheckpointError::NoSafeRows`].
-pub fn fresh(config: ModelConfig, std: f64, seed: u64, device: Device) -> Result<Model, CheckpointError> {
+pub fn fresh(config: ModelConfig, std: f64, seed: u64, compute: impl Into<Compute>) -> Result<Model, CheckpointError> {
     let params =
         shapes(&config).into_iter().map(|(name, shape)| (name.clone(), initial(&name, &shape, std, seed))).collect();
-    Ok(Model::new(config, params, device)?)
+    Ok(Model::new(config, params, compute)?)
 }
 
 /// Writes `config.json` and `model.safetensors` into `folder`, which must exist.

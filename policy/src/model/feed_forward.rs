@@ -117,7 +117,7 @@ impl Experts {
     /// Rows are laid out expert by expert, so that each expert sees its rows as one matrix. What a row gets from an expert does not
     /// depend on how many rows the expert has (INV-2: [`Products`]), and a row adds its experts up in their own order.
     fn apply(&self, products: &Products, x: &Tensor, replay: Option<&Tensor>) -> (Tensor, Tensor) {
-        let logits = products.linear(x, &self.gate);
+        let logits = products.precise(x, &self.gate);
         let Routed { chosen, weights } = route(&logits, self.bias.as_ref(), &self.rule, replay);
         let plan = Plan::new(&chosen, self.rule.top_k as usize, self.experts.len());
         let given = dispatch(x, &plan).split_with_sizes(plan.sizes(), 0);

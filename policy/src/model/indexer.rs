@@ -45,7 +45,7 @@ impl Indexer {
     pub(super) fn query(&self, products: &Products, x: &Tensor, input: &Tensor, angles: &Angles) -> IndexerQuery {
         let q = products.linear(&input.detach(), &self.wq_b).view([-1, self.shape.heads, self.shape.width]);
         let constant = ((self.shape.heads * self.shape.width) as f64).powf(-0.5);
-        let w = products.linear(&x.detach(), &self.weights) * constant;
+        let w = products.precise(&x.detach(), &self.weights) * constant;
         IndexerQuery { q: rotate(&q, angles, Layout::Halves), w }
     }
 

@@ -69,8 +69,8 @@ impl Mla {
     /// The products by head, beside those with whole matrices.
     pub(super) fn product_shapes(c: &Config, heads: i64) -> [ProductShape; 2] {
         [
-            ProductShape { batch: heads, k: c.qk_nope_head_dim, n: c.kv_lora_rank },
-            ProductShape { batch: heads, k: c.kv_lora_rank, n: c.v_head_dim },
+            ProductShape { batch: heads, k: c.qk_nope_head_dim, n: c.kv_lora_rank, precise: false },
+            ProductShape { batch: heads, k: c.kv_lora_rank, n: c.v_head_dim, precise: false },
         ]
     }
 

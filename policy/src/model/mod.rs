@@ -13,10 +13,11 @@ mod mla;
 
 use std::sync::Arc;
 
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
 
 use self::layer::{Layer, Projected, Weights};
 use crate::cache::PagedCache;
+use crate::compute::Compute;
 use crate::config::{Attention, ModelConfig};
 use crate::doctor::ProductShape;
 use crate::kernels::attention::{Selection, attention};
@@ -101,7 +102,7 @@ pub struct Model {
     pub products: Products,
     layers: Vec<Layer>,
     rope: RopeTable,
-    device: Device,
+    compute: Compute,
 }
 
 /// What the layer with an indexer leaves for itself and for those after it that share it.
@@ -123,13 +124,15 @@ impl Model {
     /// A model over `params`, which must be complete and of the config's shapes ([`crate::checkpoint`] checks them).
     ///
     /// # Errors
-    /// [`NoSafeRows`] where a product is not row-invariant on `device` at any number of rows.
-    pub fn new(config: ModelConfig, params: Params, device: Device) -> Result<Self, NoSafeRows> {
+    /// [`NoSafeRows`] where a product is not row-invariant on its device at any number of rows.
+    pub fn new(config: ModelConfig, params: Params, compute: impl Into<Compute>) -> Result<Self, NoSafeRows> {
+        let compute: Compute = compute.into();
+        let device = compute.device;
         let params: Params = params.into_iter().map(|(name, p)| (name, p.to_device(device))).collect();
-        let products = Products::measure(device, Kind::Float, &product_shapes(&config))?;
+        let products = Products::measure(compute, &product_shapes(&config))?;
         let layers = (0..config.num_hidden_layers).map(|l| Layer::new(&config, &params, l)).collect();
         let rope = RopeTable::new(&config, device);
-        Ok(Self { config, params, products, layers, rope, device })
+        Ok(Self { config, params, products, layers, rope, compute })
     }
 
     /// A copy of the weights as they are now, which does not learn.
@@ -137,7 +140,7 @@ impl Model {
     /// # Errors
     /// As [`Model::new`].
     pub fn frozen_copy(&self) -> Result<Self, NoSafeRows> {
-        self.frozen_copy_on(self.device)
+        self.frozen_copy_on(self.device())
     }
 
     /// As [`Model::frozen_copy`], on another device.
@@ -146,7 +149,7 @@ impl Model {
     /// As [`Model::new`].
     pub fn frozen_copy_on(&self, device: Device) -> Result<Self, NoSafeRows> {
         let params = tch::no_grad(|| self.params.iter().map(|(name, p)| (name.clone(), p.detach().copy())).collect());
-        Self::new(self.config.clone(), params, device)
+        Self::new(self.config.clone(), params, Compute { device, ..self.compute })
     }
 
     /// The same weights once more: other handles to the same storage, whose gradients are their own. A thread can take it.
@@ -155,12 +158,12 @@ impl Model {
         let params: Params = self.params.iter().map(|(name, p)| (name.clone(), handle(p))).collect();
         let layers = (0..self.config.num_hidden_layers).map(|l| Layer::new(&self.config, &params, l)).collect();
         let (config, rope) = (self.config.clone(), self.rope.shallow_clone());
-        Self { config, params, products: self.products, layers, rope, device: self.device }
+        Self { config, params, products: self.products, layers, rope, compute: self.compute }
     }
 
     /// Where the model lives.
     pub fn device(&self) -> Device {
-        self.device
+        self.compute.device
     }
 
     /// Hidden states of `rows`.
@@ -170,8 +173,8 @@ impl Model {
     pub fn forward(&self, rows: &Rows, mut keys: Keys<'_>, task: &Task) -> Forward {
         let index = &rows.index;
         let positions: Vec<i64> = index.position.iter().map(|&p| i64::from(p)).collect();
-        let angles = self.rope.angles(&Tensor::from_slice(&positions).to_device(self.device));
-        let tokens = Tensor::from_slice(&rows.tokens).to_device(self.device);
+        let angles = self.rope.angles(&Tensor::from_slice(&positions).to_device(self.device()));
+        let tokens = Tensor::from_slice(&rows.tokens).to_device(self.device());
         let mut hidden = Tensor::embedding(&self.params["model.embed_tokens.weight"], &tokens, -1, false, false);
         let mut result = Forward::empty();
         let (mut with_experts, mut indexed) = (0, None);
@@ -195,7 +198,7 @@ impl Model {
     /// Logits `[rows, vocabulary]` of hidden states.
     pub fn logits(&self, hidden: &Tensor) -> Tensor {
         let head = if self.config.tie_word_embeddings { "model.embed_tokens.weight" } else { "lm_head.weight" };
-        self.products.linear(hidden, &self.params[head])
+        self.products.precise(hidden, &self.params[head])
     }
 
     /// Attention over the keys that the task selects.
@@ -305,16 +308,21 @@ pub(crate) fn layer_shapes(config: &ModelConfig, layer: i64, shapes: &mut Shapes
     Layer::shapes(config, layer, shapes);
 }
 
+/// Weights whose product is f32 whatever the model's precision: what they round decides something.
+fn is_precise(name: &str) -> bool {
+    ["lm_head.weight", "mlp.gate.weight", "indexer.weights_proj.weight"].iter().any(|end| name.ends_with(end))
+}
+
 /// Every distinct product of the forward.
 pub fn product_shapes(config: &ModelConfig) -> Vec<ProductShape> {
     let c = config;
     let mut shapes: Vec<ProductShape> = crate::params::shapes(config)
         .into_iter()
         .filter(|(name, shape)| shape.len() == 2 && !name.contains("embed_tokens") && !name.contains("kv_b_proj"))
-        .map(|(_, shape)| ProductShape { batch: 1, k: shape[1], n: shape[0] })
+        .map(|(name, shape)| ProductShape { batch: 1, k: shape[1], n: shape[0], precise: is_precise(&name) })
         .collect();
     if c.tie_word_embeddings {
-        shapes.push(ProductShape { batch: 1, k: c.hidden_size, n: c.vocab_size });
+        shapes.push(ProductShape { batch: 1, k: c.hidden_size, n: c.vocab_size, precise: true });
     }
     if let Attention::Mla(mla) = &c.attention {
         shapes.extend(mla::Mla::product_shapes(mla, c.num_attention_heads));
