@@ -15,6 +15,7 @@ pub mod on_policy;
 pub mod optimizer;
 pub mod replay;
 pub mod schedule;
+pub mod selection;
 pub mod shards;
 pub mod trainer;
 pub mod unit;

@@ -89,6 +89,11 @@ pub(crate) fn to_host(values: &Tensor) -> Vec<f32> {
     Vec::<f32>::try_from(values.detach().to_device(Device::Cpu)).expect("a vector of f32")
 }
 
+/// An integer tensor's elements on the host, row by row.
+pub(crate) fn ints(values: &Tensor) -> Vec<i32> {
+    Vec::<i32>::try_from(values.detach().to_device(Device::Cpu).flatten(0, -1)).expect("a tensor of i32")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -17,6 +17,7 @@ use learner::grpo::{GrpoReport, GrpoSettings, LiveIndexer, Sample, grpo_step, sa
 use learner::losses::aggregate::Aggregation;
 use learner::losses::kl::KlEstimator;
 use learner::losses::policy_gradient::Clip;
+use learner::selection::compare_selections;
 use policy::{Model, checkpoint};
 
 use super::ahead::Ahead;
@@ -98,6 +99,7 @@ impl Body for Reinforce {
         active.state.ledger.add(&active.model.config, sampling_work(&active.model.config, &groups), 1.0);
         active.state.judged(&groups);
 
+        let measured = self.measured(active, &useful);
         let began = std::time::Instant::now();
         let reports = match self.ahead.take() {
             None => self.learn(active, rl, &useful)?,
@@ -119,6 +121,7 @@ impl Body for Reinforce {
         metrics.push(("training/groups_without_signal".into(), idle.len() as f64));
         metrics.extend(aged.into_iter().flatten());
         metrics.extend(report_metrics(&reports));
+        metrics.extend(measured);
         metrics.push(("actor/lr".into(), active.learning_rate()));
         let message = format!("score {:.3}", mean(groups.iter().flat_map(|g| &g.samples).filter_map(|s| s.reward)));
         Ok(Stepped { metrics, message })
@@ -191,6 +194,23 @@ impl Reinforce {
             reports.push(report);
         }
         Ok(reports)
+    }
+
+    /// The indexer beside the attention and beside what it selected for the sampler, before it learns from these groups.
+    fn measured(&self, active: &Active<'_>, groups: &[ScoredGroup]) -> Vec<(String, f64)> {
+        let samples = samples(groups, |_| 0.0);
+        if !measures(active) || samples.is_empty() {
+            return Vec::new();
+        }
+        let trajectories: Vec<_> = samples.iter().map(|s| s.trajectory).collect();
+        let report = compare_selections(&active.model, &trajectories, self.settings.unit_tokens);
+        let overlaps = report.overlaps();
+        let mut metrics = vec![("indexer/measured_kl".to_owned(), report.kl)];
+        if !overlaps.is_empty() {
+            metrics.push(("indexer/selection_overlap".into(), mean(overlaps.iter().copied())));
+            metrics.push(("indexer/selection_overlap_min".into(), overlaps.into_iter().fold(f64::INFINITY, f64::min)));
+        }
+        metrics
     }
 
     fn refresh_reference(&mut self, active: &Active<'_>, rl: &Rl) -> Result<(), Failure> {
@@ -270,6 +290,11 @@ pub fn grpo_settings(active: &Active<'_>, rl: &Rl, longest: usize) -> GrpoSettin
     }
 }
 
+/// True where the recipe asks to measure the indexer and there is one.
+fn measures(active: &Active<'_>) -> bool {
+    active.stage.indexer().measure && indexer_mode(active.stage, &active.model) != IndexerMode::None
+}
+
 /// How a stage that trains on its own samples takes them.
 pub fn round<'a>(active: &'a Active<'_>, rl: &Rl) -> Round<'a> {
     Round {
@@ -278,7 +303,7 @@ pub fn round<'a>(active: &'a Active<'_>, rl: &Rl) -> Round<'a> {
         group: rl.group,
         temperature: active.run.recipe.sampling.temperature,
         cut: true,
-        record: indexer_mode(active.stage, &active.model) == IndexerMode::LiveReplay,
+        record: measures(active) || indexer_mode(active.stage, &active.model) == IndexerMode::LiveReplay,
         overlong_filter: rl.overlong_filter,
         normalize_std: rl.normalize_std,
     }
