@@ -67,6 +67,7 @@ fn tokens(model: &Model, name: &str, n: usize) -> Vec<u32> {
 fn rollout_rate(model: &Model) -> Result<f64, Failure> {
     let settings = EngineSettings {
         batch: PROMPTS * GROUP,
+        open: PROMPTS * GROUP,
         page: 16,
         cache_positions: PROMPTS * (GROUP + 1) * (PROMPT + COMPLETION + 32),
         record_selections: false,
