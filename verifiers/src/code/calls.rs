@@ -4,7 +4,7 @@ use super::{
     SandboxError,
     cell::{Cell, Purpose},
     files::nonce,
-    judge::{HEAD, Program, body, of_frame, send_program},
+    judge::{HEAD, Program, body, of_frame, send_program, undefined},
     limits::Limits,
     outcome::{Answer, Tally, Word, over_time},
     tests_spec::{Input, Test},
@@ -128,7 +128,14 @@ impl<'a> Subject<'a> {
         };
         let clock = self.ask(&[kind, body])?;
         let reply = self.answer(&clock);
-        Ok(self.judged(reply, test, tally))
+        let answer = self.judged(reply, test, tally);
+        match (&test.input, &answer) {
+            (Input::Expression(source) | Input::Statement(source), Answer::Wrong(_, said)) => {
+                no_such_name(self.program, source, said)?;
+            }
+            _ => {}
+        }
+        Ok(answer)
     }
 
     fn judged(&self, reply: Reply, test: &Test, tally: &mut Tally) -> Answer {
@@ -142,6 +149,37 @@ impl<'a> Subject<'a> {
             other => unanswered(&other, limits),
         }
     }
+}
+
+/// An error where a test uses a name that nobody defines.
+fn no_such_name(program: &Program<'_>, source: &str, said: &str) -> Result<(), SandboxError> {
+    match undefined(program, source, said) {
+        None => Ok(()),
+        Some(name) => Err(SandboxError::Untestable(format!(
+            "the test uses `{name}`, which neither it nor the program defines"
+        ))),
+    }
+}
+
+/// Runs what the tests share where the program is not; what it says if it fails there.
+pub(super) fn shared_fault(cell: &mut Cell, program: &Program<'_>) -> Result<Option<String>, SandboxError> {
+    let mut examiner = Examiner::start(cell, program, 1)?;
+    examiner.run.send(&[b"pass"]);
+    let clock = examiner.run.clock(&program.limits);
+    let reply = examiner.run.receive(&clock, HEAD + CALL_BYTES);
+    let fault = match &reply {
+        Reply::Frame(frame) => match body(frame, &examiner.nonce, 0) {
+            Some((b'L', text)) => Some(String::from_utf8_lossy(text).into_owned()),
+            Some(_) => None,
+            None => return Err(SandboxError::Lost("the process of the tests answered nonsense".into())),
+        },
+        other => Some(format!("{other:?}")),
+    };
+    cell.end(examiner.run, reply == Reply::Closed)?;
+    // A name that the program should have defined is no fault of the tests.
+    Ok(fault.filter(|text| {
+        !text.starts_with("NameError: ") || undefined(program, &program.spec.setup, text).is_some()
+    }))
 }
 
 /// What a test is when its child did not answer.
@@ -183,6 +221,9 @@ impl Examiner {
             let (kind, call) = body(&frame, &self.nonce, self.tests).ok_or_else(broken)?;
             if kind != b'Q' {
                 self.tests += 1;
+                if kind == b'X' {
+                    no_such_name(subject.program, source, &String::from_utf8_lossy(call))?;
+                }
                 return verdict(kind, call);
             }
             if let Some(answer) = self.pass_on(subject, test, call)? {

@@ -49,6 +49,7 @@ pub(super) struct Group {
     /// What was last set: bytes, processes.
     limits: Option<(u64, u64)>,
     kills_before: u64,
+    any_kills_before: u64,
     /// Locked directories, so that another supervisor's clean-up leaves them alone.
     _locks: Vec<File>,
 }
@@ -120,7 +121,7 @@ impl Group {
         let name = format!("{PREFIX}{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let (memory, pids) = (hierarchy.memory.join(&name), hierarchy.pids.join(&name));
         let mut group =
-            Self { version: hierarchy.version, memory, pids, limits: None, kills_before: 0, _locks: Vec::new() };
+            Self { version: hierarchy.version, memory, pids, limits: None, kills_before: 0, any_kills_before: 0, _locks: Vec::new() };
         let mut locks = Vec::new();
         for (parent, path) in [&hierarchy.memory, &hierarchy.pids].into_iter().zip(group.directories()) {
             let _alone = alone(parent)?;
@@ -162,6 +163,10 @@ impl Group {
             Version::V2 => drop(set(&self.memory, "memory.peak", 0)),
         }
         self.kills_before = self.kills()?;
+        self.any_kills_before = match self.version {
+            Version::V1 => self.kills_before,
+            Version::V2 => self.any_kills()?,
+        };
         Ok(())
     }
 
@@ -192,6 +197,19 @@ impl Group {
                     _ => Ok(()),
                 }
             }
+        }
+    }
+
+    /// True when the kernel killed a process of the last run for want of memory, the group's own or the machine's.
+    pub fn machine_killed(&self) -> bool {
+        self.any_kills().is_ok_and(|kills| kills > self.any_kills_before)
+    }
+
+    /// Processes of the group that the kernel killed for want of any memory.
+    fn any_kills(&self) -> io::Result<u64> {
+        match self.version {
+            Version::V2 => field(&self.memory, "memory.events", "oom_kill"),
+            Version::V1 => self.kills(),
         }
     }
 
@@ -358,7 +376,7 @@ mod tests {
         std::fs::write(path.join("memory.events"), events(2)).expect("file");
         std::fs::write(path.join("pids.current"), "0\n").expect("file");
         let (memory, pids) = (path.clone(), path.clone());
-        let mut group = Group { version: Version::V2, memory, pids, limits: None, kills_before: 0, _locks: Vec::new() };
+        let mut group = Group { version: Version::V2, memory, pids, limits: None, kills_before: 0, any_kills_before: 0, _locks: Vec::new() };
         group.begin(1 << 20, 5).expect("begins");
         assert!(!group.out_of_memory());
         std::fs::write(path.join("memory.events"), events(3)).expect("file");

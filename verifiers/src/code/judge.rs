@@ -1,8 +1,10 @@
 //! Runs the tests of one program and says what came of them.
 
+use std::collections::HashSet;
+
 use super::{
     SandboxError,
-    calls::calls,
+    calls::{calls, shared_fault},
     command::Given,
     compile::{Made, Ready, complaint, make},
     languages::Language,
@@ -61,7 +63,34 @@ pub(super) fn judge(shop: &mut Shop, program: &Program<'_>) -> Result<Outcome, S
             calls(shop.warm()?, None, program, next, &mut tally)?
         };
     }
+    // The program's process cannot be believed about the tests; what they share is run without it.
+    if let Some(failed) = tally.shared_failed.take() {
+        let (_, examiner) = shop.pair()?;
+        if let Some(fault) = shared_fault(examiner, program)? {
+            return Err(SandboxError::Untestable(format!("what the tests share does not run: {fault} ({failed})")));
+        }
+    }
     Ok(tally.finish())
+}
+
+/// The name that a test uses and that neither it nor the program defines, where that is plain from the texts: it is not the function that
+/// is asked for, the program's text has no such word, and the program defines something else that the test uses. What the program's process
+/// says alone decides nothing.
+pub(super) fn undefined(program: &Program<'_>, source: &str, said: &str) -> Option<String> {
+    let name = said.strip_prefix("NameError: ")?.split('\'').nth(1).filter(|name| !name.is_empty())?;
+    let words = |text: &str| -> HashSet<String> {
+        text.split(|c: char| !(c.is_alphanumeric() || c == '_')).map(str::to_owned).collect()
+    };
+    let used = words(source);
+    let defines = |word: &String| {
+        [format!("def {word}("), format!("class {word}:"), format!("class {word}(")].iter().any(|d| program.code.contains(d))
+    };
+    let missing = used.contains(name) && !words(program.code).contains(name);
+    let other = match program.spec.fn_name.as_deref() {
+        Some(wanted) => wanted != name && name != "candidate",
+        None => used.iter().any(defines),
+    };
+    (missing && other).then(|| name.to_owned())
 }
 
 /// The command of a program; `None` for warm Python, an answer where the compiler refuses it.
@@ -100,10 +129,11 @@ fn checker(shop: &mut Shop, program: &Program<'_>, checker: &Checker) -> Result<
 
 pub(super) fn send_program(run: &mut Run, nonce: &[u8; 16], mode: &[u8], program: &Program<'_>) {
     let name = program.spec.fn_name.as_deref().unwrap_or("");
-    let setup = program.spec.setup.as_bytes();
-    let (gap, setup): (&[u8], &[u8]) = if setup.is_empty() { (b"", b"") } else { (b"\n\n", setup) };
-    let code = program.code.as_bytes();
-    run.send(&[nonce, mode, &(name.len() as u16).to_be_bytes(), name.as_bytes(), code, gap, setup]);
+    let (code, setup) = (program.code.as_bytes(), program.spec.setup_of_program.as_bytes());
+    let size = (code.len() as u32).to_be_bytes();
+    // A whole program has no tests beside it.
+    let (size, setup): (&[u8], &[u8]) = if mode == b"F" { (&size, setup) } else { (b"", b"") };
+    run.send(&[nonce, mode, &(name.len() as u16).to_be_bytes(), name.as_bytes(), size, code, setup]);
 }
 
 /// Kind and content of an answer; `None` where it is not the awaited one.
@@ -142,6 +172,7 @@ pub(super) fn of_frame(
         b'M' => Answer::Wrong(Word::MemoryLimit, "out of memory".into()),
         b'C' => Answer::Broken(Word::CompileError, text()),
         b'L' => Answer::Broken(Word::RuntimeError, format!("the program does not load: {}", text())),
+        b'S' => Answer::Shared(text()),
         _ => forged(),
     }
 }

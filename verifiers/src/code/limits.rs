@@ -1,4 +1,6 @@
-//! The limits of one item: the settings', unless its `extra_info.code` says otherwise.
+//! The limits and tolerances of one item: the settings', unless its `extra_info.code` says otherwise.
+
+use std::sync::Arc;
 
 use serde::Deserialize;
 
@@ -18,7 +20,7 @@ pub(super) struct Limits {
     pub scratch_mb: u64,
 }
 
-/// `extra_info.code` of an item. It may only tighten or widen limits, never isolation or comparison.
+/// `extra_info.code` of an item. It may set limits, tolerances, and whether part of the tests count; never isolation.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Overrides {
@@ -28,6 +30,36 @@ struct Overrides {
     memory_mb: Option<u64>,
     processes: Option<u64>,
     output_kb: Option<u64>,
+    partial: Option<bool>,
+    float_tolerance: Option<f64>,
+    output_tolerance: Option<f64>,
+}
+
+/// The settings of an item (its language among them), or what is wrong with its `extra_info.code`.
+pub(super) fn of_item(
+    settings: &Arc<CodeSettings>,
+    extra_info: &serde_json::Value,
+) -> Result<Arc<CodeSettings>, String> {
+    let over = match extra_info.get("code") {
+        None | Some(serde_json::Value::Null) => return Ok(Arc::clone(settings)),
+        Some(value) => Overrides::deserialize(value).map_err(|e| format!("extra_info.code: {e}"))?,
+    };
+    let merged = CodeSettings {
+        language: over.language.unwrap_or_else(|| settings.language.clone()),
+        time_limit_s: over.time_limit_s.unwrap_or(settings.time_limit_s),
+        wall_limit_s: over.wall_limit_s.unwrap_or(settings.wall_limit_s),
+        memory_mb: over.memory_mb.unwrap_or(settings.memory_mb),
+        processes: over.processes.unwrap_or(settings.processes),
+        output_kb: over.output_kb.unwrap_or(settings.output_kb),
+        partial: over.partial.unwrap_or(settings.partial),
+        float_tolerance: over.float_tolerance.unwrap_or(settings.float_tolerance),
+        output_tolerance: over.output_tolerance.unwrap_or(settings.output_tolerance),
+        ..(**settings).clone()
+    };
+    match merged.fault() {
+        Some(fault) => Err(format!("extra_info.code: {fault}")),
+        None => Ok(Arc::new(merged)),
+    }
 }
 
 impl Limits {
@@ -56,26 +88,6 @@ impl Limits {
         }
     }
 
-    /// The limits and the language of an item, or what is wrong with its `extra_info.code`.
-    pub fn of(settings: &CodeSettings, extra_info: &serde_json::Value) -> Result<(Self, String), String> {
-        let over = match extra_info.get("code") {
-            None | Some(serde_json::Value::Null) => Overrides::default(),
-            Some(value) => Overrides::deserialize(value).map_err(|e| format!("extra_info.code: {e}"))?,
-        };
-        let merged = CodeSettings {
-            time_limit_s: over.time_limit_s.unwrap_or(settings.time_limit_s),
-            wall_limit_s: over.wall_limit_s.unwrap_or(settings.wall_limit_s),
-            memory_mb: over.memory_mb.unwrap_or(settings.memory_mb),
-            processes: over.processes.unwrap_or(settings.processes),
-            output_kb: over.output_kb.unwrap_or(settings.output_kb),
-            ..settings.clone()
-        };
-        match merged.fault() {
-            Some(fault) => Err(format!("extra_info.code: {fault}")),
-            None => Ok((Self::new(&merged), over.language.unwrap_or(merged.language))),
-        }
-    }
-
     /// Bytes that a value or a stream may have.
     pub fn output(&self) -> u64 {
         self.output_kb << 10
@@ -96,12 +108,13 @@ mod tests {
 
     #[test]
     fn an_item_may_set_its_limits_and_nothing_else() {
-        let settings = CodeSettings::default();
-        let of = |code| Limits::of(&settings, &json!({"code": code}));
-        let (limits, language) = of(json!({"time_limit_s": 1.5, "output_kb": 4096, "language": "cpp"})).expect("sound");
+        let settings = Arc::new(CodeSettings::default());
+        let of = |code| of_item(&settings, &json!({"code": code}));
+        let merged = of(json!({"time_limit_s": 1.5, "output_kb": 4096, "language": "cpp", "partial": true})).expect("sound");
+        let limits = Limits::new(&merged);
         assert_eq!((limits.time_s, limits.output_kb, limits.memory_mb), (1.5, 4096, settings.memory_mb));
-        assert_eq!(language, "cpp");
-        for bad in [json!({"time_limit_s": 0}), json!({"uid": 0}), json!({"memory_mb": 1}), json!({"processes": 99999})]
+        assert_eq!((merged.language.as_str(), merged.partial), ("cpp", true));
+        for bad in [json!({"time_limit_s": 0}), json!({"output_tolerance": -1}), json!({"uid": 0}), json!({"memory_mb": 1}), json!({"processes": 99999})]
         {
             assert!(of(bad.clone()).is_err(), "{bad}");
         }

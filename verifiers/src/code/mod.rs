@@ -56,7 +56,7 @@ pub use sandbox::Sandbox;
 pub use serve::{ServeError, ServeSettings, router, serve, serve_on};
 pub use settings::{CodeSettings, Unwrap};
 
-use limits::Limits;
+use limits::{Limits, of_item};
 use outcome::{Outcome, Word, signal_name};
 use tests_spec::{Input, Spec};
 use workers::Job;
@@ -131,11 +131,11 @@ impl CodeVerifier {
     /// What is to be run for an item, or the verdict that needs no run.
     fn prepare(&self, item: &Item) -> Result<Job, Box<Verdict>> {
         let error = |why: String| Box::new(Verdict::error(&item.id, why));
-        let settings = self.sandbox.settings();
-        let (limits, word) = Limits::of(settings, &item.extra_info).map_err(error)?;
-        let spec = Spec::parse(&item.ground_truth, settings).map_err(error)?;
+        let settings = of_item(self.sandbox.shared_settings(), &item.extra_info).map_err(error)?;
+        let (limits, word) = (Limits::new(&settings), &settings.language);
+        let spec = Spec::parse(&item.ground_truth, &settings).map_err(error)?;
         let languages = self.sandbox.languages();
-        let Some((name, language)) = languages.find(&word) else {
+        let Some((name, language)) = languages.find(word) else {
             return Err(error(format!("unknown language `{word}`; there are {}", languages.names())));
         };
         let named = |fence: &str| fence == name || language.fences.iter().any(|f| f == fence);
@@ -146,7 +146,8 @@ impl CodeVerifier {
                 verdict.tag("verdict", "CE").metric("tests_passed", 0.0).metric("tests_total", total),
             ));
         };
-        Ok(Job { code: code.to_owned(), language: name.to_owned(), spec, limits })
+        let (code, language) = (code.into_owned(), name.to_owned());
+        Ok(Job { code, language, spec, limits, settings })
     }
 
     fn verdict(&self, id: &str, job: &Job, outcome: &Result<Outcome, SandboxError>) -> Verdict {
@@ -160,7 +161,7 @@ impl CodeVerifier {
         } else {
             Verdict::fail(id, &outcome.reason)
         };
-        if self.sandbox.settings().partial {
+        if job.settings.partial {
             verdict.reward = Some(outcome.passed as f64 / total as f64);
         }
         if let Some(signal) = outcome.signal {

@@ -53,6 +53,8 @@ pub(super) enum Answer {
     Wrong(Word, String),
     /// The program could not be loaded, so no other test can fare better.
     Broken(Word, String),
+    /// What the tests share did not run beside the program; whose fault that is must be found out.
+    Shared(String),
     /// The child ended before it answered; how, only its end will tell.
     Ended,
 }
@@ -63,7 +65,7 @@ impl Answer {
         match self {
             Self::Right => true,
             Self::Wrong(word, _) => !matches!(word, Word::TimeLimit | Word::OutputLimit | Word::MemoryLimit),
-            Self::Broken(..) | Self::Ended => false,
+            Self::Broken(..) | Self::Shared(_) | Self::Ended => false,
         }
     }
 
@@ -84,6 +86,8 @@ impl Answer {
 /// Sums over the children of a program.
 pub(super) struct Tally {
     pub outcome: Outcome,
+    /// What was said where the tests' shared code did not run beside the program.
+    pub shared_failed: Option<String>,
     started: Instant,
     total: usize,
 }
@@ -100,7 +104,7 @@ impl Tally {
             peak_memory_mb: 0.0,
             output_bytes: 0,
         };
-        Self { outcome, started: Instant::now(), total }
+        Self { outcome, shared_failed: None, started: Instant::now(), total }
     }
 
     /// The sums as they are now.
@@ -123,6 +127,11 @@ impl Tally {
             }
             Answer::Wrong(word, text) => (word, text, partial),
             Answer::Broken(word, text) => (word, text, false),
+            Answer::Shared(text) => {
+                let reason = format!("what the tests share does not run beside the program: {text}");
+                self.shared_failed = Some(text);
+                (Word::RuntimeError, reason, false)
+            }
             Answer::Ended => (Word::RuntimeError, "no result".into(), partial),
         };
         if self.outcome.word == Word::Accepted {
@@ -157,9 +166,7 @@ impl Tally {
                 self.outcome.signal.get_or_insert(signal);
                 Ok(Answer::Wrong(Word::TimeLimit, format!("over {} s of CPU time", limits.time_s)))
             }
-            // Nobody inside can send this one to the init of its namespace, nor lower the limit of CPU time that ends in it: the kernel did,
-            // for want of memory on the host.
-            Err(libc::SIGKILL) => Err(SandboxError::Lost(
+            Err(libc::SIGKILL) if exit.machine_killed => Err(SandboxError::Lost(
                 "the kernel killed a program, most likely for want of memory on this machine".into(),
             )),
             Err(signal) => {
@@ -189,6 +196,13 @@ pub(super) fn signal_name(signal: i32) -> String {
         (libc::SIGXFSZ, "SIGXFSZ"),
         (libc::SIGSYS, "SIGSYS"),
         (libc::SIGTERM, "SIGTERM"),
+        (libc::SIGALRM, "SIGALRM"),
+        (libc::SIGINT, "SIGINT"),
+        (libc::SIGHUP, "SIGHUP"),
+        (libc::SIGQUIT, "SIGQUIT"),
+        (libc::SIGPIPE, "SIGPIPE"),
+        (libc::SIGUSR1, "SIGUSR1"),
+        (libc::SIGUSR2, "SIGUSR2"),
     ];
     known
         .iter()

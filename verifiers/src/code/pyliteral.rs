@@ -1,6 +1,6 @@
 //! Python literals, read in the supervisor so that what is expected never enters the child.
 
-use dashu::integer::IBig;
+use dashu::{integer::IBig, rational::RBig};
 
 use super::value::Value;
 
@@ -54,6 +54,28 @@ impl Parser<'_> {
         if depth > MAX_DEPTH {
             return None;
         }
+        let first = self.item(depth)?;
+        // `1+2j`, which Python itself reads as a sum.
+        self.blanks();
+        match (self.peek(), &first) {
+            (Some(sign @ (b'+' | b'-')), Value::Int(_) | Value::Float(_)) => {
+                self.at += 1;
+                self.blanks();
+                let real = match &first {
+                    Value::Float(f) => *f,
+                    other => other.rational()?.to_f64().value(),
+                };
+                let imaginary = match self.number()? {
+                    Value::Complex(_, im) => im,
+                    _ => return None,
+                };
+                Some(Value::Complex(real, if sign == b'-' { -imaginary } else { imaginary }))
+            }
+            _ => Some(first),
+        }
+    }
+
+    fn item(&mut self, depth: usize) -> Option<Value> {
         self.blanks();
         match self.peek()? {
             b'[' => self.bracket("[", "]", depth).map(|(items, _)| Value::List(items)),
@@ -103,7 +125,12 @@ impl Parser<'_> {
 
     fn signed(&mut self, depth: usize) -> Option<Value> {
         let minus = self.eat("-") || !self.eat("+");
-        match (minus, self.value(depth + 1)?) {
+        if depth > MAX_DEPTH {
+            return None;
+        }
+        match (minus, self.item(depth + 1)?) {
+            (true, Value::Complex(re, im)) => Some(Value::Complex(-re, -im)),
+            (false, number @ Value::Complex(..)) => Some(number),
             (true, Value::Int(i)) => Some(Value::Int(-i)),
             (true, Value::Float(f)) => Some(Value::Float(-f)),
             (false, number @ (Value::Int(_) | Value::Float(_))) => Some(number),
@@ -128,6 +155,9 @@ impl Parser<'_> {
             if let Some(digits) = digits.strip_prefix(prefix) {
                 return IBig::from_str_radix(digits, radix).ok().map(Value::Int);
             }
+        }
+        if let Some(part) = digits.strip_suffix('j') {
+            return part.parse().ok().map(|im| Value::Complex(0.0, im));
         }
         if digits.bytes().all(|b| b.is_ascii_digit()) {
             return IBig::from_str_radix(&digits, 10).ok().map(Value::Int);
@@ -231,6 +261,20 @@ impl Parser<'_> {
             "None" | "null" => Some(Value::None),
             "True" | "true" => Some(Value::Bool(true)),
             "False" | "false" => Some(Value::Bool(false)),
+            "Fraction" | "Decimal" | "Counter" | "OrderedDict" | "deque" => {
+                self.blanks();
+                let (arguments, _) = self.bracket("(", ")", depth)?;
+                of_library(name, arguments)
+            }
+            "defaultdict" => {
+                self.blanks();
+                let start = self.at;
+                // What makes its missing values does not count.
+                let inner = self.text[start..].iter().position(|b| *b == b',').filter(|_| self.eat("("))?;
+                self.at = start + inner + 1;
+                let value = self.value(depth + 1)?;
+                (self.next_is(")") && matches!(value, Value::Dict(_))).then_some(value)
+            }
             "set" | "frozenset" | "float" => {
                 self.blanks();
                 let (mut arguments, _) = self.bracket("(", ")", depth)?;
@@ -255,6 +299,30 @@ fn call(name: &str, argument: Option<Value>, more: usize) -> Option<Value> {
             b"-inf" | b"-infinity" => Some(Value::Float(f64::NEG_INFINITY)),
             _ => None,
         },
+        _ => None,
+    }
+}
+
+/// A value of the standard library's own types, of arguments that are literals.
+fn of_library(name: &str, arguments: Vec<Value>) -> Option<Value> {
+    match (name, arguments.as_slice()) {
+        ("Fraction", [Value::Int(over)]) => Some(Value::Fraction(RBig::from(over.clone()))),
+        ("Fraction", [Value::Int(over), Value::Int(under)]) if *under != IBig::ZERO => {
+            Some(Value::Fraction(RBig::from(over.clone()) / RBig::from(under.clone())))
+        }
+        ("Decimal", [Value::Str(text)]) => Some(Value::Decimal(text.clone())).filter(|d| d.rational().is_some()),
+        ("Counter" | "OrderedDict", [Value::Dict(_)]) => arguments.into_iter().next(),
+        ("Counter" | "OrderedDict", []) => Some(Value::Dict(Vec::new())),
+        ("OrderedDict", [Value::List(pairs)]) => {
+            let pair = |pair: &Value| match pair {
+                Value::Tuple(pair) | Value::List(pair) => <[Value; 2]>::try_from(pair.clone()).ok().map(|[k, v]| (k, v)),
+                _ => None,
+            };
+            let pairs = pairs.iter().map(pair).collect::<Option<Vec<_>>>()?;
+            Some(Value::Dict(unique(pairs, |(a, _), (b, _)| a == b)))
+        }
+        ("deque", []) => Some(Value::Deque(Vec::new())),
+        ("deque", [Value::List(items) | Value::Tuple(items)]) => Some(Value::Deque(items.clone())),
         _ => None,
     }
 }
@@ -306,12 +374,15 @@ mod tests {
             ("set()", Value::Set(vec![])),
             (r"'a\n\x41\u00e9' 'b'", Value::Str("a\nA\u{e9}b".into())),
             (r"r'\n'", Value::Str(r"\n".into())),
+            ("-1.5-2j", Value::Complex(-1.5, -2.0)),
+            ("defaultdict(<class 'int'>, {1: 2})", Value::Dict(vec![(int(1), int(2))])),
+            ("OrderedDict([(1, 2)])", Value::Dict(vec![(int(1), int(2))])),
             ("{'a': None}", Value::Dict(vec![(Value::Str("a".into()), Value::None)])),
         ] {
             assert_eq!(literal(text), Some(value), "{text}");
         }
         for text in
-            ["", "x", "1 +1", "[1", "[,]", "f(1)", "1j", "'a", "[1 2]", "{1: 2, 3}", "--True", "__import__('os')"]
+            ["", "x", "1 +1", "[1", "[,]", "f(1)", "1+j", "1+2", "1j+1j", "Fraction(1, 0)", "Decimal('x')", "deque(3)", "'a", "[1 2]", "{1: 2, 3}", "--True", "__import__('os')"]
         {
             assert_eq!(literal(text), None, "{text}");
         }

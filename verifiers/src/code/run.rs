@@ -148,7 +148,7 @@ fn warm(shop: &mut Shop, order: &Order, input: &str) -> Result<Step, SandboxErro
         _ if exit.killed => End::Signal(libc::SIGKILL),
         _ => match exit.code {
             Ok(code) => End::Exit(code),
-            Err(libc::SIGKILL) => {
+            Err(libc::SIGKILL) if exit.machine_killed => {
                 return Err(SandboxError::Lost(
                     "the kernel killed a program, most likely for want of memory on this machine".into(),
                 ));

@@ -57,6 +57,10 @@ impl Sandbox {
         &self.workers.plans.settings
     }
 
+    pub(super) fn shared_settings(&self) -> &Arc<CodeSettings> {
+        &self.workers.plans.settings
+    }
+
     /// Programs that can run at once.
     pub fn workers(&self) -> usize {
         self.workers.len()

@@ -54,6 +54,9 @@ pub struct CodeSettings {
     pub partial: bool,
     /// Absolute or relative difference up to which two floats are equal. It applies to returned values and to numbers on stdout.
     pub float_tolerance: f64,
+    /// Relative difference (and an absolute one of 1e-8) up to which a printed number meets an expected word that is written as a float,
+    /// such as `0.30`. The default is that of numpy's `allclose`, with which APPS and prime_code compare; 0 compares texts.
+    pub output_tolerance: f64,
     /// An int and a float of exactly the same value are equal, as in Python. A bool never equals a number.
     pub int_equals_float: bool,
     /// NaN equals NaN.
@@ -102,6 +105,7 @@ impl Default for CodeSettings {
             bare: false,
             partial: false,
             float_tolerance: 0.0,
+            output_tolerance: 1e-5,
             int_equals_float: true,
             nan_equals_nan: false,
             unwrap_outputs: Unwrap::Auto,
@@ -149,8 +153,12 @@ impl CodeSettings {
         if self.uid == 0 {
             return Some("code.uid = 0 would run programs as root".into());
         }
-        if !(self.float_tolerance >= 0.0 && self.float_tolerance.is_finite()) {
-            return Some(format!("code.float_tolerance = {} must be finite and not negative", self.float_tolerance));
+        for (name, value) in
+            [("float_tolerance", self.float_tolerance), ("output_tolerance", self.output_tolerance)]
+        {
+            if !(value >= 0.0 && value.is_finite()) {
+                return Some(format!("code.{name} = {value} must be finite and not negative"));
+            }
         }
         None
     }

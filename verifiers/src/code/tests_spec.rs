@@ -24,6 +24,8 @@ pub(super) struct Spec {
     pub fn_name: Option<String>,
     /// Code that asserts share, such as imports.
     pub setup: String,
+    /// Those lines of it that the program's process is given: none that bind a name to a literal, which may be what is expected.
+    pub setup_of_program: String,
     pub tests: Vec<Test>,
     pub checker: Option<Checker>,
 }
@@ -103,11 +105,15 @@ impl Spec {
                 json::parse(&other.to_string()).map_err(|e| format!("ground_truth: {e}"))?
             }
         };
+        let truth = listed(truth);
         let truth = Fields::of(&truth)?;
         let fn_name = truth.text("fn_name")?.or(truth.text("entry_point")?).filter(|name| !name.is_empty());
+        let setup = truth.lines("setup")?.unwrap_or_default().join("\n");
+        let (setup_of_program, constants) = split_setup(&setup);
+        let apart = |a: &String| of_assert(a, &constants, settings);
         let tests = match (truth.list("inputs")?, truth.list("outputs")?, truth.lines("asserts")?) {
             (Some(inputs), Some(outputs), None) => pairs(inputs, outputs, fn_name.is_some(), settings)?,
-            (None, None, Some(asserts)) => asserts.iter().map(|a| of_assert(a, settings)).collect::<Result<_, _>>()?,
+            (None, None, Some(asserts)) => asserts.iter().map(apart).collect::<Result<_, _>>()?,
             _ => return Err("ground_truth needs either inputs and outputs, or asserts".into()),
         };
         if tests.is_empty() {
@@ -120,13 +126,57 @@ impl Spec {
                 settings.max_tests
             ));
         }
-        let setup = truth.lines("setup")?.unwrap_or_default().join("\n");
+        let setup_of_program = if settings.raw_asserts { setup.clone() } else { setup_of_program };
         let checker = truth.get("checker").map(Checker::parse).transpose()?;
         if checker.is_some() && fn_name.is_some() {
             return Err("ground_truth: a checker judges standard output, and fn_name asks for calls".into());
         }
-        Ok(Self { fn_name, setup, tests, checker })
+        Ok(Self { fn_name, setup, setup_of_program, tests, checker })
     }
+}
+
+/// LiveCodeBench's own list, `[{"input": …, "output": …, "testtype"?, "fn_name"?}]`, as inputs and outputs.
+fn listed(truth: Value) -> Value {
+    let Value::List(tests) = &truth else { return truth };
+    let key = |name: &str| Value::Str(name.into());
+    let column = |name: &str| -> Option<Vec<Value>> {
+        let of = |test: &Value| Fields::any(test).ok()?.get(name).cloned();
+        tests.iter().map(of).collect()
+    };
+    let (Some(inputs), Some(outputs)) = (column("input"), column("output")) else { return truth };
+    let mut pairs = vec![(key("inputs"), Value::List(inputs)), (key("outputs"), Value::List(outputs))];
+    let name = tests.first().and_then(|test| Fields::any(test).ok()?.get("fn_name").cloned());
+    pairs.extend(name.map(|name| (key("fn_name"), name)));
+    Value::Dict(pairs)
+}
+
+/// What of the shared code the program's process is given, and the names that the rest binds: a line `NAME = LITERAL` stays outside.
+fn split_setup(setup: &str) -> (String, Vec<String>) {
+    let mut constants = Vec::new();
+    let mut given = Vec::new();
+    // Within brackets or quotes that go over several lines, a line is not what it looks like.
+    let simple = !setup.contains(['\\', ';']) && !setup.contains("\"\"\"") && !setup.contains("'''");
+    for line in setup.lines() {
+        let name = line.split_once('=').map(|(name, value)| (name.trim_end(), value)).filter(|(name, value)| {
+            let word = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+            simple && word && !name.is_empty() && !name.starts_with(' ') && super::pyliteral::literal(value).is_some()
+        });
+        match name {
+            Some((name, _)) => constants.push(name.to_owned()),
+            None => given.push(line),
+        }
+    }
+    // What else is shared may need them, and then they cannot be kept from it.
+    if given.iter().any(|line| mentions_any(line, &constants)) {
+        return (setup.to_owned(), Vec::new());
+    }
+    (given.join("\n"), constants)
+}
+
+/// True where a name of `names` stands in the text as a word.
+fn mentions_any(text: &str, names: &[String]) -> bool {
+    let mut words = text.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+    !names.is_empty() && words.any(|word| names.iter().any(|name| name == word))
 }
 
 impl Checker {
@@ -258,7 +308,13 @@ fn numbered(index: usize, why: &str) -> String {
 /// Arguments and expected value of a call.
 fn call(input: &Value, output: &Value) -> Result<(Value, Value), String> {
     match input {
-        Value::List(_) => Ok((input.clone(), output.clone())),
+        Value::List(arguments) => {
+            let mut arguments = arguments.clone();
+            if let Some(Value::Dict(pairs)) = arguments.first_mut() {
+                int_keys(pairs);
+            }
+            Ok((Value::List(arguments), output.clone()))
+        }
         Value::Str(_) => {
             let lines = text(input)?;
             let lines = lines.lines().filter(|line| !line.trim().is_empty());
@@ -273,7 +329,20 @@ fn call(input: &Value, output: &Value) -> Result<(Value, Value), String> {
             };
             Ok((Value::List(arguments), expected))
         }
+        // A function without arguments.
+        Value::None => Ok((Value::List(Vec::new()), output.clone())),
         _ => Err("the input of a call must be the list of its arguments".into()),
+    }
+}
+
+/// JSON made strings of a dict's int keys; APPS's graders and prime_code undo that for the first argument, where all are ints.
+fn int_keys(pairs: &mut [(Value, Value)]) {
+    let int = |key: &Value| match key {
+        Value::Str(text) => std::str::from_utf8(text).ok()?.parse::<dashu::integer::IBig>().ok().map(Value::Int),
+        _ => None,
+    };
+    if let Some(keys) = pairs.iter().map(|(key, _)| int(key)).collect::<Option<Vec<_>>>() {
+        pairs.iter_mut().zip(keys).for_each(|((key, _), int)| *key = int);
     }
 }
 
@@ -285,6 +354,7 @@ fn stdio(input: &Value, output: &Value) -> Result<Test, String> {
 fn text(value: &Value) -> Result<String, String> {
     match value {
         Value::Str(bytes) => String::from_utf8(bytes.clone()).map_err(|_| "a text holds a lone surrogate".to_owned()),
+        Value::None => Ok(String::new()),
         Value::Int(n) => Ok(n.to_string()),
         Value::Float(f) => Ok(f.to_string()),
         Value::List(lines) => Ok(lines.iter().map(text).collect::<Result<Vec<_>, _>>()?.join("\n")),
@@ -292,8 +362,12 @@ fn text(value: &Value) -> Result<String, String> {
     }
 }
 
-fn of_assert(statement: &str, settings: &CodeSettings) -> Result<Test, String> {
+fn of_assert(statement: &str, constants: &[String], settings: &CodeSettings) -> Result<Test, String> {
     let (input, expect) = match assert_shape(statement) {
+        // A name that stays outside is known there alone.
+        Some(_) if !settings.raw_asserts && mentions_any(statement, constants) => {
+            (Input::Code(statement.into()), Expect::Examined)
+        }
         Some(Assert::Equals(expression, value)) => (Input::Expression(expression.into()), Expect::Python(value)),
         Some(Assert::Truth(expression, wanted)) => (Input::Expression(expression.into()), Expect::Truth(wanted)),
         Some(Assert::Other) | None if settings.raw_asserts => (Input::Statement(statement.into()), Expect::Completed),

@@ -1,6 +1,6 @@
 //! Python values as exact-typed data: what a program returned, and what was expected.
 
-use dashu::integer::IBig;
+use dashu::{integer::IBig, rational::RBig};
 
 /// A plain Python value. A subclass never becomes one.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,8 +16,19 @@ pub(super) enum Value {
     Tuple(Vec<Value>),
     Set(Vec<Value>),
     FrozenSet(Vec<Value>),
+    /// Also what `Counter`, `OrderedDict` and `defaultdict` hold: they equal a dict of the same pairs.
     Dict(Vec<(Value, Value)>),
+    Deque(Vec<Value>),
+    Complex(f64, f64),
+    Fraction(RBig),
+    /// As Python writes it.
+    Decimal(Vec<u8>),
+    /// An object that stays in the program's process. It equals nothing.
+    Handle(u32),
 }
+
+/// Digits, and places that an exponent may shift, of a decimal.
+const MAX_DIGITS: usize = 10_100;
 
 /// Depth that the runner may send; it refuses deeper values itself, so more than this is no value of its.
 const MAX_DEPTH: usize = 110;
@@ -56,9 +67,22 @@ impl Value {
             }
             Self::Str(s) => block(b's', s),
             Self::Bytes(b) => block(b'b', b),
-            Self::List(v) | Self::Tuple(v) | Self::Set(v) | Self::FrozenSet(v) => {
+            Self::Complex(re, im) => {
+                out.push(b'c');
+                out.extend_from_slice(&re.to_be_bytes());
+                out.extend_from_slice(&im.to_be_bytes());
+            }
+            Self::Fraction(r) => {
+                out.push(b'r');
+                Self::Int(r.numerator().clone()).write(out);
+                Self::Int(r.denominator().clone().into()).write(out);
+            }
+            Self::Decimal(text) => block(b'm', text),
+            Self::Handle(number) => head(b'h', *number as usize, out),
+            Self::List(v) | Self::Tuple(v) | Self::Set(v) | Self::FrozenSet(v) | Self::Deque(v) => {
                 let tag = match self {
                     Self::List(_) => b'l',
+                    Self::Deque(_) => b'q',
                     Self::Tuple(_) => b't',
                     Self::Set(_) => b'S',
                     _ => b'Z',
@@ -73,6 +97,17 @@ impl Value {
         }
     }
 
+    /// The exact value of a finite number; a bool is none.
+    pub fn rational(&self) -> Option<RBig> {
+        match self {
+            Self::Int(i) => Some(RBig::from(i.clone())),
+            Self::Float(f) => RBig::try_from(*f).ok(),
+            Self::Fraction(r) => Some(r.clone()),
+            Self::Decimal(text) => decimal(text),
+            _ => None,
+        }
+    }
+
     /// Python's truth of the value.
     pub fn is_true(&self) -> bool {
         match self {
@@ -81,10 +116,25 @@ impl Value {
             Self::Int(i) => *i != IBig::ZERO,
             Self::Float(f) => *f != 0.0,
             Self::Str(s) | Self::Bytes(s) => !s.is_empty(),
-            Self::List(v) | Self::Tuple(v) | Self::Set(v) | Self::FrozenSet(v) => !v.is_empty(),
+            Self::List(v) | Self::Tuple(v) | Self::Set(v) | Self::FrozenSet(v) | Self::Deque(v) => !v.is_empty(),
             Self::Dict(d) => !d.is_empty(),
+            Self::Complex(re, im) => *re != 0.0 || *im != 0.0,
+            Self::Fraction(r) => *r != RBig::ZERO,
+            Self::Decimal(_) => self.rational().is_some_and(|r| r != RBig::ZERO),
+            Self::Handle(_) => true,
         }
     }
+}
+
+/// The value of `-12.5E+3`; `None` for anything else, and for more digits than a decimal may have.
+fn decimal(text: &[u8]) -> Option<RBig> {
+    let text = std::str::from_utf8(text).ok().filter(|text| text.len() <= MAX_DIGITS)?;
+    let (digits, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let (whole, part) = digits.split_once('.').unwrap_or((digits, ""));
+    let shift = exponent.parse::<i32>().ok()?.checked_sub(part.len() as i32)?;
+    let number = IBig::from_str_radix(&format!("{whole}{part}"), 10).ok()?;
+    let scale = IBig::from(10).pow(Some(shift.unsigned_abs() as usize).filter(|n| *n <= MAX_DIGITS)?);
+    Some(if shift < 0 { RBig::from(number) / RBig::from(scale) } else { RBig::from(number * scale) })
 }
 
 struct Reader<'a> {
@@ -138,7 +188,33 @@ impl Reader<'_> {
             b't' => Value::Tuple(self.items(depth)?),
             b'S' => Value::Set(self.items(depth)?),
             b'Z' => Value::FrozenSet(self.items(depth)?),
-            b'd' => {
+            b'q' => Value::Deque(self.items(depth)?),
+            b'c' => {
+                let mut part = || Some(f64::from_be_bytes(self.take(8)?.try_into().ok()?));
+                Value::Complex(part()?, part()?)
+            }
+            b'r' => match (self.value(depth + 1)?, self.value(depth + 1)?) {
+                (Value::Int(over), Value::Int(under)) if under > IBig::ZERO => {
+                    Value::Fraction(RBig::from(over) / RBig::from(under))
+                }
+                _ => return None,
+            },
+            b'm' => Value::Decimal(self.string().filter(|text| decimal(text).is_some())?),
+            b'h' => Value::Handle(self.length()? as u32),
+            // Its name and its fields', which do not count, then its items.
+            b'n' => {
+                let n = self.length()?;
+                match self.value(depth + 1)? {
+                    Value::Tuple(about) if about.len() == 2 => {}
+                    _ => return None,
+                }
+                let mut items = Vec::new();
+                for _ in 0..n {
+                    items.push(self.value(depth + 1)?);
+                }
+                Value::Tuple(items)
+            }
+            b'd' | b'O' | b'D' | b'K' => {
                 let n = self.length()?;
                 let mut pairs = Vec::new();
                 for _ in 0..n {

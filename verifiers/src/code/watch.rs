@@ -26,13 +26,21 @@ impl Watch {
     /// True when the processes from `first` down hold more than the limit. Looks only now and then.
     pub fn too_large(&mut self, first: Option<i32>) -> bool {
         let Some(first) = first.filter(|_| Instant::now() >= self.next) else { return false };
-        let sum: u64 = tree(first).into_iter().map(share).sum();
+        let sum: u64 = of_run(first).into_iter().map(share).sum();
         self.next = Instant::now() + INTERVAL;
         sum > self.limit
     }
 }
 
-/// A process and all below it. Orphans are found too: the first process of the namespace inherits them.
+/// The processes of a run: a program and all below it, and its orphans, which the first process of their namespace inherits. That is the
+/// program's neighbour, and shares the memory of the interpreter that started both, which is no part of the run.
+fn of_run(program: i32) -> Vec<i32> {
+    let Some(zygote) = parent(program) else { return Vec::new() };
+    let outside = |pid: &i32| *pid == zygote || (*pid != program && parent(*pid) == Some(zygote));
+    tree(zygote).into_iter().filter(|pid| !outside(pid)).collect()
+}
+
+/// A process and all below it.
 fn tree(first: i32) -> Vec<i32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());

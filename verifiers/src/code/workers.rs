@@ -30,6 +30,8 @@ pub(super) struct Job {
     pub language: String,
     pub spec: Spec,
     pub limits: Limits,
+    /// Those of the sandbox, or the item's own.
+    pub settings: Arc<CodeSettings>,
 }
 
 /// What a worker is asked to do.
@@ -147,13 +149,12 @@ impl Drop for Workers {
 
 /// Judges one job in a worker's cells.
 pub(super) fn judged(shop: &mut Shop, job: &Job, cancel: Arc<AtomicBool>) -> Result<Outcome, SandboxError> {
-    let plans = Arc::clone(&shop.plans);
     let program = Program {
         code: &job.code,
         language: &job.language,
         spec: &job.spec,
         limits: job.limits,
-        settings: &plans.settings,
+        settings: &job.settings,
     };
     retried(shop, cancel, |shop| judge(shop, &program))
 }

@@ -10,7 +10,7 @@ use std::{
     },
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -75,6 +75,8 @@ pub(super) struct Exit {
     pub peak_memory_mb: f64,
     /// The kernel killed a process because the tree was over its limit of memory.
     pub out_of_memory: bool,
+    /// The kernel killed one for want of memory on the machine.
+    pub machine_killed: bool,
 }
 
 /// The budget of one test.
@@ -141,7 +143,9 @@ impl Cell {
             return Err(SandboxError::Lost(format!("the zygote could not fork: {}", String::from_utf8_lossy(&text))));
         }
         let peak = self.group.as_ref().and_then(Group::peak_mb);
+        let killed = libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGKILL;
         Ok(Exit {
+            machine_killed: killed && self.group.as_ref().map_or_else(machine_kills_more, Group::machine_killed),
             code: if libc::WIFSIGNALED(status) { Err(libc::WTERMSIG(status)) } else { Ok(libc::WEXITSTATUS(status)) },
             killed: short(28) != 0,
             cpu_s: f64::from_bits(word(4)) + f64::from_bits(word(12)),
@@ -149,6 +153,15 @@ impl Cell {
             out_of_memory: self.group.as_ref().is_some_and(Group::out_of_memory),
         })
     }
+}
+
+/// True where the kernel, since the last time that this was asked, killed some process of this machine for want of memory. Whose it was is
+/// not known; asked again for the same program in a new cell, the answer is about that.
+fn machine_kills_more() -> bool {
+    static LAST: AtomicU64 = AtomicU64::new(u64::MAX);
+    let text = std::fs::read_to_string("/proc/vmstat").unwrap_or_default();
+    let count = text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok()).unwrap_or(0);
+    LAST.swap(count, Ordering::Relaxed) != count
 }
 
 impl Run {

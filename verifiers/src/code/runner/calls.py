@@ -1,9 +1,11 @@
 # Calls of a program's functions, and the values that cross.
 
 
-def functions(nonce, name, code, max_result):
+def functions(nonce, name, code, setup, max_result):
     """Loads the program once, then answers one input after another. The answer to the first says if the program did not load."""
-    space, target, broken = None, None, None
+    global object_of
+    space, target, broken, kept = None, None, None, Kept()
+    object_of = kept.objects.__getitem__
     try:
         compiled = compile(code, "solution.py", "exec", dont_inherit=True)
     except BaseException as e:
@@ -11,6 +13,7 @@ def functions(nonce, name, code, max_result):
     index = 0
     while True:
         if broken is None and space is None:
+            at = b"L"
             try:
                 space = module("solution")
                 exec(compiled, space)
@@ -18,10 +21,12 @@ def functions(nonce, name, code, max_result):
                 if name:
                     # HumanEval's asserts call the function by this name.
                     space.setdefault("candidate", target)
+                at = b"S"
+                exec(compile(setup, "setup.py", "exec", dont_inherit=True), space)
             except BaseException as e:
-                broken = failure(e, b"L")
+                broken = failure(e, at)
         request = receive()
-        answer = broken or attempt(space, target, request, max_result)
+        answer = broken or attempt(space, target, request, max_result, kept)
         send(nonce + struct.pack(">I", index) + answer)
         index += 1
 
@@ -35,21 +40,28 @@ def find(space, name):
     raise NameError(f"the program defines no function {name!r}")
 
 
-def attempt(space, target, request, max_result):
+def attempt(space, target, request, max_result, kept=None):
+    global keep
     kind = request[:1]
     body = "" if kind in b"AC" else request[1:].decode()
+    keep = None
     try:
         if kind == b"A":
             value = target(*decode(request[1:]))
         elif kind == b"C":
-            name, arguments, named = decode(request[1:])
-            value = find(space, name)(*arguments, **named)
+            subject, operation, arguments, named, objects = decode(request[1:])
+            if type(subject) is str:
+                subject = find(space, subject)
+            value = OPERATIONS[operation](subject, *arguments, **named)
             # A test may look at what became of a list that it handed over.
+            keep = kept.number if objects else None
             value = [value, arguments if all(map(is_plain, arguments)) else None]
         elif kind == b"E":
-            value = eval(compile(body, "test", "eval", dont_inherit=True), space)
+            value = eval(compile(body, "test", "eval", dont_inherit=True), view(space))
         else:
-            exec(compile(body, "test", "exec", dont_inherit=True), space)
+            names = view({**kept.named, **space})
+            exec(compile(body, "test", "exec", dont_inherit=True), names)
+            kept.named = {name: value for name, value in names.items() if name not in space}
             return b"D"
         out = []
         encode(value, out, [max_result], 0)
@@ -60,12 +72,49 @@ def attempt(space, target, request, max_result):
         return failure(e)
 
 
+def view(space):
+    """The program's names as a test sees them: those that were at hand for the program are none of its own, and only modules are left of them."""
+    return {**space, "__builtins__": {**{name: AT_HAND[name] for name in MODULES}, **vars(builtins)}}
+
+
 def is_plain(value):
     try:
         encode(value, [], [1 << 30], 0)
         return True
     except Refused:
         return False
+
+
+# What a test may do with an object of the program's, beside calling it.
+OPERATIONS = {
+    "call": lambda subject, *arguments, **named: subject(*arguments, **named),
+    "get": getattr,
+    "set": setattr,
+    "isinstance": lambda subject, value: isinstance(value, subject),
+    "iter": list,
+    **{f.__name__: f for f in (len, str, repr, bool, int, float, abs)},
+    **{n: getattr(operator, n) for n in ("getitem", "setitem", "delitem", "contains", "add", "sub", "mul", "truediv", "neg")},
+}
+
+
+class Kept:
+    """Objects of the program that a test holds: it knows them by number."""
+
+    def __init__(self):
+        self.objects, self.numbers = [], {}
+        # Names that tests gave, for the tests that follow.
+        self.named = {}
+
+    def number(self, value):
+        if id(value) not in self.numbers:
+            self.numbers[id(value)] = len(self.objects)
+            # Kept alive, so that its number stays its own.
+            self.objects.append(value)
+        return self.numbers[id(value)]
+
+
+# In the program's process: gives an object its number, where the request lets objects out; and gives it back.
+keep = object_of = None
 
 
 class Refused(Exception):
@@ -75,6 +124,7 @@ class Refused(Exception):
 def encode(value, out, left, depth, pack=struct.pack):
     """Appends tag and content. Exact types only: a subclass of int may say that it equals everything."""
     kind = type(value)
+    items = None
     if value is None:
         data = b"N"
     elif kind is bool:
@@ -91,18 +141,40 @@ def encode(value, out, left, depth, pack=struct.pack):
         data = pack(">cI", b"b", len(value)) + value
     elif kind in CONTAINERS:
         data = pack(">cI", CONTAINERS[kind], len(value))
+        items = itertools.chain.from_iterable(dict.items(value)) if kind in DICTS else value
+    elif kind is complex:
+        data = pack(">cdd", b"c", value.real, value.imag)
+    elif kind is fractions.Fraction:
+        data, items = b"r", (value.numerator, value.denominator)
+    elif kind is decimal.Decimal and value.is_finite() and abs(value.adjusted()) < MAX_DIGITS > len(value.as_tuple().digits):
+        text = str(value).encode()
+        data = pack(">cI", b"m", len(text)) + text
+    elif is_named_tuple(kind):
+        data = pack(">cI", b"n", tuple.__len__(value))
+        items = itertools.chain(((kind.__name__, kind._fields),), tuple.__iter__(value))
+    elif kind is Handle:
+        data = pack(">cI", b"h", value._number)
+    elif keep is not None:
+        data = pack(">cI", b"h", keep(value))
     else:
         raise Refused(b"R" + kind.__name__.encode("utf-8", "replace")[:100])
     out.append(data)
     left[0] -= len(data)
     if left[0] < 0:
         raise Refused(b"O")
-    if kind in CONTAINERS:
+    if items is not None:
         if depth >= MAX_DEPTH:
             raise Refused(b"Rvalue nested too deep")
-        items = itertools.chain.from_iterable(value.items()) if kind is dict else value
         for item in items:
             encode(item, out, left, depth + 1)
+
+
+def is_named_tuple(kind):
+    """True for what `namedtuple` made: a tuple with names and nothing of its own. Its items are what crosses."""
+    if kind.__mro__ != (kind, tuple, object):
+        return False
+    fields = kind.__dict__.get("_fields")
+    return type(fields) is tuple and all(type(f) is str for f in fields) and not {"__eq__", "__iter__", "__len__"} & kind.__dict__.keys()
 
 
 def decode(data):
@@ -118,18 +190,53 @@ def decode_one(data):
         return CONSTANTS[tag], data
     if tag == b"f":
         return struct.unpack(">d", data[:8])[0], data[8:]
+    if tag == b"c":
+        return complex(*struct.unpack(">dd", data[:16])), data[16:]
+    if tag == b"r":
+        (over, under), data = decode_some(data, 2)
+        return fractions.Fraction(over, under), data
     (size,), data = struct.unpack(">I", data[:4]), data[4:]
-    if tag in b"isb":
+    if tag == b"h":
+        return object_of(size), data
+    if tag in b"isbm":
         body, data = bytes(data[:size]), data[size:]
-        return int(body, 16) if tag == b"i" else body if tag == b"b" else body.decode("utf-8", "surrogatepass"), data
+        return TEXTS[tag](body), data
+    if tag == b"n":
+        (name, fields), data = decode_one(data)
+        items, data = decode_some(data, size)
+        return named_tuple(name, fields)(*items), data
+    pairs = tag in b"dODK"
+    items, data = decode_some(data, size * 2 if pairs else size)
+    return MADE_OF[tag](dict(zip(items[::2], items[1::2])) if pairs else items), data
+
+
+def decode_some(data, count):
     items = []
-    for _ in range(size * 2 if tag == b"d" else size):
+    for _ in range(count):
         item, data = decode_one(data)
         items.append(item)
-    if tag == b"d":
-        return dict(zip(items[::2], items[1::2])), data
-    return {b"l": list, b"t": tuple, b"S": set, b"Z": frozenset}[tag](items), data
+    return items, data
 
 
+@functools.lru_cache(maxsize=64)
+def named_tuple(name, fields):
+    return collections.namedtuple(name, fields)
+
+
+# Digits and exponents of a Decimal that crosses.
+MAX_DIGITS = 5000
 CONSTANTS = {b"N": None, b"T": True, b"F": False}
-CONTAINERS = {list: b"l", tuple: b"t", set: b"S", frozenset: b"Z", dict: b"d"}
+TEXTS = {
+    b"i": lambda body: int(body, 16),
+    b"s": lambda body: body.decode("utf-8", "surrogatepass"),
+    b"b": bytes,
+    b"m": lambda body: decimal.Decimal(body.decode()),
+}
+CONTAINERS = {
+    list: b"l", tuple: b"t", set: b"S", frozenset: b"Z", dict: b"d", collections.deque: b"q",
+    collections.OrderedDict: b"O", collections.defaultdict: b"D", collections.Counter: b"K",
+}  # fmt: skip
+MADE_OF = {tag: kind for kind, tag in CONTAINERS.items()}
+# What made the missing values of a defaultdict is code, and stays behind.
+MADE_OF[b"D"] = lambda items: collections.defaultdict(None, items)
+DICTS = frozenset((dict, collections.OrderedDict, collections.defaultdict, collections.Counter))

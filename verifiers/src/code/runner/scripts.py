@@ -12,10 +12,10 @@ def show_stdin(code):
             at += len(part)
 
 
-def run_main(compiled):
+def run_main(compiled, at_hand):
     """Runs a whole program up to the last flush; raises what it raises."""
     try:
-        exec(compiled, module("__main__"))
+        exec(compiled, module("__main__", at_hand))
     finally:
         if "threading" in sys.modules:
             sys.modules["threading"]._shutdown()
@@ -34,7 +34,7 @@ def script(nonce, code):
     answer = b"D"
     try:
         show_stdin(code)
-        run_main(compiled)
+        run_main(compiled, True)
     except SystemExit as e:
         if e.code not in (None, 0):
             answer = b"X" + describe(e)
@@ -48,7 +48,7 @@ def run_as_main(code):
     status = 0
     try:
         show_stdin(code)
-        run_main(compile(code, "solution.py", "exec", dont_inherit=True))
+        run_main(compile(code, "solution.py", "exec", dont_inherit=True), False)
     except SystemExit as e:
         if isinstance(e.code, int):
             status = e.code
