@@ -52,7 +52,7 @@ PR_SET_PDEATHSIG, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 1, 22, 2
 SYS_PIDFD_OPEN, SYS_CLOSE_RANGE, SYS_LANDLOCK_RESTRICT_SELF = 434, 436, 446
 SCRATCH = "/box/tmp"
 MAX_DEPTH = 100
-CLONE_VM = 0x00000100
+CLONE_VM, CLONE_FILES = 0x00000100, 0x00000400
 
 libc = ctypes.CDLL(None, use_errno=True)
 libc.syscall.restype = ctypes.c_long
@@ -175,20 +175,30 @@ class Zygote:
     def start_init(self):
         """The first process of the namespace, so that the program is its second: the kernel drops signals that a first process sends itself.
 
-        It does nothing but wait, in this process's own memory, which costs less than a copy; no signal from inside reaches it, since it
-        has no handlers, and what it inherits the kernel reaps, since it ignores the ends of children.
+        It does nothing but wait, in this process's own memory, which costs less than a copy, and with its descriptors, so that it holds no
+        end of the child's socket open; no signal from inside reaches it, since it has no handlers, and what it inherits the kernel
+        reaps, since it ignores the ends of children.
         """
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-        pid = libc.clone(self.pause, self.stack_end, CLONE_VM | signal.SIGCHLD, None)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        pid = libc.clone(self.pause, self.stack_end, CLONE_VM | CLONE_FILES | signal.SIGCHLD, None)
+        signal.signal(signal.SIGCHLD, self.program_ended)
         self.init = must(pid, "clone of the first process")
 
     def end_init(self):
         """Reaps the first process of the namespace. Only when the program has been reaped: until then it is not gone."""
         if self.init is not None:
+            init, self.init = self.init, None
+            os.kill(init, 9)
+            os.wait4(init, 0)
+
+    def program_ended(self, *_):
+        """Ends the namespace with its program: what that left running may hold its socket open, and nobody waits for it."""
+        try:
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return
+        if ended and self.init is not None:
             os.kill(self.init, 9)
-            os.wait4(self.init, 0)
-            self.init = None
 
     def end(self, patient):
         """Kills the first process of the child's namespace, so that everything that the child started dies too.
@@ -256,6 +266,7 @@ def main():
 
 def child(zygote, limits, fds):
     try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         confine(zygote, limits, fds)
     except BaseException as e:
         send(b"E" + str(e).encode("utf-8", "replace"))
