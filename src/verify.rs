@@ -3,17 +3,20 @@
 use std::fmt;
 use std::io::{self, BufRead, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
-use data::{Item, Status};
-use serde_json::json;
+use data::{Item, Status, Verdict};
+use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
 use toml::Table;
 use verifiers::Verifier;
 use verifiers::plugin::serve::Server;
 
 use crate::cli::VerifyArgs;
-use crate::exit::{Code, Failure};
+use crate::exit::{Code, Failure, OrFail};
 use crate::recipe::words::explain;
 use crate::recipe::{VerifierName, overrides};
 use crate::verifiers_by_name::build_verifier;
@@ -62,7 +65,7 @@ impl fmt::Display for Tally {
 /// Runs the command on stdin and stdout.
 ///
 /// # Errors
-/// Usage for wrong settings; data for a malformed line, or where no item can be judged; verifier where the verifier itself cannot judge.
+/// Usage for wrong settings; data where no item can be judged, or stdin cannot be read; verifier where the verifier itself cannot judge.
 pub fn run(args: &VerifyArgs) -> Result<(), Failure> {
     let verifier = build_verifier(args.verifier, &settings(&args.set)?)?;
     if let Some(address) = args.serve {
@@ -70,6 +73,9 @@ pub fn run(args: &VerifyArgs) -> Result<(), Failure> {
     }
     let tally = stream(verifier.as_ref(), io::BufReader::new(io::stdin()), io::stdout().lock())?;
     eprintln!("{tally}");
+    if tally.total() == 0 {
+        return Err(Failure::new(Code::Data, "stdin holds no item").hint(A_LINE));
+    }
     if tally.error > 0 && tally.error == tally.total() {
         if let VerifierName::Plugin | VerifierName::Judge = args.verifier {
             let message = "every verdict is an error; `reason` of each says what happened";
@@ -82,18 +88,36 @@ pub fn run(args: &VerifyArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Serves until the process is stopped.
+/// Serves until the process is told to stop.
 fn serve(verifier: Box<dyn Verifier>, address: SocketAddr) -> Result<(), Failure> {
     let cannot = |error: io::Error| Failure::new(Code::Usage, format!("--serve {address}: {error}"));
     let server = Server::start(verifier.into(), TcpListener::bind(address).map_err(cannot)?).map_err(cannot)?;
     eprintln!("listening on http://{}; routes: /score /verify /get_reward /health", server.address());
+    let told = told()?;
     loop {
-        match server.ended(Duration::from_secs(3600)) {
+        match server.ended(Duration::from_millis(100)) {
+            None if told.load(Ordering::Relaxed) => return Err(Failure::new(Code::Interrupted, "the service was told to end")),
             None => {}
             Some(Ok(())) => return Ok(()),
             Some(Err(error)) => return Err(cannot(error)),
         }
     }
+}
+
+/// Becomes true at Ctrl-C or SIGTERM.
+fn told() -> Result<Arc<AtomicBool>, Failure> {
+    let told = Arc::new(AtomicBool::new(false));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().or_fail(Code::Internal)?;
+    let guard = runtime.enter();
+    let mut interrupt = signal(SignalKind::interrupt()).or_fail(Code::Internal)?;
+    let mut terminate = signal(SignalKind::terminate()).or_fail(Code::Internal)?;
+    drop(guard);
+    let tell = Arc::clone(&told);
+    std::thread::spawn(move || {
+        runtime.block_on(async { tokio::select! { _ = interrupt.recv() => (), _ = terminate.recv() => () } });
+        tell.store(true, Ordering::Relaxed);
+    });
+    Ok(told)
 }
 
 /// Every verdict is an error: the fault of the input where the verifier itself works.
@@ -138,11 +162,12 @@ pub fn settings(sets: &[String]) -> Result<Table, Failure> {
 
 /// Judges the lines of `input` and writes a verdict for each to `output`.
 ///
-/// Lines that wait are judged together, and no line waits for another to come. A reader that closes `output` ends it
-/// without an error.
+/// Lines that wait are judged together, and no line waits for another to come. A line that is no item has the verdict
+/// `error`, with its id where one can be read, and the next is judged. A reader that closes `output` ends it without an
+/// error.
 ///
 /// # Errors
-/// Data for a line that cannot be read or is no item; the verdicts of the lines before it are written.
+/// Data where `input` cannot be read on; the verdicts of the lines before are written.
 pub fn stream(
     verifier: &dyn Verifier,
     input: impl BufRead + Send + 'static,
@@ -150,27 +175,38 @@ pub fn stream(
 ) -> Result<Tally, Failure> {
     let lines = read_ahead(input);
     let mut tally = Tally::default();
-    let mut malformed = None;
-    while let (None, Ok(first)) = (&malformed, lines.recv()) {
+    let mut unreadable = None;
+    while let (None, Ok(first)) = (&unreadable, lines.recv()) {
         let waiting = std::iter::once(first).chain(lines.try_iter().take(BATCH - 1));
-        let mut items = Vec::new();
+        let mut parsed = Vec::new();
         for line in waiting {
-            match line.and_then(|(number, text)| parse(number, &text)) {
-                Ok(item) => items.push(item),
+            match line {
+                Ok((number, text)) => parsed.push(parse(number, &text)),
                 Err(failure) => {
-                    malformed = Some(failure);
+                    unreadable = Some(failure);
                     break;
                 }
             }
         }
-        let written = write_verdicts(verifier, &items, &mut output, &mut tally);
+        let written = write_verdicts(verifier, parsed, &mut output, &mut tally);
         match written {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(tally),
             Err(error) => return Err(Failure::from_error(Code::Disk, &error)),
         }
     }
-    malformed.map_or(Ok(tally), Err)
+    unreadable.map_or(Ok(tally), Err)
+}
+
+/// What is said of a line that is no item.
+const A_LINE: &str =
+    "a line is a JSON object with `id`, `completion` and, where the verifier compares, `ground_truth`";
+
+/// A line that is no item: its id where there is one, and what is wrong with it.
+#[derive(Debug)]
+struct NoItem {
+    id: Option<String>,
+    reason: String,
 }
 
 type Line = Result<(usize, Vec<u8>), Failure>;
@@ -196,27 +232,55 @@ fn read_ahead(input: impl BufRead + Send + 'static) -> Receiver<Line> {
     receiver
 }
 
-fn parse(number: usize, text: &[u8]) -> Result<Item, Failure> {
+fn parse(number: usize, text: &[u8]) -> Result<Item, NoItem> {
     serde_json::from_slice(text).map_err(|error| {
         let message = error.to_string();
         // The position is within the one line, and is said in front instead.
         let explained = explain(message.rsplit_once(" at line ").map_or(message.as_str(), |(what, _)| what));
-        let failure =
-            Failure::new(Code::Data, format!("stdin line {number}, column {}: {}", error.column(), explained.message));
-        failure.hint("a line is a JSON object with `id`, `completion` and, where the verifier compares, `ground_truth`")
+        let place = format!("stdin line {number}, column {}", error.column());
+        NoItem { id: id_of(text), reason: format!("{place}: {}; {A_LINE}", explained.message) }
     })
 }
 
+/// The id of a line that need not be JSON as a whole: the first text or number after an `"id":`.
+fn id_of(line: &[u8]) -> Option<String> {
+    const KEY: &[u8] = b"\"id\"";
+    let at = line.windows(KEY.len()).position(|window| window == KEY)? + KEY.len();
+    let value = line[at..].trim_ascii_start().strip_prefix(b":")?;
+    match serde_json::Deserializer::from_slice(value).into_iter::<Value>().next()?.ok()? {
+        Value::String(id) => Some(id),
+        Value::Number(id) => Some(id.to_string()),
+        _ => None,
+    }
+}
+
+/// Judges the items among `lines`, and writes a verdict for every line, in order.
 fn write_verdicts(
     verifier: &dyn Verifier,
-    items: &[Item],
+    lines: Vec<Result<Item, NoItem>>,
     output: &mut impl Write,
     tally: &mut Tally,
 ) -> io::Result<()> {
-    let verdicts = verifier.verify(items);
+    let mut items = Vec::new();
+    let lines: Vec<Option<NoItem>> = lines.into_iter().map(|line| line.map(|item| items.push(item)).err()).collect();
+    let verdicts = verifier.verify(&items);
     assert_eq!(verdicts.len(), items.len(), "a verifier gives one verdict an item");
-    for verdict in &verdicts {
-        serde_json::to_writer(&mut *output, verdict)?;
+    let mut verdicts = verdicts.into_iter();
+    for line in lines {
+        let (verdict, nameless) = match line {
+            None => (verdicts.next().expect("one verdict an item"), false),
+            Some(NoItem { id, reason }) => {
+                let nameless = id.is_none();
+                (Verdict::error(&id.unwrap_or_default(), reason), nameless)
+            }
+        };
+        if nameless {
+            let mut object = serde_json::to_value(&verdict)?;
+            object["id"] = Value::Null;
+            serde_json::to_writer(&mut *output, &object)?;
+        } else {
+            serde_json::to_writer(&mut *output, &verdict)?;
+        }
         output.write_all(b"\n")?;
         tally.add(verdict.status);
     }
@@ -255,20 +319,33 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_line_is_named_after_the_verdicts_before_it() {
+    fn inv_9_a_line_that_is_no_item_is_an_error_and_the_next_is_judged() {
         let cases = [
-            ("{\"id\": \"x\"}\n", "stdin line 4, column 11: `completion` is missing"),
-            ("{\"id\": \n", "stdin line 4, column 7: EOF while parsing a value"),
+            ("{\"id\": \"x\"}\n", json!("x"), "stdin line 4, column 11: `completion` is missing"),
+            ("{\"id\": \n", Value::Null, "stdin line 4, column 7: EOF while parsing a value"),
             (
                 "{\"id\": 3, \"completion\": \"\"}\n",
+                json!("3"),
                 "stdin line 4, column 8: expected text in quotes, found the number `3`",
             ),
+            ("{\"id\": \"s\", \"completion\": \"\\ud800\"}\n", json!("s"), "stdin line 4, column "),
+            ("{\"id\": \"n\", \"completion\": \"\", \"ground_truth\": {\"a\": NaN}}\n", json!("n"), "stdin line 4, "),
+            ("{\"completion\": null, \"id\": \"late\"}\n", json!("late"), "stdin line 4, "),
+            ("garbage\n", Value::Null, "stdin line 4, column 1: "),
         ];
-        for (bad, message) in cases {
-            let (result, verdicts) = judge(&format!("{}\n{}{bad}{}", line(1, 4), line(3, 5), line(5, 4)));
-            let failure = result.expect_err(bad);
-            assert_eq!((failure.code, failure.message.as_str()), (Code::Data, message));
-            assert_eq!(verdicts, ["1 Pass", "3 Fail"]);
+        for (bad, id, reason) in cases {
+            let verifier = build_verifier(VerifierName::Math, &Table::new()).expect("the math verifier has defaults");
+            let input = format!("{}\n{}{bad}{}", line(1, 4), line(3, 5), line(5, 4));
+            let mut output = Vec::new();
+            let tally = stream(verifier.as_ref(), io::Cursor::new(input), &mut output).expect(bad);
+            assert_eq!(tally, Tally { pass: 2, fail: 1, error: 1, ..Tally::default() }, "{bad}");
+            let text = String::from_utf8(output).expect("JSON is UTF-8");
+            let verdicts: Vec<Value> = text.lines().map(|l| serde_json::from_str(l).expect("JSON")).collect();
+            let ids: Vec<&Value> = verdicts.iter().map(|verdict| &verdict["id"]).collect();
+            assert_eq!(ids, [&json!("1"), &json!("3"), &id, &json!("5")], "{bad}");
+            let error = &verdicts[2];
+            assert_eq!((error["status"].as_str(), &error["reward"]), (Some("error"), &Value::Null), "{bad}");
+            assert!(error["reason"].as_str().is_some_and(|r| r.starts_with(reason)), "{error}");
         }
     }
 
@@ -315,6 +392,8 @@ mod tests {
     fn settings_are_toml_or_text() {
         let table = settings(&["mode=strict".into(), "one_final=false".into()]).expect("sound");
         assert_eq!((table["mode"].as_str(), table["one_final"].as_bool()), (Some("strict"), Some(false)));
+        let table = settings(&[r#"json_schema={"type": "object", "required": ["a"]}"#.into()]).expect("JSON");
+        assert_eq!(table["json_schema"]["type"].as_str(), Some("object"));
         assert_eq!(settings(&["a.b=1".into()]).expect_err("no sections").code, Code::Usage);
     }
 }

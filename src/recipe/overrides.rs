@@ -95,6 +95,9 @@ pub(crate) fn parse(typed: &str) -> Result<Override, Problem> {
     let parsed = toml::from_str::<Table>(&format!("value = {raw}")).ok();
     // More than one key would mean that the text held a newline and went on.
     let value = parsed.filter(|table| table.len() == 1).and_then(|mut table| table.remove("value"));
+    // An object of JSON is no TOML, but means the same; `null` has no counterpart, and then it stays a text.
+    let json = || serde_json::from_str(raw).ok().filter(serde_json::Value::is_object);
+    let value = value.or_else(|| Value::try_from(json()?).ok());
     let value = value.unwrap_or_else(|| Value::String(raw.to_owned()));
     Ok(Override { typed: typed.to_owned(), path, raw: raw.to_owned(), value })
 }

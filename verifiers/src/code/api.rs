@@ -29,10 +29,10 @@ pub struct RunCode {
     #[serde(default)]
     pub stdin: Option<String>,
     /// Seconds by the clock that its compiler may take.
-    #[serde(default = "ten")]
+    #[serde(default = "ten", deserialize_with = "seconds")]
     pub compile_timeout: f64,
     /// Seconds by the clock that it may take.
-    #[serde(default = "ten")]
+    #[serde(default = "ten", deserialize_with = "seconds")]
     pub run_timeout: f64,
     /// Its memory in MiB; the service's own limit where it is not above 0, and never more than that.
     #[serde(default = "minus_one", rename = "memory_limit_MB")]
@@ -195,14 +195,40 @@ pub(super) fn plain_path(path: &str) -> Result<(), String> {
 }
 
 impl RunBatch {
-    pub(super) fn order(&self, settings: &CodeSettings) -> Result<Order, String> {
+    /// What is wrong with it as a batch.
+    pub(super) fn fault(&self) -> Result<(), String> {
         if self.stdins.is_empty() || self.stdins.len() > MAX_INPUTS {
             return Err(format!("a batch has between 1 and {MAX_INPUTS} inputs"));
         }
         if !self.program.fetch_files.is_empty() {
             return Err("a batch fetches no files".into());
         }
-        self.program.order(settings)
+        Ok(())
+    }
+}
+
+impl Order {
+    /// Refuses files that cannot all be there: one that is also a folder of another, and one with the name of the program's own.
+    pub(super) fn fits(&self, source: &str) -> Result<(), String> {
+        let names: Vec<&str> = self.files.iter().map(|file| file.name.as_str()).chain([source]).collect();
+        for (i, name) in names.iter().enumerate() {
+            let clash = |(j, other): (usize, &&str)| {
+                i != j && other.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            };
+            if let Some((_, other)) = names.iter().enumerate().find(|(j, other)| clash((*j, other))) {
+                return Err(format!("files: {name:?} and {other:?} cannot both be there ({source:?} is the program)"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Seconds, as a number or the text of one; null is the default.
+fn seconds<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    match serde_json::Value::deserialize(deserializer)? {
+        serde_json::Value::Null => Ok(ten()),
+        serde_json::Value::String(text) => text.trim().parse().map_err(serde::de::Error::custom),
+        other => f64::deserialize(other).map_err(serde::de::Error::custom),
     }
 }
 

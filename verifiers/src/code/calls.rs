@@ -155,9 +155,9 @@ impl<'a> Subject<'a> {
 fn no_such_name(program: &Program<'_>, source: &str, said: &str) -> Result<(), SandboxError> {
     match undefined(program, source, said) {
         None => Ok(()),
-        Some(name) => Err(SandboxError::Untestable(format!(
-            "the test uses `{name}`, which neither it nor the program defines"
-        ))),
+        Some(name) => {
+            Err(SandboxError::Untestable(format!("the test uses `{name}`, which neither it nor the program defines")))
+        }
     }
 }
 
@@ -177,9 +177,7 @@ pub(super) fn shared_fault(cell: &mut Cell, program: &Program<'_>) -> Result<Opt
     };
     cell.end(examiner.run, reply == Reply::Closed)?;
     // A name that the program should have defined is no fault of the tests.
-    Ok(fault.filter(|text| {
-        !text.starts_with("NameError: ") || undefined(program, &program.spec.setup, text).is_some()
-    }))
+    Ok(fault.filter(|text| !text.starts_with("NameError: ") || undefined(program, &program.spec.setup, text).is_some()))
 }
 
 /// What a test is when its child did not answer.

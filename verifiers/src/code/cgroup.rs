@@ -20,6 +20,9 @@ const PREFIX: &str = "temper-cell-";
 /// A group this near to its limit is full: memory is charged in batches.
 const FULL_SLACK: u64 = 1 << 20;
 
+/// Groups of the machine that are looked at for what was left behind.
+const MAX_LOOKS: usize = 20_000;
+
 /// How often a group is asked whether it is empty, 200 µs apart, before its cell is given up.
 const EMPTY_LOOKS: u32 = 10_000;
 
@@ -38,6 +41,8 @@ pub(super) struct Hierarchy {
     pub version: Version,
     memory: PathBuf,
     pids: PathBuf,
+    /// Where the trees of both are mounted.
+    mounts: Vec<PathBuf>,
 }
 
 /// The group of one cell. Dropped after the cell's processes, it removes itself.
@@ -75,7 +80,10 @@ impl Hierarchy {
         // Our own group is seldom free to have groups below it, since we are in it; one above may be.
         for parent in up_to(&mount, &below(&mount, &root, group)) {
             match usable_v2(&parent) {
-                Ok(()) => return Ok(Self { version: Version::V2, memory: parent.clone(), pids: parent }),
+                Ok(()) => {
+                    let (memory, mounts) = (parent.clone(), vec![mount]);
+                    return Ok(Self { version: Version::V2, memory, pids: parent, mounts });
+                }
                 Err(e) if why.is_empty() => why = format!("cgroup v2 at {}: {e}", parent.display()),
                 Err(_) => {}
             }
@@ -94,19 +102,34 @@ impl Hierarchy {
             });
             let parent = below(&mount, &root, group.unwrap_or("/"));
             try_group(&parent).map_err(|e| format!("cgroup v1 at {}: {e}", parent.display()))?;
-            Ok::<_, String>(parent)
+            Ok::<_, String>((parent, mount))
         };
-        Ok(Self { version: Version::V1, memory: parent("memory")?, pids: parent("pids")? })
+        let ((memory, in_memory), (pids, in_pids)) = (parent("memory")?, parent("pids")?);
+        Ok(Self { version: Version::V1, memory, pids, mounts: vec![in_memory, in_pids] })
     }
 
-    /// Removes what a supervisor that was killed left behind.
+    /// Removes what supervisors that were killed left behind, wherever in the trees they were: a service manager gives every start a group
+    /// of its own. A live one holds the locks of its groups.
     fn remove_stale(&self) {
-        for parent in [&self.memory, &self.pids] {
-            let Ok(_alone) = alone(parent) else { continue };
-            let Ok(entries) = std::fs::read_dir(parent) else { continue };
-            for path in entries.flatten().map(|e| e.path()) {
-                let ours = path.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.starts_with(PREFIX));
-                if ours && lock(&path).is_ok() {
+        let mut left: Vec<PathBuf> = self.mounts.clone();
+        let mut looks = 0;
+        while let Some(parent) = left.pop() {
+            looks += 1;
+            if looks > MAX_LOOKS {
+                return;
+            }
+            let Ok(entries) = std::fs::read_dir(&parent) else { continue };
+            let directories = entries.flatten().filter(|e| e.file_type().is_ok_and(|kind| kind.is_dir()));
+            let is_cell =
+                |path: &PathBuf| path.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.starts_with(PREFIX));
+            let (cells, others): (Vec<_>, Vec<_>) = directories.map(|e| e.path()).partition(is_cell);
+            left.extend(others);
+            if cells.is_empty() {
+                continue;
+            }
+            let Ok(_alone) = alone(&parent) else { continue };
+            for path in cells {
+                if lock(&path).is_ok() {
                     // It may have gone meanwhile, or hold a process that is about to end; the next start tries again.
                     let _ = std::fs::remove_dir(&path);
                 }
@@ -120,8 +143,15 @@ impl Group {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let name = format!("{PREFIX}{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let (memory, pids) = (hierarchy.memory.join(&name), hierarchy.pids.join(&name));
-        let mut group =
-            Self { version: hierarchy.version, memory, pids, limits: None, kills_before: 0, any_kills_before: 0, _locks: Vec::new() };
+        let mut group = Self {
+            version: hierarchy.version,
+            memory,
+            pids,
+            limits: None,
+            kills_before: 0,
+            any_kills_before: 0,
+            _locks: Vec::new(),
+        };
         let mut locks = Vec::new();
         for (parent, path) in [&hierarchy.memory, &hierarchy.pids].into_iter().zip(group.directories()) {
             let _alone = alone(parent)?;
@@ -376,13 +406,39 @@ mod tests {
         std::fs::write(path.join("memory.events"), events(2)).expect("file");
         std::fs::write(path.join("pids.current"), "0\n").expect("file");
         let (memory, pids) = (path.clone(), path.clone());
-        let mut group = Group { version: Version::V2, memory, pids, limits: None, kills_before: 0, any_kills_before: 0, _locks: Vec::new() };
+        let mut group = Group {
+            version: Version::V2,
+            memory,
+            pids,
+            limits: None,
+            kills_before: 0,
+            any_kills_before: 0,
+            _locks: Vec::new(),
+        };
         group.begin(1 << 20, 5).expect("begins");
         assert!(!group.out_of_memory());
         std::fs::write(path.join("memory.events"), events(3)).expect("file");
         assert!(group.out_of_memory());
         let text = |file: &str| std::fs::read_to_string(path.join(file)).expect("file");
         assert_eq!((text("memory.max"), text("pids.max")), ("1048576".into(), "5".into()));
+    }
+
+    #[test]
+    fn d03_what_a_dead_supervisor_left_is_removed_wherever_it_was() {
+        let dir = tempfile::tempdir().expect("directory");
+        let at = |name: &str| dir.path().join(name);
+        for group in ["one/deep/temper-cell-1-0", "temper-cell-2-0", "two/temper-cell-3-0", "two/another"] {
+            std::fs::create_dir_all(at(group)).expect("groups");
+        }
+        let held = lock(&at("two/temper-cell-3-0")).expect("a live supervisor's");
+        let (memory, pids) = (at("two"), at("two"));
+        let hierarchy = Hierarchy { version: Version::V1, memory, pids, mounts: vec![dir.path().to_owned()] };
+        hierarchy.remove_stale();
+        assert!(!at("one/deep/temper-cell-1-0").exists() && !at("temper-cell-2-0").exists());
+        assert!(at("two/temper-cell-3-0").exists() && at("two/another").exists() && at("one/deep").exists());
+        drop(held);
+        hierarchy.remove_stale();
+        assert!(!at("two/temper-cell-3-0").exists());
     }
 
     #[test]

@@ -91,6 +91,8 @@ impl Command<'_> {
             run.count_writer();
             clock = run.clock(&self.limits);
             started = Instant::now();
+            // It waits for this, so that it has not begun when the clock does.
+            run.send(&[b"go"]);
             reply = run.receive(&clock, max);
         }
         let wall: Duration = started.elapsed();
@@ -115,7 +117,7 @@ impl Command<'_> {
             Reply::Closed if exit.out_of_memory => {}
             Reply::Closed | Reply::TooLong => return Err(lost()),
         }
-        if exit.out_of_memory {
+        if exit.out_of_memory || finished.says_out_of_memory() {
             finished.end = End::TooLarge;
         } else if matches!(finished.end, End::Exit(_) | End::Signal(_)) && over_time(exit.cpu_s, &self.limits) {
             finished.end = End::Late;
@@ -153,6 +155,12 @@ impl Command<'_> {
 }
 
 impl Finished {
+    /// True for a program that ended itself because its runtime could get no more memory: V8 at its heap's limit, C++ without a handler.
+    fn says_out_of_memory(&self) -> bool {
+        let says = |words: &[u8]| self.stderr.windows(words.len()).any(|window| window == words);
+        self.end == End::Signal(libc::SIGABRT) && (says(b"JavaScript heap out of memory") || says(b"std::bad_alloc"))
+    }
+
     /// Reads the child's answer; `None` where it is none.
     fn read(&mut self, frame: &[u8], nonce: &[u8; 16]) -> Option<()> {
         let (head, body) = frame.split_at_checked(HEAD)?;

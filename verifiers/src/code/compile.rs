@@ -30,6 +30,16 @@ pub(super) struct Ready {
     /// Its language reserves addresses that it does not use.
     pub reserves_memory: bool,
     pub extra_processes: u64,
+    /// What its compilation took, whenever that was; nothing where there was none.
+    pub spent: Spent,
+}
+
+/// What a compilation took.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Spent {
+    pub cpu_s: f64,
+    pub wall_s: f64,
+    pub peak_memory_mb: f64,
 }
 
 /// What came of making it ready.
@@ -46,7 +56,7 @@ pub(super) struct Cache(Mutex<Entries>);
 
 #[derive(Debug, Default)]
 struct Entries {
-    kept: HashMap<Key, Arc<Vec<u8>>>,
+    kept: HashMap<Key, (Arc<Vec<u8>>, Spent)>,
     order: VecDeque<Key>,
     bytes: usize,
 }
@@ -57,22 +67,22 @@ impl Cache {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn get(&self, key: &Key) -> Option<Arc<Vec<u8>>> {
+    fn get(&self, key: &Key) -> Option<(Arc<Vec<u8>>, Spent)> {
         self.lock().kept.get(key).cloned()
     }
 
     /// Keeps an artifact; the oldest go when there is no room.
-    fn put(&self, key: Key, artifact: &Arc<Vec<u8>>) {
+    fn put(&self, key: Key, artifact: &Arc<Vec<u8>>, spent: Spent) {
         let mut entries = self.lock();
         if entries.kept.contains_key(&key) || artifact.len() > CACHE_BYTES {
             return;
         }
         entries.bytes += artifact.len();
-        entries.kept.insert(key, Arc::clone(artifact));
+        entries.kept.insert(key, (Arc::clone(artifact), spent));
         entries.order.push_back(key);
         while entries.bytes > CACHE_BYTES {
             let Some(oldest) = entries.order.pop_front() else { return };
-            entries.bytes -= entries.kept.remove(&oldest).map_or(0, |artifact| artifact.len());
+            entries.bytes -= entries.kept.remove(&oldest).map_or(0, |(artifact, _)| artifact.len());
         }
     }
 }
@@ -90,7 +100,7 @@ pub(super) fn make(
     }
     let written =
         Given { name: language.source.clone(), bytes: Arc::new(source.as_bytes().to_vec()), executable: false };
-    let ready = |program: Given| {
+    let ready = |program: Given, spent: Spent| {
         let mut files = vec![program];
         files.extend_from_slice(extra);
         Ready {
@@ -98,15 +108,16 @@ pub(super) fn make(
             files,
             reserves_memory: language.reserves_memory,
             extra_processes: language.processes,
+            spent,
         }
     };
     if language.compile.is_empty() {
-        return Ok(Made::Ready(ready(written)));
+        return Ok(Made::Ready(ready(written, Spent::default())));
     }
     let key = key(language, source, extra);
     let artifact = |bytes| Given { name: language.artifact().to_owned(), bytes, executable: true };
-    if let Some(bytes) = shop.plans.cache.get(&key) {
-        return Ok(Made::Ready(ready(artifact(bytes))));
+    if let Some((bytes, spent)) = shop.plans.cache.get(&key) {
+        return Ok(Made::Ready(ready(artifact(bytes), spent)));
     }
     let mut files = vec![written];
     files.extend_from_slice(extra);
@@ -124,8 +135,10 @@ pub(super) fn make(
     match finished.fetched.pop().flatten() {
         Some(bytes) if finished.end == End::Exit(0) => {
             let bytes = Arc::new(bytes);
-            shop.plans.cache.put(key, &bytes);
-            Ok(Made::Ready(ready(artifact(bytes))))
+            let Finished { cpu_s, wall_s, peak_memory_mb, .. } = finished;
+            let spent = Spent { cpu_s, wall_s, peak_memory_mb };
+            shop.plans.cache.put(key, &bytes, spent);
+            Ok(Made::Ready(ready(artifact(bytes), spent)))
         }
         _ => Ok(Made::Refused(finished)),
     }
@@ -172,7 +185,7 @@ mod tests {
         let cache = Cache::default();
         let artifact = Arc::new(vec![0; CACHE_BYTES / 2]);
         for i in 0..4 {
-            cache.put([i; 32], &artifact);
+            cache.put([i; 32], &artifact, Spent::default());
         }
         assert!(cache.get(&[0; 32]).is_none() && cache.get(&[3; 32]).is_some());
         assert!(cache.lock().bytes <= CACHE_BYTES);

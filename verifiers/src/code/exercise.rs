@@ -33,7 +33,8 @@ pub fn exercise(bytes: &[u8]) {
         assert!(request.run_timeout > 0.0 && request.compile_timeout > 0.0);
     }
     if let Ok(request) = serde_json::from_str::<RunBatch>(text)
-        && request.order(&settings).is_ok()
+        && request.fault().is_ok()
+        && request.program.order(&settings).is_ok()
     {
         assert!(!request.stdins.is_empty());
     }

@@ -83,7 +83,9 @@ pub(super) fn undefined(program: &Program<'_>, source: &str, said: &str) -> Opti
     };
     let used = words(source);
     let defines = |word: &String| {
-        [format!("def {word}("), format!("class {word}:"), format!("class {word}(")].iter().any(|d| program.code.contains(d))
+        [format!("def {word}("), format!("class {word}:"), format!("class {word}(")]
+            .iter()
+            .any(|d| program.code.contains(d))
     };
     let missing = used.contains(name) && !words(program.code).contains(name);
     let other = match program.spec.fn_name.as_deref() {

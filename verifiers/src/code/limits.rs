@@ -110,12 +110,18 @@ mod tests {
     fn an_item_may_set_its_limits_and_nothing_else() {
         let settings = Arc::new(CodeSettings::default());
         let of = |code| of_item(&settings, &json!({"code": code}));
-        let merged = of(json!({"time_limit_s": 1.5, "output_kb": 4096, "language": "cpp", "partial": true})).expect("sound");
+        let merged =
+            of(json!({"time_limit_s": 1.5, "output_kb": 4096, "language": "cpp", "partial": true})).expect("sound");
         let limits = Limits::new(&merged);
         assert_eq!((limits.time_s, limits.output_kb, limits.memory_mb), (1.5, 4096, settings.memory_mb));
         assert_eq!((merged.language.as_str(), merged.partial), ("cpp", true));
-        for bad in [json!({"time_limit_s": 0}), json!({"output_tolerance": -1}), json!({"uid": 0}), json!({"memory_mb": 1}), json!({"processes": 99999})]
-        {
+        for bad in [
+            json!({"time_limit_s": 0}),
+            json!({"output_tolerance": -1}),
+            json!({"uid": 0}),
+            json!({"memory_mb": 1}),
+            json!({"processes": 99999}),
+        ] {
             assert!(of(bad.clone()).is_err(), "{bad}");
         }
     }

@@ -315,7 +315,9 @@ fn of_library(name: &str, arguments: Vec<Value>) -> Option<Value> {
         ("Counter" | "OrderedDict", []) => Some(Value::Dict(Vec::new())),
         ("OrderedDict", [Value::List(pairs)]) => {
             let pair = |pair: &Value| match pair {
-                Value::Tuple(pair) | Value::List(pair) => <[Value; 2]>::try_from(pair.clone()).ok().map(|[k, v]| (k, v)),
+                Value::Tuple(pair) | Value::List(pair) => {
+                    <[Value; 2]>::try_from(pair.clone()).ok().map(|[k, v]| (k, v))
+                }
                 _ => None,
             };
             let pairs = pairs.iter().map(pair).collect::<Option<Vec<_>>>()?;
@@ -381,9 +383,25 @@ mod tests {
         ] {
             assert_eq!(literal(text), Some(value), "{text}");
         }
-        for text in
-            ["", "x", "1 +1", "[1", "[,]", "f(1)", "1+j", "1+2", "1j+1j", "Fraction(1, 0)", "Decimal('x')", "deque(3)", "'a", "[1 2]", "{1: 2, 3}", "--True", "__import__('os')"]
-        {
+        for text in [
+            "",
+            "x",
+            "1 +1",
+            "[1",
+            "[,]",
+            "f(1)",
+            "1+j",
+            "1+2",
+            "1j+1j",
+            "Fraction(1, 0)",
+            "Decimal('x')",
+            "deque(3)",
+            "'a",
+            "[1 2]",
+            "{1: 2, 3}",
+            "--True",
+            "__import__('os')",
+        ] {
             assert_eq!(literal(text), None, "{text}");
         }
         assert_eq!(literal(r"'\x+1'"), None, "a sign is no digit");

@@ -60,18 +60,17 @@ fn prepare(shop: &mut Shop, order: &Order) -> Result<(Option<Runner>, Option<Ste
         return Ok((Some(Runner::Warm), None));
     }
     let language: Language = language.clone();
-    let started = Instant::now();
     Ok(match make(shop, &language, &order.code, &order.files, &order.compile)? {
         Made::Ready(ready) if language.compile.is_empty() => (Some(Runner::Command(ready)), None),
         Made::Ready(ready) => {
             let step = Step {
                 status: StepStatus::Finished,
-                execution_time: Some(started.elapsed().as_secs_f64()),
+                execution_time: Some(ready.spent.wall_s),
                 return_code: Some(0),
                 stdout: String::new(),
                 stderr: String::new(),
-                cpu_time: 0.0,
-                peak_memory_mb: 0.0,
+                cpu_time: ready.spent.cpu_s,
+                peak_memory_mb: ready.spent.peak_memory_mb,
                 stdout_bytes: 0,
                 limit: None,
             };
@@ -130,9 +129,10 @@ fn warm(shop: &mut Shop, order: &Order, input: &str) -> Result<Step, SandboxErro
     let nonce = nonce();
     let cell = shop.warm()?;
     let mut run = cell.start(Purpose::Warm, limits, 1, &[stdin.as_fd(), stdout.as_fd(), stderr.as_fd()])?;
-    run.send(&[&nonce, b"R", &[0, 0], order.code.as_bytes()]);
     run.ready()?;
+    // Only now, so that the program has not begun when the clock does.
     let (clock, started) = (run.clock(limits), Instant::now());
+    run.send(&[&nonce, b"R", &[0, 0], order.code.as_bytes()]);
     let reply = run.receive(&clock, 1024);
     let wall_s = started.elapsed().as_secs_f64();
     let exit = cell.end(run, reply == Reply::Closed)?;

@@ -79,7 +79,7 @@ impl Sandbox {
     /// # Errors
     /// The request itself makes no sense. That the sandbox failed is a result, [`super::RunStatus::SandboxError`].
     pub fn run_code(&self, request: &RunCode) -> Result<RunCodeResult, String> {
-        let order = request.order(self.settings())?;
+        let order = self.order(request)?;
         let (answer, answers) = channel();
         let stdin = request.stdin.clone().unwrap_or_default();
         self.submit(Arc::default(), order, vec![stdin], true, move |done| {
@@ -94,7 +94,7 @@ impl Sandbox {
     /// # Errors
     /// As [`Self::run_code`].
     pub fn run_batch(&self, request: &RunBatch) -> Result<RunBatchResult, String> {
-        let order = request.order(self.settings())?;
+        let order = self.order_of_batch(request)?;
         let (answer, answers) = channel();
         let wanted = request.stdins.len();
         self.submit(Arc::default(), order, request.stdins.clone(), request.stop_at_failure, move |done| {
@@ -102,6 +102,22 @@ impl Sandbox {
             let _ = answer.send(RunBatchResult::of(wanted, done.map(|done| (done.compiled, done.steps))));
         });
         Ok(answers.recv().unwrap_or_else(|_| RunBatchResult::of(wanted, Err(gone()))))
+    }
+
+    /// A request that can be run, or what is wrong with it.
+    pub(super) fn order(&self, request: &RunCode) -> Result<Order, String> {
+        let order = request.order(self.settings())?;
+        match self.languages().find(&order.language) {
+            Some((_, language)) => order.fits(&language.source).map(|()| order),
+            // The answer to the request says so.
+            None => Ok(order),
+        }
+    }
+
+    /// The same for a batch.
+    pub(super) fn order_of_batch(&self, request: &RunBatch) -> Result<Order, String> {
+        request.fault()?;
+        self.order(&request.program)
     }
 
     /// Has a worker run an order, and hand what came of it to `answer`. Nothing is run after `cancel` was set.

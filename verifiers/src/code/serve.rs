@@ -10,7 +10,7 @@ use std::{
 
 use axum::{
     Json, Router,
-    extract::{DefaultBodyLimit, State},
+    extract::{DefaultBodyLimit, State, rejection::JsonRejection},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -25,7 +25,7 @@ use tokio::{
 
 use super::{
     CodeVerifier, Sandbox, SandboxError,
-    api::{Order, RunBatch, RunBatchResult, RunCode, RunCodeResult},
+    api::{Order, RunBatch, RunBatchResult, RunCode, RunCodeResult, RunStatus},
     sandbox::{Cancel, Done, gone, one},
 };
 use crate::Verifier;
@@ -90,6 +90,9 @@ pub fn router(sandbox: Sandbox, settings: &ServeSettings) -> Router {
         .route("/run_code", post(run_code))
         .route("/run_batch", post(run_batch))
         .route("/judge", post(judge))
+        .route("/run_jupyter", post(run_jupyter))
+        .fallback(async || told(StatusCode::NOT_FOUND, "there is no such route"))
+        .method_not_allowed_fallback(async || told(StatusCode::METHOD_NOT_ALLOWED, "the route is for another method"))
         .route("/v1/ping", get(|| async { Json("pong") }))
         .layer(DefaultBodyLimit::max(settings.body_mb << 20))
         .with_state(service)
@@ -131,16 +134,45 @@ pub async fn serve_on(
 /// The answer to who comes when every place is taken.
 fn busy() -> Response {
     let retry = [(header::RETRY_AFTER, "1")];
-    (StatusCode::TOO_MANY_REQUESTS, retry, "every place of the queue is taken; try again").into_response()
+    (retry, told(StatusCode::TOO_MANY_REQUESTS, "every place of the queue is taken; try again")).into_response()
+}
+
+/// What is wrong with a request, in the form that the service's callers know.
+fn told(status: StatusCode, why: &str) -> Response {
+    (status, Json(serde_json::json!({ "detail": why }))).into_response()
 }
 
 fn bad(why: String) -> Response {
-    (StatusCode::UNPROCESSABLE_ENTITY, Json(serde_json::json!({ "detail": why }))).into_response()
+    told(StatusCode::UNPROCESSABLE_ENTITY, &why)
 }
 
-async fn run_code(State(service): State<Service>, Json(request): Json<RunCode>) -> Response {
+/// A body that could not be read.
+fn unread(rejection: &JsonRejection) -> Response {
+    let status = match rejection {
+        JsonRejection::JsonSyntaxError(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        other => other.status(),
+    };
+    told(status, &rejection.body_text())
+}
+
+type Body<T> = Result<Json<T>, JsonRejection>;
+
+/// Notebooks are not run here; said in the words that a caller of SandboxFusion looks for.
+async fn run_jupyter() -> Response {
+    let message = "notebooks are not run here; /run_code runs programs";
+    Json(serde_json::json!({
+        "status": RunStatus::SandboxError, "message": message, "driver": null, "cells": [], "executor_pod_name": null, "files": {},
+    }))
+    .into_response()
+}
+
+async fn run_code(State(service): State<Service>, body: Body<RunCode>) -> Response {
+    let request = match body {
+        Ok(Json(request)) => request,
+        Err(rejection) => return unread(&rejection),
+    };
     let Ok(_place) = service.places.try_acquire() else { return busy() };
-    let order = match request.order(service.sandbox.settings()) {
+    let order = match service.sandbox.order(&request) {
         Ok(order) => order,
         Err(why) => return bad(why),
     };
@@ -149,9 +181,13 @@ async fn run_code(State(service): State<Service>, Json(request): Json<RunCode>) 
     Json(RunCodeResult::of(one(done))).into_response()
 }
 
-async fn run_batch(State(service): State<Service>, Json(request): Json<RunBatch>) -> Response {
+async fn run_batch(State(service): State<Service>, body: Body<RunBatch>) -> Response {
+    let request = match body {
+        Ok(Json(request)) => request,
+        Err(rejection) => return unread(&rejection),
+    };
     let Ok(_place) = service.places.try_acquire() else { return busy() };
-    let order = match request.order(service.sandbox.settings()) {
+    let order = match service.sandbox.order_of_batch(&request) {
         Ok(order) => order,
         Err(why) => return bad(why),
     };
@@ -160,7 +196,11 @@ async fn run_batch(State(service): State<Service>, Json(request): Json<RunBatch>
     Json(RunBatchResult::of(wanted, done.map(|done| (done.compiled, done.steps)))).into_response()
 }
 
-async fn judge(State(service): State<Service>, Json(item): Json<Item>) -> Response {
+async fn judge(State(service): State<Service>, body: Body<Item>) -> Response {
+    let item = match body {
+        Ok(Json(item)) => item,
+        Err(rejection) => return unread(&rejection),
+    };
     let Ok(place) = service.places.clone().try_acquire_owned() else { return busy() };
     let verifier = CodeVerifier::on(service.sandbox);
     let judged = tokio::task::spawn_blocking(move || {
@@ -170,6 +210,6 @@ async fn judge(State(service): State<Service>, Json(item): Json<Item>) -> Respon
     });
     match judged.await {
         Ok(Some(verdict)) => Json(verdict).into_response(),
-        _ => (StatusCode::INTERNAL_SERVER_ERROR, "the judge ended").into_response(),
+        _ => told(StatusCode::INTERNAL_SERVER_ERROR, "the judge ended"),
     }
 }

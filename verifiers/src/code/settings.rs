@@ -153,9 +153,7 @@ impl CodeSettings {
         if self.uid == 0 {
             return Some("code.uid = 0 would run programs as root".into());
         }
-        for (name, value) in
-            [("float_tolerance", self.float_tolerance), ("output_tolerance", self.output_tolerance)]
-        {
+        for (name, value) in [("float_tolerance", self.float_tolerance), ("output_tolerance", self.output_tolerance)] {
             if !(value >= 0.0 && value.is_finite()) {
                 return Some(format!("code.{name} = {value} must be finite and not negative"));
             }

@@ -21,6 +21,7 @@ use super::{
     settings::CodeSettings,
     shop::{Plans, Shop},
     tests_spec::Spec,
+    zygote::machine_kills_more,
 };
 
 /// One program with its tests.
@@ -202,6 +203,8 @@ fn cores(pin: bool) -> Vec<usize> {
 /// Tries the kinds of cell in order of preference; the reasons why better ones failed come along.
 fn plans(settings: &Arc<CodeSettings>) -> Result<(Plans, Vec<String>), SandboxError> {
     let python = Python::find(&settings.python)?;
+    // From here on it counts.
+    let _ = machine_kills_more();
     let landlock = filter::landlock(&[], false)?.is_some();
     let mut missing = if landlock { Vec::new() } else { vec!["this kernel has no Landlock".to_owned()] };
     let hierarchy = Hierarchy::find().map_err(|why| missing.push(format!("no cgroup: {why}"))).ok();

@@ -157,7 +157,7 @@ impl Cell {
 
 /// True where the kernel, since the last time that this was asked, killed some process of this machine for want of memory. Whose it was is
 /// not known; asked again for the same program in a new cell, the answer is about that.
-fn machine_kills_more() -> bool {
+pub(super) fn machine_kills_more() -> bool {
     static LAST: AtomicU64 = AtomicU64::new(u64::MAX);
     let text = std::fs::read_to_string("/proc/vmstat").unwrap_or_default();
     let count = text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok()).unwrap_or(0);

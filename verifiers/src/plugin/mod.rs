@@ -109,40 +109,48 @@ impl PluginVerifier {
         }
     }
 
-    /// One batch's verdicts, in order.
+    /// One batch's verdicts, in order. Where a request with several items breaks the plugin, each is asked about alone.
     fn batch(&self, items: &[&Item]) -> Vec<Verdict> {
         let timeout = Duration::from_secs_f64(self.settings.timeout_s);
-        // Enough to find one item that breaks the plugin by halving; where it does so at once, a second one too.
-        let halvings = items.len().ilog2() + 1;
-        let mut left = Patience { failures: 2 * halvings, timeouts: halvings + 1 };
-        self.narrow(items, timeout, &mut left)
+        match self.ask(items, timeout) {
+            Ok(scores) => self.verdicts(items, scores),
+            Err(broken) if items.len() == 1 || self.hello().group || is_absent(&broken) => self.errors(items, &broken),
+            Err(_) => self.one_by_one(items, timeout),
+        }
     }
 
-    /// Asks about `items`, and about each half of them where that breaks the plugin.
-    fn narrow(&self, items: &[&Item], timeout: Duration, left: &mut Patience) -> Vec<Verdict> {
-        let broken = match self.ask(items, timeout) {
-            Ok(scores) => {
-                let verdict = |(item, score): (&&Item, Score)| score.into_verdict(&item.id, self.settings.threshold);
-                return items.iter().zip(scores).map(verdict).collect();
+    /// Asks about every item alone, until it is plain that the plugin breaks whatever it is asked, or too much time went.
+    fn one_by_one(&self, items: &[&Item], timeout: Duration) -> Vec<Verdict> {
+        let (mut verdicts, mut scored, mut failures, mut timeouts) = (Vec::with_capacity(items.len()), 0, 0, 0);
+        for (i, item) in items.iter().enumerate() {
+            match self.ask(&[*item], timeout) {
+                Ok(scores) => {
+                    scored += 1;
+                    verdicts.extend(self.verdicts(&[*item], scores));
+                }
+                Err(broken) => {
+                    failures += 1;
+                    timeouts += u32::from(matches!(broken, Broken::Timeout { .. }));
+                    let given_up = (scored == 0 && failures >= MAX_FAILURES) || timeouts >= MAX_TIMEOUTS;
+                    if given_up || is_absent(&broken) {
+                        verdicts.extend(self.errors(&items[i..], &broken));
+                        return verdicts;
+                    }
+                    verdicts.extend(self.errors(&[*item], &broken));
+                }
             }
-            Err(broken) => broken,
-        };
-        left.failures = left.failures.saturating_sub(1);
-        left.timeouts = left.timeouts.saturating_sub(u32::from(matches!(broken, Broken::Timeout { .. })));
-        let errors = |items: &[&Item]| -> Vec<Verdict> {
-            let message = format!("plugin {}: {broken}", self.settings.what());
-            items.iter().map(|item| failed(&item.id, broken.kind(), &message)).collect()
-        };
-        // A service that cannot be reached is not broken by what it is asked.
-        let whole =
-            items.len() == 1 || self.hello().group || matches!(broken, Broken::Start { .. } | Broken::Upstream(_));
-        if whole || left.is_spent() {
-            return errors(items);
         }
-        let (first, second) = items.split_at(items.len() / 2);
-        let mut verdicts = self.narrow(first, timeout, left);
-        verdicts.extend(if left.is_spent() { errors(second) } else { self.narrow(second, timeout, left) });
         verdicts
+    }
+
+    fn verdicts(&self, items: &[&Item], scores: Vec<Score>) -> Vec<Verdict> {
+        let verdict = |(item, score): (&&Item, Score)| score.into_verdict(&item.id, self.settings.threshold);
+        items.iter().zip(scores).map(verdict).collect()
+    }
+
+    fn errors(&self, items: &[&Item], broken: &Broken) -> Vec<Verdict> {
+        let message = format!("plugin {}: {broken}", self.settings.what());
+        items.iter().map(|item| failed(&item.id, broken.kind(), &message)).collect()
     }
 
     /// Items in requests: as many as a batch may have, or all samples of one prompt where the plugin wants groups.
@@ -166,16 +174,15 @@ impl PluginVerifier {
     }
 }
 
-/// How much longer a batch is worked on.
-struct Patience {
-    failures: u32,
-    timeouts: u32,
-}
+/// Failures one after another, with nothing scored between or before, after which the rest of a batch is given up.
+const MAX_FAILURES: u32 = 8;
 
-impl Patience {
-    fn is_spent(&self) -> bool {
-        self.failures == 0 || self.timeouts == 0
-    }
+/// Time-outs after which the rest of a batch is given up, since each costs its whole time.
+const MAX_TIMEOUTS: u32 = 8;
+
+/// True for a plugin that is not there: it is not what it was asked that broke it.
+fn is_absent(broken: &Broken) -> bool {
+    matches!(broken, Broken::Start { .. } | Broken::Upstream(_))
 }
 
 impl Verifier for PluginVerifier {

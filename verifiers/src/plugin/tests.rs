@@ -107,6 +107,22 @@ fn inv_9_what_breaks_a_plugin_is_an_error_and_its_neighbours_are_judged() {
 }
 
 #[test]
+fn inv_9_honest_items_are_scored_beside_several_that_break_the_plugin() {
+    let plugin = start(PluginSettings { answer_mb: 1, timeout_s: 3.0, batch: 32, ..python(ODD) });
+    let texts =
+        ["42", "die", "flood", "42", "nonsense", "hang", "42", "die", "die", "die", "41", "flood", "nonsense", "42"];
+    let verdicts = plugin.verify(&items(&texts));
+    for (text, verdict) in texts.iter().zip(&verdicts) {
+        let wanted = match *text {
+            "42" => Status::Pass,
+            "41" => Status::Fail,
+            _ => Status::Error,
+        };
+        assert_eq!(verdict.status, wanted, "{text}: {verdict:?}");
+    }
+}
+
+#[test]
 fn inv_9_a_null_reward_is_an_error_with_the_plugins_words() {
     let verdicts = start(python(ODD)).verify(&items(&["none", "42"]));
     assert_eq!(statuses(&verdicts), [Status::Error, Status::Pass]);

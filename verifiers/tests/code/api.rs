@@ -11,7 +11,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 use verifiers::code::{CodeSettings, RunBatch, RunStatus, Sandbox, ServeSettings, StepStatus};
 
-use crate::support::{HONEST, add_tests, installed, request, run, sandbox};
+use crate::support::{HONEST, add_tests, installed, namespaces, request, run, sandbox};
 
 #[test]
 fn python_runs_as_on_the_command_line() {
@@ -204,6 +204,44 @@ fn the_service_speaks_sandboxfusions_words() {
         (200, &json!("pass"), &json!("AC")),
         "{answer}"
     );
+}
+
+#[test]
+fn every_answer_of_the_service_is_json_and_its_times_are_true() {
+    let service = Service::start(sandbox().clone(), &ServeSettings::default());
+    let (status, answer) = service.post("/run_jupyter", &json!({"cells": ["1"]}));
+    assert_eq!((status, &answer["status"], &answer["cells"]), (200, &json!("SandboxError"), &json!([])), "{answer}");
+    let (status, answer) = receive(service.send("/run_code", "{"));
+    assert!(status == 422 && answer["detail"].is_string(), "{status} {answer}");
+    let (status, answer) = service.post("/nowhere", &json!({}));
+    assert!(status == 404 && answer["detail"].is_string(), "{status} {answer}");
+    let file = STANDARD.encode("x");
+    for files in [json!({"a": file, "a/b": file}), json!({"main.py": file}), json!({"main.py/x": file})] {
+        let asked = json!({"code": "print(1)", "language": "python", "files": files});
+        let (status, answer) = service.post("/run_code", &asked);
+        assert!(status == 422 && answer["detail"].is_string(), "{status} {answer}");
+    }
+    let asked = json!({"code": "print(1)", "language": "python", "files": {"a": file, "ab": file, "c/d": file}, "run_timeout": null, "compile_timeout": "3"});
+    let (status, answer) = service.post("/run_code", &asked);
+    if namespaces() {
+        assert_eq!((status, &answer["status"]), (200, &json!("Success")), "{answer}");
+    }
+    for code in ["pass", "import time\ntime.sleep(0.05)"] {
+        let (_, answer) = service.post("/run_code", &json!({"code": code, "language": "python"}));
+        let took = answer["run_result"]["execution_time"].as_f64().expect("seconds");
+        assert!(took > if code == "pass" { 1e-4 } else { 0.05 }, "{answer}");
+    }
+    if installed("/usr/bin/gcc") {
+        for _ in 0..2 {
+            let (_, answer) = service.post("/run_code", &json!({"code": "int main() { return 0; }", "language": "c"}));
+            let compiled = &answer["compile_result"];
+            assert!(
+                compiled["cpu_time"].as_f64() > Some(1e-3) && compiled["peak_memory_mb"].as_f64() > Some(0.0),
+                "{answer}"
+            );
+            assert!(compiled["execution_time"].as_f64() > Some(1e-3), "{answer}");
+        }
+    }
 }
 
 #[test]

@@ -110,6 +110,71 @@ fn inv_9_a_test_that_cannot_be_run_is_an_error() {
 }
 
 #[test]
+fn inv_9_a_fault_of_the_test_is_no_fault_of_the_program() {
+    let f = "def f(x):\n    return x";
+    for tests in [
+        json!({"asserts": ["assert f("]}),
+        json!({"asserts": ["assert undefined_helper(f(1)) == 1"]}),
+        json!({"asserts": ["assert undefined_helper(f(1)) in (1, 2)"]}),
+        json!({"asserts": ["assert f(1) == 1"], "setup": "import no_such_module"}),
+        json!({"asserts": ["assert f(1) in (1, 2)"], "setup": "import no_such_module"}),
+        json!({"asserts": ["import contextlib, io\nout = io.StringIO()\nwith contextlib.redirect_stdout(out):\n    f(1)\nassert out.getvalue() == ''"]}),
+    ] {
+        let verdict = judge(f, tests.clone());
+        assert_eq!((verdict.status, verdict.reward), (Status::Error, None), "{tests}: {verdict:?}");
+    }
+    // What the program should have defined is its fault, and so is what it does to the tests' own code.
+    fails_on("def g(x):\n    return x", json!({"asserts": ["assert f(1) == 1"]}), "RE");
+    fails_on("def g(x):\n    return x", json!({"asserts": ["assert f(1) in (1, 2)"]}), "RE");
+    fails_on(
+        "import sys\nsys.modules['decimal'] = None\ndef f(x):\n    return x",
+        json!({"asserts": ["assert f(1) == 1"], "setup": "import decimal"}),
+        "RE",
+    );
+    fails_on(
+        "def g():\n    f\ndef f(x):\n    raise NameError(\"name 'undefined_helper' is not defined\")",
+        json!({"asserts": ["assert f(1) == 1"]}),
+        "RE",
+    );
+}
+
+#[test]
+fn asserts_use_objects_of_the_programs_classes() {
+    let queue = "class Q:\n    def __init__(self):\n        self.s = []\n    def push(self, x):\n        self.s.append(x)\n    def pop(self):\n        return self.s.POP\n    def __len__(self):\n        return len(self.s)\n";
+    let tests = json!({"asserts": [
+        "q=Q()\nq.push(1)\nq.push(2)\nassert q.pop()==2\nassert q.s==[1]",
+        "q = Q()\nassert len(q) == 0 and isinstance(q, Q)\nq.push('a')\nassert len(q) == 1 and q.s[0] == 'a'",
+    ]});
+    passes(&queue.replace("POP", "pop()"), tests.clone());
+    fails_on(&queue.replace("POP", "pop(0)"), tests, "WA");
+    let node = "class Node:\n    def __init__(self, x):\n        self.x, self.next = x, None\ndef append(node, x):\n    while node.next: node = node.next\n    node.next = Node(x)\n    return node.next\n";
+    passes(
+        node,
+        json!({"asserts": ["n = Node(1)\nassert append(n, 5).x == 5\nassert n.next.x == 5 and n.next.next is None\nn.next = None\nassert n.next is None"]}),
+    );
+    // An object in place of a value is wrong; one that is compared as a whole cannot be judged.
+    let any = "class Any:\n    __eq__ = __contains__ = lambda *a: True\n    def pop(self):\n        return Any()\n";
+    fails_on(&format!("{any}def f(x):\n    return Any()"), json!({"asserts": ["assert f(1) in (1, 2)"]}), "WA");
+    fails_on(
+        &format!("{any}f = Any\nAny.__init__ = lambda *a: None"),
+        json!({"asserts": ["assert f(1) in (1, 2)"]}),
+        "WA",
+    );
+    let verdict = judge(&format!("{any}Q = Any"), json!({"asserts": ["assert Q().pop() == 2"]}));
+    assert_eq!((verdict.status, verdict.reward), (Status::Error, None), "{verdict:?}");
+}
+
+#[test]
+fn a02_what_the_tests_share_is_not_in_the_programs_process_where_it_is_data() {
+    let walk = "import gc, sys\ndef f(x):\n    frame, names = sys._getframe(), {}\n    while frame:\n        names.update(frame.f_globals); names.update(frame.f_locals)\n        frame = frame.f_back\n    for module in list(sys.modules.values()): names.update(vars(module) if module else {})\n    for thing in gc.get_objects():\n        if type(thing) is dict and 'X' in thing: names.update(X=thing['X'])\n    return names.get('X', 0)";
+    for test in ["assert f(1) == X", "assert f(1) in (X,)"] {
+        let tests = json!({"asserts": [test], "setup": "import math\nX=739151"});
+        fails_on(walk, tests.clone(), "WA");
+        passes("def f(x):\n    return 739151 * math.floor(x)", tests);
+    }
+}
+
+#[test]
 fn raw_asserts_run_beside_the_program() {
     let settings = CodeSettings { raw_asserts: true, workers: 1, ..CodeSettings::default() };
     let raw = CodeVerifier::new(settings).expect("starts");

@@ -178,9 +178,9 @@ fn c05_signals_reach_only_the_programs_own() {
     if !namespaces() {
         return;
     }
-    probe("import os\nreturn f'{os.getpid()} {os.getppid()}'", "1 0");
+    probe("import os\nreturn f'{os.getpid()} {os.getppid()}'", "2 0");
     passes(
-        "import os\ntry:\n    os.kill(-1, 9)\nexcept OSError:\n    pass\nfor pid in range(2, 2000):\n    try: os.kill(pid, 9)\n    except OSError: pass\ndef add(a, b):\n    return a + b",
+        "import os\ntry:\n    os.kill(-1, 9)\nexcept OSError:\n    pass\nfor pid in [1, *range(3, 2000)]:\n    for number in (9, 2, 15, 19):\n        try: os.kill(pid, number)\n        except OSError: pass\n    try: os.kill(pid, 9)\n    except OSError: pass\ndef add(a, b):\n    return a + b",
         add_tests(),
     );
 }

@@ -27,6 +27,109 @@ fn honest_programs_pass_in_every_form_of_test() {
 }
 
 #[test]
+fn programs_have_what_the_graders_of_data_sets_put_before_them() {
+    passes("n = int(input())\nif n == 1:\n    print('YES')\n    exit()\nprint('NO')", stdio("1", "YES"));
+    passes("print(__file__)\nquit(0)", stdio("", "solution.py"));
+    let calls = json!({"inputs": ["[2,7]\n9"], "outputs": ["[0,1]"], "fn_name": "twoSum"});
+    passes(
+        "class Solution:\n    def twoSum(self, nums: List[int], target: int) -> Optional[List[int]]:\n        h = [1, 0]\n        heapq.heapify(h)\n        assert deque(h) and math.inf and Counter(nums) and inf > gcd(4, 6) == 2\n        return h",
+        calls,
+    );
+    passes("@lru_cache(None)\ndef f(x):\n    return bisect_left([1, 2], x)", json!({"asserts": ["assert f(2) == 1"]}));
+    // What is at hand is none of the program's own, and hides nothing of it.
+    passes(
+        "def gcd(a, b):\n    return 'own'\ndef f():\n    return gcd(1, 2)",
+        json!({"asserts": ["assert f() == 'own'"]}),
+    );
+    fails_on("x = 1", json!({"asserts": ["assert gcd(4, 6) == 2"]}), "RE");
+    fails_on("x = 1", json!({"asserts": ["assert gcd(4, 6) in (2, 3)"]}), "RE");
+    fails_on("x = 1", json!({"inputs": [[4, 6]], "outputs": [2], "fn_name": "gcd"}), "RE");
+}
+
+#[test]
+fn values_of_the_standard_librarys_types_cross() {
+    for (value, literal) in [
+        ("collections.Counter('aab')", "{'a': 2, 'b': 1}"),
+        ("collections.Counter('aab')", "Counter({'a': 2, 'b': 1})"),
+        ("collections.OrderedDict([(1, 2)])", "{1: 2}"),
+        ("collections.defaultdict(int, {1: 2})", "{1: 2}"),
+        ("collections.namedtuple('P', 'x y')(1, 2)", "(1, 2)"),
+        ("collections.deque([1, 2])", "deque([1, 2])"),
+        ("fractions.Fraction(2, 4)", "Fraction(1, 2)"),
+        ("fractions.Fraction(2, 4)", "0.5"),
+        ("decimal.Decimal('1.50')", "Decimal('1.5')"),
+        ("1j ** 2", "-1+0j"),
+    ] {
+        let program = format!("import collections, fractions, decimal\ndef f():\n    return {value}");
+        passes(&program, json!({"asserts": [format!("assert f() == {literal}")]}));
+        passes(
+            &program,
+            json!({"asserts": [format!("assert f() in ({literal}, 'x')")], "setup": "from collections import *\nfrom fractions import *\nfrom decimal import *"}),
+        );
+        fails_on(&program, json!({"asserts": ["assert f() == {'a': 3}"]}), "WA");
+    }
+    fails_on(
+        "import collections\ndef f():\n    return collections.deque([1])",
+        json!({"asserts": ["assert f() == [1]"]}),
+        "WA",
+    );
+    // A04: what only says that it is equal is no value, whatever it is made of.
+    for base in
+        ["collections.Counter", "collections.OrderedDict", "fractions.Fraction", "collections.namedtuple('P', 'x')"]
+    {
+        let forged = format!(
+            "import collections, fractions\nclass Any({base}):\n    __eq__ = lambda *a: True\n    __ne__ = lambda *a: False\n    __hash__ = None\ndef f():\n    return Any(1) if not issubclass(Any, dict) else Any()"
+        );
+        fails_on(&forged, json!({"asserts": ["assert f() == {1: 2}"]}), "WA");
+        fails_on(&forged, json!({"asserts": ["assert f() in ({1: 2}, 7)"]}), "WA");
+    }
+}
+
+#[test]
+fn inputs_and_outputs_are_read_as_the_graders_of_data_sets_read_them() {
+    let of = |input: Value, output: Value| json!({"fn_name": "f", "inputs": [input], "outputs": [output]});
+    passes("def f(d):\n    return d[1]", of(json!([{"1": 2}]), json!(2)));
+    passes("def f(d):\n    return d['a']", of(json!([{"1": 3, "a": 2}]), json!(2)));
+    passes("def f():\n    return None", of(Value::Null, Value::Null));
+    passes("print(2 * int(input()))", json!([{"input": "2\n", "output": "4\n", "testtype": "stdin"}]));
+    passes("print(sum([0.1] * 3), 2.5)", stdio("", "0.3 2.50"));
+    fails_on("print(0.3001, 2.5)", stdio("", "0.3 2.50"), "WA");
+    fails_on("print(100001)", stdio("", "100000"), "WA");
+    let exact =
+        Item { extra_info: json!({"code": {"output_tolerance": 0.0}}), ..item("print(2.5)", stdio("", "2.50")) };
+    assert_eq!(verifier().verify(&[exact])[0].tags["verdict"], "WA");
+    let partial = Item {
+        extra_info: json!({"code": {"partial": true}}),
+        ..item("print(1)", json!({"inputs": ["", ""], "outputs": ["1", "2"]}))
+    };
+    assert_eq!(verifier().verify(&[partial])[0].reward, Some(0.5));
+    let listed = "1. The program:\n\n   ```python\n   if 1:\n       print(2)\n   ```\n";
+    let listed = Item { completion: listed.into(), ..item("", stdio("", "2")) };
+    assert_eq!(verifier().verify(&[listed])[0].status, Status::Pass);
+}
+
+#[test]
+fn a_signal_ends_the_program_that_sends_it_to_itself() {
+    if !namespaces() {
+        return;
+    }
+    for (line, signal) in [
+        ("os.kill(os.getpid(), 9)", "SIGKILL"),
+        ("signal.raise_signal(signal.SIGTERM)", "SIGTERM"),
+        ("signal.alarm(1); time.sleep(3)", "SIGALRM"),
+        ("os.abort()", "SIGABRT"),
+    ] {
+        let program = format!("import os, signal, time\nprint(1, flush=True)\n{line}\n");
+        let verdict = fails_on(&program, stdio("", "1"), "RE");
+        assert_eq!(verdict.tags["signal"], signal, "{verdict:?}");
+    }
+    passes(
+        "import signal\nsignal.signal(signal.SIGTERM, lambda *a: print(1))\nsignal.raise_signal(signal.SIGTERM)",
+        stdio("", "1"),
+    );
+}
+
+#[test]
 fn values_cross_with_their_exact_types() {
     passes("def f(n):\n    return 2 ** n", json!({"asserts": ["assert f(100) == 1267650600228229401496703205376"]}));
     passes(

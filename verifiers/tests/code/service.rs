@@ -95,7 +95,7 @@ fn inv_9_d05_what_fails_in_the_sandbox_is_an_error_and_never_a_reward() {
 fn inv_9_a_program_cannot_make_its_failure_look_like_the_sandboxs() {
     // An error masks a sample, which a program that cannot solve its task would like better than a zero.
     for (program, word) in [
-        ("import os, signal\ndef add(a, b):\n    os.kill(os.getpid(), signal.SIGKILL)", "WA"),
+        ("import os, signal\ndef add(a, b):\n    os.kill(os.getpid(), signal.SIGKILL)", "RE"),
         (
             "import resource\ndef add(a, b):\n    resource.setrlimit(resource.RLIMIT_CPU, (0, 0))\n    while True: pass",
             "RE",

@@ -41,6 +41,7 @@ def become(order):
     """Becomes the command. The supervisor learns this process's number from who sent the frame."""
     try:
         send(b"P")
+        receive()
         if order["stdin"]:
             os.dup2(os.open(".stdin", os.O_RDONLY), 0)
         if order["memory"]:
