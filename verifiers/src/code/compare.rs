@@ -169,12 +169,14 @@ impl Rules {
         }
         let (Ok(expected), Ok(got)) = (std::str::from_utf8(expected), std::str::from_utf8(got)) else { return false };
         let (mut e, mut g) = (expected.split_whitespace(), got.split_whitespace());
+        // Without a number that differs it is the blanks that do.
+        let mut met = false;
         loop {
             match (e.next(), g.next()) {
-                (None, None) => return true,
+                (None, None) => return met,
                 (Some(e), Some(g)) if e == g => {}
                 (Some(e), Some(g)) => match (e.parse(), g.parse()) {
-                    (Ok(a), Ok(b)) if (self.tolerance > 0.0 && self.floats(a, b)) || self.near(e, a, b) => {}
+                    (Ok(a), Ok(b)) if (self.tolerance > 0.0 && self.floats(a, b)) || self.near(e, a, b) => met = true,
                     _ => return false,
                 },
                 _ => return false,

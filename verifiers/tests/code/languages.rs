@@ -82,6 +82,26 @@ fn javascript_and_bash_programs_are_judged() {
 }
 
 #[test]
+fn what_ends_itself_for_want_of_memory_is_over_its_memory() {
+    if installed("/usr/bin/node") {
+        let code = json!({"language": "javascript", "time_limit_s": 20, "wall_limit_s": 60});
+        let program = "const a = [];\nfor (;;) a.push(new Array(1000).fill({}).map(() => ({})));";
+        let verdict = verifier().verify(&[fenced("js", program, sums(), code)]).remove(0);
+        assert_eq!(verdict.tags["verdict"], "MLE", "{verdict:?}");
+    }
+    if installed("/usr/bin/g++") {
+        let code = json!({"language": "cpp", "time_limit_s": 3});
+        let of = |body: &str| {
+            let program = format!("#include <cstdlib>\n#include <new>\nint main() {{ {body} }}");
+            verifier().verify(&[fenced("cpp", &program, sums(), code.clone())]).remove(0)
+        };
+        assert_eq!(of("throw std::bad_alloc();").tags["verdict"], "MLE");
+        let aborted = of("abort();");
+        assert_eq!((aborted.tags["verdict"].as_str(), aborted.tags["signal"].as_str()), ("RE", "SIGABRT"));
+    }
+}
+
+#[test]
 fn a_table_adds_languages() {
     if !installed("/usr/bin/awk") {
         return;

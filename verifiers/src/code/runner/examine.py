@@ -26,7 +26,7 @@ def one_test(space, name, source, head):
     try:
         compiled = compile(source, "test.py", "exec", dont_inherit=True)
         names = names_of(compiled)
-        if names & PRINTED:
+        if any(word.encode() in source for word in PRINTED):
             return b"Uthe test looks at what the program prints"
         known = set(space) | set(vars(builtins))
         for missing in names - known:
@@ -56,7 +56,7 @@ def names_of(code):
 
 
 # Names of what a test would hold in front of its own standard output; the program writes to another.
-PRINTED = frozenset(("redirect_stdout", "redirect_stderr", "capsys"))
+PRINTED = ("redirect_stdout", "redirect_stderr", "capsys", "sys.stdout")
 
 # Tests use these without an import where the program is sure to have one.
 MODULES = frozenset("math cmath re random string collections itertools functools operator heapq bisect copy datetime json sys".split())
