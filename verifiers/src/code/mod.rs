@@ -35,6 +35,7 @@ mod run;
 mod sandbox;
 mod serve;
 mod settings;
+mod setup;
 mod shop;
 mod stdio;
 mod tests_spec;

@@ -12,6 +12,7 @@ use super::{
     compare::Rules,
     json,
     settings::{CodeSettings, Unwrap},
+    setup::{mentions_any, split_setup},
     value::Value,
 };
 
@@ -148,35 +149,6 @@ fn listed(truth: Value) -> Value {
     let name = tests.first().and_then(|test| Fields::any(test).ok()?.get("fn_name").cloned());
     pairs.extend(name.map(|name| (key("fn_name"), name)));
     Value::Dict(pairs)
-}
-
-/// What of the shared code the program's process is given, and the names that the rest binds: a line `NAME = LITERAL` stays outside.
-fn split_setup(setup: &str) -> (String, Vec<String>) {
-    let mut constants = Vec::new();
-    let mut given = Vec::new();
-    // Within brackets or quotes that go over several lines, a line is not what it looks like.
-    let simple = !setup.contains(['\\', ';']) && !setup.contains("\"\"\"") && !setup.contains("'''");
-    for line in setup.lines() {
-        let name = line.split_once('=').map(|(name, value)| (name.trim_end(), value)).filter(|(name, value)| {
-            let word = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-            simple && word && !name.is_empty() && !name.starts_with(' ') && super::pyliteral::literal(value).is_some()
-        });
-        match name {
-            Some((name, _)) => constants.push(name.to_owned()),
-            None => given.push(line),
-        }
-    }
-    // What else is shared may need them, and then they cannot be kept from it.
-    if given.iter().any(|line| mentions_any(line, &constants)) {
-        return (setup.to_owned(), Vec::new());
-    }
-    (given.join("\n"), constants)
-}
-
-/// True where a name of `names` stands in the text as a word.
-fn mentions_any(text: &str, names: &[String]) -> bool {
-    let mut words = text.split(|c: char| !(c.is_alphanumeric() || c == '_'));
-    !names.is_empty() && words.any(|word| names.iter().any(|name| name == word))
 }
 
 impl Checker {

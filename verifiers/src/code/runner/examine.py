@@ -151,7 +151,10 @@ class Handle:
             return True
         if other is None:
             return False
-        raise Uncrossable("the test compares an object of the program's, which could say what it likes")
+        if type(other) is Handle:
+            raise Uncrossable("the test compares objects of the program's, which could say what they like")
+        # Where a value is wanted an object is wrong; else a program could choose not to be judged.
+        raise RemoteFailure(b"Rits own object")
 
     __lt__ = __le__ = __gt__ = __ge__ = __eq__
 
