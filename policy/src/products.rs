@@ -1,30 +1,29 @@
 //! Matrix products whose rows do not depend on how many there are (INV-2).
 //!
-//! Below some number of rows a BLAS adds in another order, so fewer rows than that are padded with zeros. [`crate::doctor`] measures
-//! the number; decoding is bound by memory, so the padding costs little. Where no number is safe, products go in blocks of always the
-//! same number of rows. On the CPU products are also cut in tiles that do not depend on the number of threads (INV-7:
-//! [`crate::kernels::product`]).
+//! On the CPU every product is our own ([`crate::kernels::product`]), whose elements are sums in one order whatever is around them.
+//!
+//! On a GPU products are the library's. Below some number of rows it adds in another order, so fewer rows than that are padded with
+//! zeros; [`crate::doctor`] measures the number. Where no number is safe, products go in blocks of always the same number of rows.
 
 use tch::{Device, Kind, Tensor};
 
 use crate::compute::{Compute, Precision};
 use crate::doctor::{ProductShape, SafeRows, safe_rows};
-use crate::kernels::product::{Layout, Together, product};
+use crate::kernels::product::{Layout, product};
+use crate::packs::Packs;
 
-/// Rows that a CPU product is padded to even where fewer were measured to be safe.
-pub const CPU_FLOOR: i64 = 16;
-
-/// Products with a floor on the number of rows.
-#[derive(Debug, Clone, Copy)]
+/// The products of a model.
+#[derive(Debug, Clone)]
 pub struct Products {
-    /// Products of fewer rows are padded to this.
+    /// f32 products on the CPU are our own. `false`: they are libtorch's, and both number of rows and number of threads show.
+    pub own: bool,
+    /// The library's products of fewer rows are padded to this.
     pub min_rows: i64,
-    /// Products of more rows are cut into blocks of this many; `None` leaves them whole.
+    /// The library's products of more rows are cut into blocks of this many; `None` leaves them whole.
     pub block: Option<i64>,
     /// The numbers that are multiplied, but for [`Products::precise`].
     pub precision: Precision,
-    /// Nothing about a product's surroundings shows in its bits. `false`: products are libtorch's, forward and backward.
-    pub exact: bool,
+    packs: Packs,
 }
 
 /// A product of the model has no safe number of rows on this device.
@@ -42,63 +41,70 @@ pub struct NoSafeRows {
 }
 
 impl Products {
-    /// Measures the floor for all products of a model.
+    /// Our own on the CPU; elsewhere the library's, with the floor measured for all products of a model.
     ///
     /// # Errors
     /// [`NoSafeRows`] where one has none: exact mode must then refuse to start.
-    pub fn measure(compute: Compute, shapes: &[ProductShape]) -> Result<Self, NoSafeRows> {
+    pub fn new(compute: Compute, shapes: &[ProductShape]) -> Result<Self, NoSafeRows> {
         let Compute { device, precision, exact } = compute;
-        if !exact {
-            return Ok(Self { min_rows: 1, block: None, precision, exact });
+        let own = exact && device == Device::Cpu;
+        let mut products = Self { own, ..Self::of_library(1, None, precision) };
+        if own || !exact {
+            return Ok(products);
         }
-        let mut min_rows = if device == Device::Cpu { CPU_FLOOR } else { 1 };
-        let mut block = None;
         for &shape in shapes {
-            match safe_rows(device, shape.kind(precision), shape).ok_or(NoSafeRows {
-                k: shape.k,
-                n: shape.n,
-                device,
-            })? {
-                SafeRows::From(rows) => min_rows = min_rows.max(rows),
-                SafeRows::Exactly(rows) => block = Some(rows),
+            let ProductShape { k, n, .. } = shape;
+            match safe_rows(device, shape.kind(precision), shape).ok_or(NoSafeRows { k, n, device })? {
+                SafeRows::From(rows) => products.min_rows = products.min_rows.max(rows),
+                SafeRows::Exactly(rows) => products.block = Some(rows),
             }
         }
-        Ok(Self { min_rows: block.unwrap_or(min_rows), block, precision, exact })
+        products.min_rows = products.block.unwrap_or(products.min_rows);
+        Ok(products)
+    }
+
+    fn of_library(min_rows: i64, block: Option<i64>, precision: Precision) -> Self {
+        Self { own: false, min_rows, block, precision, packs: Packs::default() }
     }
 
     /// `x wᵀ` for `x [rows, k]`, `w [n, k]`, both f32, multiplied in the model's precision.
     pub fn linear(&self, x: &Tensor, w: &Tensor) -> Tensor {
-        self.precise(&self.rounded(x), &self.rounded(w)).to_kind(Kind::Float)
+        self.in_precision(x, w, |x, w, packs| self.product(x, w, Layout::Transposed, packs))
     }
 
     /// As [`Products::linear`], in f32 whatever the model's precision.
     pub fn precise(&self, x: &Tensor, w: &Tensor) -> Tensor {
-        if self.tiled(x) {
-            return self.by_rows(x, 0, |x| product(x, w, Layout::Transposed, self.together()));
-        }
-        self.by_rows(x, 0, |x| x.matmul(&w.tr()))
+        self.product(x, w, Layout::Transposed, &self.packs)
     }
 
     /// `x_h w_h` for each head: `x [rows, heads, k]`, `w [heads, k, n]` → `[rows, heads, n]`.
     pub fn per_head(&self, x: &Tensor, w: &Tensor) -> Tensor {
-        let (x, w) = (self.rounded(x), self.rounded(w));
-        if self.tiled(&x) {
-            return self.by_rows(&x, 0, |x| product(x, &w, Layout::Heads, self.together()));
+        self.in_precision(x, w, |x, w, packs| self.product(x, w, Layout::Heads, packs))
+    }
+
+    /// A product of factors that are rounded to the model's precision, rounded in turn.
+    fn in_precision(&self, x: &Tensor, w: &Tensor, product: impl Fn(&Tensor, &Tensor, &Packs) -> Tensor) -> Tensor {
+        let kind = self.precision.kind();
+        match self.precision {
+            Precision::F32 => product(x, w, &self.packs),
+            // Our own product multiplies the rounded numbers as f32, whose products are exact; the rounded weights live for this call alone.
+            Precision::Bf16 if self.own => {
+                let rounded = |t: &Tensor| t.to_kind(kind).to_kind(Kind::Float);
+                rounded(&product(&rounded(x), &rounded(w), &Packs::default()))
+            }
+            Precision::Bf16 => product(&x.to_kind(kind), &w.to_kind(kind), &self.packs).to_kind(Kind::Float),
         }
-        self.by_rows(&x.transpose(0, 1), 1, |x| x.bmm(&w)).transpose(0, 1).to_kind(Kind::Float)
     }
 
-    fn rounded(&self, x: &Tensor) -> Tensor {
-        x.to_kind(self.precision.kind())
-    }
-
-    /// True where products are cut by us, so that the number of threads does not show.
-    fn tiled(&self, x: &Tensor) -> bool {
-        self.exact && x.device() == Device::Cpu && x.kind() == Kind::Float
-    }
-
-    fn together(&self) -> Together {
-        if self.block.is_some() { Together::All } else { Together::Tiles(self.min_rows as usize) }
+    fn product(&self, x: &Tensor, w: &Tensor, layout: Layout, packs: &Packs) -> Tensor {
+        // Kinds other than f32 are for tests, which compare and do not need the bits.
+        if self.own && x.kind() == Kind::Float {
+            return product(x, w, layout, packs);
+        }
+        match layout {
+            Layout::Transposed => self.by_rows(x, 0, |x| x.matmul(&w.tr())),
+            Layout::Heads => self.by_rows(&x.transpose(0, 1), 1, |x| x.bmm(w)).transpose(0, 1),
+        }
     }
 
     /// A product of `x`, whose rows lie along `dim`, on as many rows at once as are safe.
@@ -122,10 +128,7 @@ impl Products {
         if rows >= self.min_rows {
             return product(x);
         }
-        // Pairs of what is added before and after, from the last dimension on.
-        let mut padding = vec![0; 2 * (x.dim() - dim as usize)];
-        *padding.last_mut().expect("x has rows") = self.min_rows - rows;
-        product(&x.constant_pad_nd(padding)).narrow(dim, 0, rows)
+        product(&x.constant_pad_nd([0, 0, 0, self.min_rows - rows])).narrow(dim, 0, rows)
     }
 }
 
@@ -137,8 +140,8 @@ mod tests {
 
     #[test]
     fn inv_2_blocks_give_each_row_its_bits_and_each_weight_its_gradient() {
-        let whole = Products { min_rows: 16, block: None, precision: Precision::F32, exact: true };
-        let blocks = Products { min_rows: 32, block: Some(32), precision: Precision::F32, exact: true };
+        let whole = Products::of_library(16, None, Precision::F32);
+        let blocks = Products::of_library(32, Some(32), Precision::F32);
         let wave = |sizes: &[i64], step: f64| {
             let n: i64 = sizes.iter().product();
             (Tensor::arange(n, (Kind::Double, Device::Cpu)) * step).sin().to_kind(Kind::Float).view(sizes)
