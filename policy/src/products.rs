@@ -23,8 +23,6 @@ pub struct Products {
     pub block: Option<i64>,
     /// The numbers that are multiplied, but for [`Products::precise`].
     pub precision: Precision,
-    /// Nothing about a product's surroundings shows in its bits. `false`: products are libtorch's, forward and backward.
-    pub exact: bool,
 }
 
 /// A product of the model has no safe number of rows on this device.
@@ -49,7 +47,7 @@ impl Products {
     pub fn measure(compute: Compute, shapes: &[ProductShape]) -> Result<Self, NoSafeRows> {
         let Compute { device, precision, exact } = compute;
         if !exact {
-            return Ok(Self { min_rows: 1, block: None, precision, exact });
+            return Ok(Self { min_rows: 1, block: None, precision });
         }
         let mut min_rows = if device == Device::Cpu { CPU_FLOOR } else { 1 };
         let mut block = None;
@@ -63,7 +61,7 @@ impl Products {
                 SafeRows::Exactly(rows) => block = Some(rows),
             }
         }
-        Ok(Self { min_rows: block.unwrap_or(min_rows), block, precision, exact })
+        Ok(Self { min_rows: block.unwrap_or(min_rows), block, precision })
     }
 
     /// `x wᵀ` for `x [rows, k]`, `w [n, k]`, both f32, multiplied in the model's precision.
@@ -94,7 +92,7 @@ impl Products {
 
     /// True where products are cut by us, so that the number of threads does not show.
     fn tiled(&self, x: &Tensor) -> bool {
-        self.exact && x.device() == Device::Cpu && x.kind() == Kind::Float
+        x.device() == Device::Cpu && x.kind() == Kind::Float
     }
 
     fn together(&self) -> Together {
@@ -137,8 +135,8 @@ mod tests {
 
     #[test]
     fn inv_2_blocks_give_each_row_its_bits_and_each_weight_its_gradient() {
-        let whole = Products { min_rows: 16, block: None, precision: Precision::F32, exact: true };
-        let blocks = Products { min_rows: 32, block: Some(32), precision: Precision::F32, exact: true };
+        let whole = Products { min_rows: 16, block: None, precision: Precision::F32 };
+        let blocks = Products { min_rows: 32, block: Some(32), precision: Precision::F32 };
         let wave = |sizes: &[i64], step: f64| {
             let n: i64 = sizes.iter().product();
             (Tensor::arange(n, (Kind::Double, Device::Cpu)) * step).sin().to_kind(Kind::Float).view(sizes)

@@ -32,6 +32,9 @@ pub struct RunSettings {
     /// Refuse to start where the sampler's and the learner's log-probabilities cannot be made bit for bit equal
     /// (INV-1, INV-2).
     pub exact: bool,
+    /// Share of the prompts whose samples are recomputed only to be compared with what the sampler recorded, where no learner recomputes
+    /// them under the weights that sampled them.
+    pub compare_share: f64,
     /// Seconds that the verifiers may take over one group. After them its samples have no reward (INV-9).
     pub verdict_deadline_s: f64,
     /// Seconds after which a wait ends the run, with a dump of who waits for what (INV-9).
@@ -51,6 +54,7 @@ impl Default for RunSettings {
             precision: Precision::F32,
             out: "runs".into(),
             exact: true,
+            compare_share: 1.0,
             verdict_deadline_s: 120.0,
             stall_s: 1800.0,
         }
