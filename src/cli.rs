@@ -236,6 +236,21 @@ pub struct BenchArgs {
     /// Checkpoint folder to measure with [default: a small model with fresh weights]
     #[arg(long, value_name = "DIR")]
     pub checkpoint: Option<PathBuf>,
+    /// A config.json in Hugging Face's form: measure with fresh weights of that shape
+    #[arg(long, value_name = "FILE", conflicts_with = "checkpoint")]
+    pub config: Option<PathBuf>,
+    /// Prompts that are sampled at once
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    pub prompts: usize,
+    /// Completions of each
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub samples: usize,
+    /// Tokens of a prompt
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    pub prompt_tokens: usize,
+    /// Tokens of a completion
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub completion_tokens: usize,
     /// f32 or bf16: the numbers that products multiply
     #[arg(long, default_value = "f32")]
     pub precision: Precision,
