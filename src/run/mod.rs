@@ -319,6 +319,7 @@ impl Run {
             let stage = &self.recipe.stages[number];
             summary.elapsed_s += state.ledger.elapsed_s;
             let exactness = &mut summary.exactness;
+            exactness.waived = !self.recipe.run.exact;
             exactness.max_abs_logprob_diff = exactness.max_abs_logprob_diff.max(state.exactness.max_abs_logprob_diff);
             exactness.tokens_compared += state.exactness.tokens_compared;
             summary.verdicts.pass += state.verdicts.pass;
