@@ -16,10 +16,10 @@ pub struct RunSettings {
     pub seed: u64,
     /// What chat templates take for now, in seconds since 1970, UTC; 0: the moment at which the run starts.
     pub clock: i64,
-    /// CPU threads; 0: one a core. One and two give the same bits (INV-2, INV-7); four cut a weight's gradient in other parts.
+    /// CPU threads; 0: one a core. Does not change a bit of the result (INV-7).
     pub threads: usize,
     /// Learner shards: threads that each take units of a batch, with their share of the CPU threads. Does not change a bit of the
-    /// result (INV-7) where that share is one or two.
+    /// result (INV-7).
     pub shards: usize,
     /// Units of a batch that a shard takes at once, rounded up to a power of two. Does not change a bit of the result (INV-7).
     pub micro_batch: usize,
