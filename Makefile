@@ -1,5 +1,5 @@
 # Every target sets the machine up first; that is quick once it is done.
-.PHONY: setup build test quickstart base chaos topology ci
+.PHONY: setup build test quickstart base chaos topology exactness-cost ci
 
 setup:
 	@scripts/setup
@@ -27,6 +27,10 @@ chaos: setup
 # The same final weights for every number of threads, rollout batch, micro-batch and learner shards: 81 runs, some minutes.
 topology: build
 	scripts/topology
+
+# What exactness costs, on the CPU: some minutes on an idle machine.
+exactness-cost: build
+	scripts/exactness-cost
 
 ci:
 	bash .ci/run

@@ -83,6 +83,9 @@ pub struct Exactness {
     pub max_abs_logprob_diff: f64,
     /// Tokens compared. With none, the difference above says nothing.
     pub tokens_compared: u64,
+    /// The recipe gave exactness up (`run.exact = false`): whatever the difference above, nothing was done to keep it at 0.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waived: bool,
 }
 
 /// Verdicts by what they said.

@@ -114,6 +114,11 @@ fn line(cells: &[Cell], widths: &[usize], look: Look, bold: bool) -> String {
 fn footer(summary: &Summary, look: Look) -> String {
     let exactness = summary.exactness;
     let claim = match (exactness.tokens_compared, exactness.max_abs_logprob_diff) {
+        (n, diff) if exactness.waived => {
+            let diff = number(diff).replace('−', "-");
+            let seen = format!("{diff} nats apart over the {n} sampled tokens that a learner recomputed");
+            look.paint("33", &format!("sampler = learner: NOT exact, by the recipe (run.exact = false); up to {seen}"))
+        }
         (0, _) => "sampler = learner: no token was compared".to_owned(),
         (n, 0.0) => look.paint("32", &format!("sampler = learner: exact, bit for bit, over {n} sampled tokens")),
         (n, diff) => {
@@ -160,7 +165,7 @@ mod tests {
         Summary {
             run: "r".into(),
             stages: vec![stage("base", 0.25, None), stage("math-specialist", 0.875, Some(0.5))],
-            exactness: Exactness { max_abs_logprob_diff: 0.0, tokens_compared: 42 },
+            exactness: Exactness { max_abs_logprob_diff: 0.0, tokens_compared: 42, waived: false },
             ..Default::default()
         }
     }
@@ -193,5 +198,8 @@ mod tests {
         nan.exactness.max_abs_logprob_diff = 1e-7;
         let text = render(&nan, Look::Plain);
         assert!(!text.contains("NaN") && text.contains("NOT exact, up to 1e-7"), "{text}");
+        nan.exactness = Exactness { waived: true, ..Exactness::default() };
+        let text = render(&nan, Look::Plain);
+        assert!(text.contains("NOT exact, by the recipe (run.exact = false)"), "{text}");
     }
 }

@@ -43,7 +43,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use data::{Prompt, RunLog, ScoredGroup, Tokenizer};
+use data::{CounterRng, Prompt, RunLog, ScoredGroup, Tokenizer};
 use policy::Compute;
 
 use crate::exit::{Code, Failure, OrFail};
@@ -231,6 +231,14 @@ impl Run {
         }
     }
 
+    /// True where what weights of `version` sampled for a prompt, and no learner is about to recompute under them, is recomputed only to be
+    /// compared: for a share of the prompts, chosen by their own random number (INV-4).
+    pub fn compares(&self, prompt_id: &str, version: u64) -> bool {
+        let settings = &self.recipe.run;
+        let draw = || CounterRng::new(settings.seed, &format!("compare/{prompt_id}")).uniform_at(version);
+        settings.exact && (settings.compare_share >= 1.0 || draw() < settings.compare_share)
+    }
+
     /// Waits for a group's verdicts.
     ///
     /// # Errors
@@ -311,6 +319,7 @@ impl Run {
             let stage = &self.recipe.stages[number];
             summary.elapsed_s += state.ledger.elapsed_s;
             let exactness = &mut summary.exactness;
+            exactness.waived = !self.recipe.run.exact;
             exactness.max_abs_logprob_diff = exactness.max_abs_logprob_diff.max(state.exactness.max_abs_logprob_diff);
             exactness.tokens_compared += state.exactness.tokens_compared;
             summary.verdicts.pass += state.verdicts.pass;

@@ -90,12 +90,13 @@ impl Body for Reinforce {
         let (useful, idle): (Vec<_>, Vec<_>) =
             groups.iter().cloned().partition(|g| !rl.dynamic_sampling || informative(g));
         let inverse_t = self.settings.inverse_temperature;
-        check_exactness(&active.model, version, &idle, inverse_t, &mut active.state);
-        if self.ahead.is_some() && active.run.recipe.run.exact {
-            // The first mini-step compares its own.
-            let later = &useful[mini_step(rl, useful.len()).min(useful.len())..];
-            check_exactness(&active.model, version, later, inverse_t, &mut active.state);
-        }
+        let compared_before = active.state.exactness.tokens_compared;
+        // The first mini-step compares its own.
+        let later =
+            &useful[if self.ahead.is_some() { mini_step(rl, useful.len()).min(useful.len()) } else { useful.len() }..];
+        let run = active.run;
+        let unlearned = idle.iter().chain(later).filter(|g| run.compares(&g.prompt.id, version));
+        check_exactness(&active.model, version, &unlearned.collect::<Vec<_>>(), inverse_t, &mut active.state);
         active.state.ledger.add(&active.model.config, sampling_work(&active.model.config, &groups), 1.0);
         active.state.judged(&groups);
 
@@ -119,6 +120,8 @@ impl Body for Reinforce {
         metrics.push(("timing_s/gen".into(), sampled_s));
         metrics.push(("timing_s/update".into(), began.elapsed().as_secs_f64()));
         metrics.push(("training/groups_without_signal".into(), idle.len() as f64));
+        let compared = active.state.exactness.tokens_compared - compared_before;
+        metrics.push(("training/tokens_compared".into(), compared as f64));
         metrics.extend(aged.into_iter().flatten());
         metrics.extend(report_metrics(&reports));
         metrics.extend(measured);
