@@ -28,6 +28,11 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// Groups that may be open besides those without a signal that others replace.
+    pub fn slots(self) -> usize {
+        (self.max_staleness as usize + 1) * self.prompts
+    }
+
     /// Groups without a signal that others replace.
     fn replaced(self) -> usize {
         self.max_refill * self.prompts
@@ -210,9 +215,12 @@ mod tests {
 
     use super::*;
 
-    /// A sampler whose groups take a random number of ticks, a few of them very long, and verdicts that come when they like.
+    /// A sampler whose groups take a random number of ticks, a few of them very long, and verdicts that come when they like. In a tick the
+    /// oldest groups, as many as are in flight, go one token further, in the turns that the engine takes for its batch.
     struct Simulator {
         rng: CounterRng,
+        in_flight: usize,
+        batch: usize,
         window: Window,
         /// Ticks left and the version of each group's newest token.
         sampled: BTreeMap<u64, u64>,
@@ -221,9 +229,11 @@ mod tests {
     }
 
     impl Simulator {
-        fn new(seed: u64, limits: Limits) -> Self {
+        fn new(seed: u64, limits: Limits, batch: usize) -> Self {
             let rng = CounterRng::new(seed, "schedule");
-            Self { rng, window: Window::new(limits), sampled: BTreeMap::new(), oldest: BTreeMap::new() }
+            let in_flight = 1 + (rng.uniform_at(u64::MAX) * limits.slots() as f64) as usize;
+            let (sampled, oldest) = (BTreeMap::new(), BTreeMap::new());
+            Self { rng, in_flight, batch, window: Window::new(limits), sampled, oldest }
         }
 
         /// A property of a group, as its prompt would decide it.
@@ -248,8 +258,7 @@ mod tests {
                     self.sampled.insert(id, ticks);
                     self.oldest.insert(id, self.window.version());
                 }
-                let slots = (limits.max_staleness as usize + 1) * limits.prompts;
-                assert!(self.window.open.len() <= slots + limits.replaced(), "slots bound the open groups");
+                assert!(self.window.open.len() <= limits.slots() + limits.replaced(), "slots bound the open groups");
                 for id in self.window.to_judge() {
                     self.window.judge(id, self.signal(id));
                 }
@@ -262,7 +271,11 @@ mod tests {
         }
 
         fn tick(&mut self) {
-            self.sampled.values_mut().for_each(|left| *left -= 1);
+            let open: Vec<u64> = self.sampled.keys().copied().take(self.in_flight).collect();
+            let samples: Vec<usize> = open.iter().map(|id| 1 + (self.draw(*id, 3) * 4.0) as usize).collect();
+            for turn in rollout::turns(&samples, self.batch) {
+                open[turn].iter().for_each(|id| *self.sampled.get_mut(id).expect("it is open") -= 1);
+            }
             let done: Vec<u64> = self.sampled.iter().filter(|(_, left)| **left == 0).map(|(id, _)| *id).collect();
             for id in done {
                 self.sampled.remove(&id);
@@ -282,8 +295,8 @@ mod tests {
     }
 
     /// Steps of a seed; after those that `crash` names everything is lost but what was saved when the step before was published.
-    fn steps(seed: u64, limits: Limits, count: usize, crash: impl Fn(usize) -> bool) -> Vec<Taken> {
-        let mut sim = Simulator::new(seed, limits);
+    fn steps(seed: u64, limits: Limits, batch: usize, count: usize, crash: impl Fn(usize) -> bool) -> Vec<Taken> {
+        let mut sim = Simulator::new(seed, limits, batch);
         let mut all = Vec::new();
         for step in 0..count {
             let saved = serde_json::to_string(&(&sim.window, &sim.sampled, &sim.oldest)).expect("it is plain");
@@ -291,7 +304,7 @@ mod tests {
             if crash(step) {
                 sim.step(limits, left);
                 let (window, sampled, oldest) = serde_json::from_str(&saved).expect("as it was written");
-                sim = Simulator { window, sampled, oldest, ..Simulator::new(seed, limits) };
+                sim = Simulator { window, sampled, oldest, ..Simulator::new(seed, limits, batch) };
             }
             let taken = sim.step(limits, left);
             for id in taken.learned.iter().chain(&taken.idle) {
@@ -307,7 +320,7 @@ mod tests {
     #[test]
     fn inv_9_every_step_comes_and_no_token_is_older_than_the_bound() {
         for (seed, limits) in cases() {
-            let all = steps(seed, limits, 30, |_| false);
+            let all = steps(seed, limits, 64, 30, |_| false);
             for taken in &all {
                 let full = taken.learned.len() >= limits.prompts;
                 let used_up = taken.learned.len() + taken.idle.len() >= limits.prompts + limits.replaced();
@@ -324,8 +337,18 @@ mod tests {
     #[test]
     fn inv_6_a_crash_at_any_step_changes_nothing() {
         for (seed, limits) in cases().take(100) {
-            let whole = steps(seed, limits, 12, |_| false);
-            assert_eq!(steps(seed, limits, 12, |step| step % 3 == 1), whole, "seed {seed}");
+            let whole = steps(seed, limits, 64, 12, |_| false);
+            assert_eq!(steps(seed, limits, 64, 12, |step| step % 3 == 1), whole, "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn inv_2_the_sampler_s_batch_does_not_show_in_the_schedule() {
+        for (seed, limits) in cases().take(100) {
+            let whole = steps(seed, limits, 64, 12, |_| false);
+            for batch in [1, 3, 16] {
+                assert_eq!(steps(seed, limits, batch, 12, |step| step % 4 == 2), whole, "seed {seed}, batch {batch}");
+            }
         }
     }
 

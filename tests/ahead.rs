@@ -55,6 +55,7 @@ fn recipe(folder: &Path, name: &str, more: &str) -> PathBuf {
         prompts = 3
         group = 4
         max_staleness = 2
+        in_flight = 4
         mini_steps = 2
         off_policy_delta = 0.1
         max_refill = 1
@@ -210,6 +211,22 @@ fn inv_7_a_sampler_beside_the_learner_gives_the_bytes_of_one_that_takes_turns() 
         assert_eq!(exactness["max_abs_logprob_diff"], 0.0);
         assert!(exactness["tokens_compared"].as_u64() > Some(2000), "{exactness}");
     }
+}
+
+#[test]
+fn inv_2_and_inv_7_batch_threads_and_shards_do_not_show_in_what_is_sampled_ahead() {
+    let out = tempfile::tempdir().expect("a folder");
+    let with = |name: &str, settings: &[&str]| {
+        let path = recipe(out.path(), name, "overlap = 2");
+        let mut arguments = vec!["run", plain(&path)];
+        settings.iter().for_each(|setting| arguments.extend(["--set", setting]));
+        assert_ok(&temper(&arguments).output().expect("the binary runs"));
+        path.with_extension("")
+    };
+    let whole = with("whole", &["run.threads=2", "sampling.batch=64"]);
+    assert_same(&whole, &with("small", &["run.threads=4", "sampling.batch=3"]));
+    let three = ["run.threads=3", "sampling.batch=16", "run.micro_batch=4", "run.shards=2"];
+    assert_same(&whole, &with("three", &three));
 }
 
 #[test]

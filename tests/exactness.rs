@@ -24,7 +24,8 @@ fn requests() -> Vec<Request> {
 
 /// Samples groups of prompts of different lengths, some beyond the top-k, with at most `batch` sequences at once.
 fn sample(model: &Model, sampling: &Sampling, batch: usize, record: bool) -> Vec<Trajectory> {
-    let settings = EngineSettings { batch, page: 4, cache_positions: 4096, record_selections: record, seed: 5 };
+    let settings =
+        EngineSettings { batch, open: batch, page: 4, cache_positions: 4096, record_selections: record, seed: 5 };
     let mut engine = Engine::new(model, settings, sampling.clone());
     requests().into_iter().for_each(|request| engine.submit(request).expect("it fits"));
     let mut done = Vec::new();
@@ -35,9 +36,22 @@ fn sample(model: &Model, sampling: &Sampling, batch: usize, record: bool) -> Vec
     done.into_iter().flat_map(|g| g.trajectories).collect()
 }
 
+/// The groups that each step ends, with up to ten sequences open.
+fn ended(model: &Model, sampling: &Sampling, batch: usize) -> Vec<Vec<(usize, Vec<Trajectory>)>> {
+    let settings = EngineSettings { batch, open: 10, page: 4, cache_positions: 4096, record_selections: true, seed: 5 };
+    let mut engine = Engine::new(model, settings, sampling.clone());
+    requests().into_iter().for_each(|request| engine.submit(request).expect("it fits"));
+    let mut steps = Vec::new();
+    while !engine.idle() {
+        steps.push(engine.step(model, 0).into_iter().map(|g| (g.id, g.trajectories)).collect());
+    }
+    steps
+}
+
 /// As [`sample`], with every group taken out and submitted again, to another engine, before each step that `interrupt` names.
 fn interrupted(model: &Model, sampling: &Sampling, batch: usize, interrupt: impl Fn(u64) -> bool) -> Vec<Trajectory> {
-    let settings = EngineSettings { batch, page: 4, cache_positions: 4096, record_selections: true, seed: 5 };
+    let settings =
+        EngineSettings { batch, open: batch, page: 4, cache_positions: 4096, record_selections: true, seed: 5 };
     let mut engine = Engine::new(model, settings.clone(), sampling.clone());
     requests().into_iter().for_each(|request| engine.submit(request).expect("it fits"));
     let mut done = Vec::new();
@@ -81,6 +95,11 @@ fn inv_2_and_inv_4_the_batch_does_not_show() {
     for batch in [2, 7, 64] {
         assert_eq!(sample(&model, &sampling, batch, true), alone, "batch {batch}");
     }
+    // Nor does it show in which step a group ends, where more sequences are open than a forward takes.
+    let together = ended(&model, &sampling, 64);
+    for batch in [1, 2, 5] {
+        assert_eq!(ended(&model, &sampling, batch), together, "batch {batch}");
+    }
     assert!(alone.iter().all(|t| t.selections.as_ref().is_some_and(|s| s.layers.len() == 2)));
 }
 
@@ -115,7 +134,8 @@ fn inv_5_weights_swapped_in_flight_are_exact_token_by_token() {
 
 /// Samples with weights that change after five steps.
 fn swapped(old: &Model, new: &Model, sampling: &Sampling, recompute: bool) -> Vec<Trajectory> {
-    let settings = EngineSettings { batch: 64, page: 4, cache_positions: 4096, record_selections: false, seed: 5 };
+    let settings =
+        EngineSettings { batch: 64, open: 64, page: 4, cache_positions: 4096, record_selections: false, seed: 5 };
     let mut engine = Engine::new(old, settings, sampling.clone());
     requests().into_iter().for_each(|request| engine.submit(request).expect("it fits"));
     let mut done = Vec::new();

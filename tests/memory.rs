@@ -47,7 +47,8 @@ fn learn(length: usize, sparse: bool) {
 /// A prompt of `length` tokens and two samples, with the selections recorded.
 fn sample(length: usize) {
     let model = model();
-    let settings = EngineSettings { batch: 2, page: 16, cache_positions: 2 * length, record_selections: true, seed: 1 };
+    let settings =
+        EngineSettings { batch: 2, open: 2, page: 16, cache_positions: 2 * length, record_selections: true, seed: 1 };
     let sampling = Sampling { temperature: 1.0, top_p: 1.0, top_k: 0, max_new_tokens: 4, stop_tokens: Vec::new() };
     let mut engine = Engine::new(&model, settings, sampling);
     let tokens = (0..length as u32).map(|i| i * 7 % 64).collect();

@@ -12,6 +12,7 @@ use std::sync::Mutex;
 use tch::{Device, Kind, Tensor};
 
 use crate::compute::Precision;
+use crate::kernels::product::{Layout, Together, product};
 
 /// Numbers of rows that are compared with the largest; odd ones and ones just off a block are where kernels change.
 const ROWS: [i64; 22] = [1, 2, 3, 4, 5, 8, 12, 16, 17, 24, 31, 33, 48, 64, 100, 129, 256, 500, 777, 1024, 2000, 3001];
@@ -70,8 +71,21 @@ fn measure(device: Device, kind: Kind, shape: ProductShape) -> Option<SafeRows> 
                 .view([batch, rows, columns])
         };
         let (x, w) = (wave(LARGEST, k, 0.73), wave(k, n, 1.37));
+        if device == Device::Cpu && kind == Kind::Float {
+            return safe_of(&x, tiled(&w));
+        }
         safe_of(&x, |x| if batch == 1 { x.get(0).matmul(&w.get(0)).unsqueeze(0) } else { x.bmm(&w) })
     })
+}
+
+/// The CPU's product as the model computes it, with all rows at once.
+fn tiled(w: &Tensor) -> impl Fn(&Tensor) -> Tensor {
+    let (single, linear) = (w.size()[0] == 1, w.get(0).tr().contiguous());
+    let w = w.shallow_clone();
+    move |x| match single {
+        true => product(&x.get(0), &linear, Layout::Transposed, Together::All).unsqueeze(0),
+        false => product(&x.transpose(0, 1), &w, Layout::Heads, Together::All).transpose(0, 1),
+    }
 }
 
 /// The safe numbers of rows of `product`, tried on `x [batch, LARGEST, k]`.

@@ -2,12 +2,14 @@
 //!
 //! Below some number of rows a BLAS adds in another order, so fewer rows than that are padded with zeros. [`crate::doctor`] measures
 //! the number; decoding is bound by memory, so the padding costs little. Where no number is safe, products go in blocks of always the
-//! same number of rows.
+//! same number of rows. On the CPU products are also cut in tiles that do not depend on the number of threads (INV-7:
+//! [`crate::kernels::product`]).
 
 use tch::{Device, Kind, Tensor};
 
 use crate::compute::{Compute, Precision};
 use crate::doctor::{ProductShape, SafeRows, safe_rows};
+use crate::kernels::product::{Layout, Together, product};
 
 /// Rows that a CPU product is padded to even where fewer were measured to be safe.
 pub const CPU_FLOOR: i64 = 16;
@@ -21,6 +23,8 @@ pub struct Products {
     pub block: Option<i64>,
     /// The numbers that are multiplied, but for [`Products::precise`].
     pub precision: Precision,
+    /// Nothing about a product's surroundings shows in its bits. `false`: products are libtorch's, forward and backward.
+    pub exact: bool,
 }
 
 /// A product of the model has no safe number of rows on this device.
@@ -45,7 +49,7 @@ impl Products {
     pub fn measure(compute: Compute, shapes: &[ProductShape]) -> Result<Self, NoSafeRows> {
         let Compute { device, precision, exact } = compute;
         if !exact {
-            return Ok(Self { min_rows: 1, block: None, precision });
+            return Ok(Self { min_rows: 1, block: None, precision, exact });
         }
         let mut min_rows = if device == Device::Cpu { CPU_FLOOR } else { 1 };
         let mut block = None;
@@ -59,28 +63,42 @@ impl Products {
                 SafeRows::Exactly(rows) => block = Some(rows),
             }
         }
-        Ok(Self { min_rows: block.unwrap_or(min_rows), block, precision })
+        Ok(Self { min_rows: block.unwrap_or(min_rows), block, precision, exact })
     }
 
     /// `x wᵀ` for `x [rows, k]`, `w [n, k]`, both f32, multiplied in the model's precision.
     pub fn linear(&self, x: &Tensor, w: &Tensor) -> Tensor {
-        let w = self.rounded(w).tr();
-        self.by_rows(&self.rounded(x), 0, |x| x.matmul(&w)).to_kind(Kind::Float)
+        self.precise(&self.rounded(x), &self.rounded(w)).to_kind(Kind::Float)
     }
 
     /// As [`Products::linear`], in f32 whatever the model's precision.
     pub fn precise(&self, x: &Tensor, w: &Tensor) -> Tensor {
+        if self.tiled(x) {
+            return self.by_rows(x, 0, |x| product(x, w, Layout::Transposed, self.together()));
+        }
         self.by_rows(x, 0, |x| x.matmul(&w.tr()))
     }
 
     /// `x_h w_h` for each head: `x [rows, heads, k]`, `w [heads, k, n]` → `[rows, heads, n]`.
     pub fn per_head(&self, x: &Tensor, w: &Tensor) -> Tensor {
-        let w = self.rounded(w);
-        self.by_rows(&self.rounded(x).transpose(0, 1), 1, |x| x.bmm(&w)).transpose(0, 1).to_kind(Kind::Float)
+        let (x, w) = (self.rounded(x), self.rounded(w));
+        if self.tiled(&x) {
+            return self.by_rows(&x, 0, |x| product(x, &w, Layout::Heads, self.together()));
+        }
+        self.by_rows(&x.transpose(0, 1), 1, |x| x.bmm(&w)).transpose(0, 1).to_kind(Kind::Float)
     }
 
     fn rounded(&self, x: &Tensor) -> Tensor {
         x.to_kind(self.precision.kind())
+    }
+
+    /// True where products are cut by us, so that the number of threads does not show.
+    fn tiled(&self, x: &Tensor) -> bool {
+        self.exact && x.device() == Device::Cpu && x.kind() == Kind::Float
+    }
+
+    fn together(&self) -> Together {
+        if self.block.is_some() { Together::All } else { Together::Tiles(self.min_rows as usize) }
     }
 
     /// A product of `x`, whose rows lie along `dim`, on as many rows at once as are safe.
@@ -104,7 +122,10 @@ impl Products {
         if rows >= self.min_rows {
             return product(x);
         }
-        product(&x.constant_pad_nd([0, 0, 0, self.min_rows - rows])).narrow(dim, 0, rows)
+        // Pairs of what is added before and after, from the last dimension on.
+        let mut padding = vec![0; 2 * (x.dim() - dim as usize)];
+        *padding.last_mut().expect("x has rows") = self.min_rows - rows;
+        product(&x.constant_pad_nd(padding)).narrow(dim, 0, rows)
     }
 }
 
@@ -116,8 +137,8 @@ mod tests {
 
     #[test]
     fn inv_2_blocks_give_each_row_its_bits_and_each_weight_its_gradient() {
-        let whole = Products { min_rows: 16, block: None, precision: Precision::F32 };
-        let blocks = Products { min_rows: 32, block: Some(32), precision: Precision::F32 };
+        let whole = Products { min_rows: 16, block: None, precision: Precision::F32, exact: true };
+        let blocks = Products { min_rows: 32, block: Some(32), precision: Precision::F32, exact: true };
         let wave = |sizes: &[i64], step: f64| {
             let n: i64 = sizes.iter().product();
             (Tensor::arange(n, (Kind::Double, Device::Cpu)) * step).sin().to_kind(Kind::Float).view(sizes)

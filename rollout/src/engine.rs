@@ -1,4 +1,5 @@
-//! Continuous batching: each step runs one forward over the new prompts' rows and one row of every running sequence.
+//! Continuous batching: each step takes every open sequence one token further, by forwards over the new prompts' rows and one row of each
+//! running sequence.
 //!
 //! ```text
 //! submit ──> waiting ──admit──> prompt prefilled once ──> its samples run ──> finished group
@@ -6,10 +7,12 @@
 //!              the caller)        samples)                  when a sample ends)     groups complete)
 //! ```
 //!
-//! A group is admitted when its samples fit in the batch and its pages, at their longest, fit in the cache; so a running sequence never
-//! waits for memory. What a row computes does not depend on its neighbours (INV-2), so admission decides speed and nothing else.
+//! A group is admitted when its samples may be open and its pages, at their longest, fit in the cache; so a running sequence never waits
+//! for memory. Where more sequences are open than a forward takes, they take turns within the step. What a row computes does not depend on
+//! its neighbours (INV-2), so the batch decides speed and nothing else: neither what is sampled nor after how many steps.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
 use data::{Author, CounterRng, Finish, KeptSets, Selections, Trajectory};
@@ -22,8 +25,10 @@ use crate::sampler::Sampling;
 /// How the engine is sized.
 #[derive(Debug, Clone)]
 pub struct EngineSettings {
-    /// Most sequences decoded at once.
+    /// Most sequences of a forward. What a step does, and which groups end with it, does not depend on it.
     pub batch: usize,
+    /// Most sequences that are open: begun and not ended, each with its part of the cache.
+    pub open: usize,
     /// Positions of a cache page.
     pub page: usize,
     /// Positions that the cache holds. A group that could not fit even alone is refused.
@@ -109,7 +114,7 @@ pub enum EngineError {
     },
     /// Even alone the group would not fit.
     #[error(
-        "prompt {prompt_id}: the group needs {needed} cache pages and the cache has {pages}; raise sampling.batch or lower max_new_tokens"
+        "prompt {prompt_id}: the group needs {needed} cache pages and the cache has {pages}; raise sampling.batch or rl.in_flight, or lower max_new_tokens"
     )]
     CacheTooSmall {
         /// The prompt.
@@ -298,25 +303,37 @@ impl Engine {
         self.waiting.is_empty() && self.running.is_empty()
     }
 
-    /// One forward: admits what fits, samples one token for every sequence, and returns the groups that ended with it.
+    /// Admits what fits, samples one token for every open sequence, and returns the groups that ended with it, in the order of admission.
     ///
     /// `version` is recorded as the weights version of the tokens sampled in this step.
     pub fn step(&mut self, model: &Model, version: u64) -> Vec<FinishedGroup> {
         tch::no_grad(|| {
             let admitted = self.admit();
-            let step = self.gather(&admitted);
-            if step.tokens.is_empty() {
-                return Vec::new();
+            let mut running = std::mem::take(&mut self.running);
+            let live = admitted.iter().map(|&g| self.groups[g].left).chain(running.iter().map(|_| 1));
+            let mut started = Vec::new();
+            for turn in turns(&live.collect::<Vec<_>>(), self.settings.batch) {
+                let new = turn.start.min(admitted.len())..turn.end.min(admitted.len());
+                let old =
+                    turn.start.max(admitted.len()) - admitted.len()..turn.end.max(admitted.len()) - admitted.len();
+                started.extend(self.turn(model, version, &admitted[new], &mut running[old]));
             }
-            self.rows_computed += step.tokens.len() as u64;
-            let rows = Rows { tokens: step.tokens, index: Arc::new(step.index) };
-            let task = Task { record: self.settings.record_selections, ..Task::plain(model) };
-            let forward = model.forward(&rows, Keys::Cached(&mut self.cache), &task);
-            let flat = logits(model, &forward.hidden, &step.wanted);
-            let selections = Recorded::new(&forward.selections);
-            self.advance(&admitted, &flat, version, &selections);
+            running.extend(started);
+            self.running = running;
             self.collect()
         })
+    }
+
+    /// One forward: a token for the samples of the groups `admitted` and for each of `running`. Answers with the former.
+    fn turn(&mut self, model: &Model, version: u64, admitted: &[usize], running: &mut [Sequence]) -> Vec<Sequence> {
+        let step = self.gather(admitted, running);
+        self.rows_computed += step.tokens.len() as u64;
+        let rows = Rows { tokens: step.tokens, index: Arc::new(step.index) };
+        let task = Task { record: self.settings.record_selections, ..Task::plain(model) };
+        let forward = model.forward(&rows, Keys::Cached(&mut self.cache), &task);
+        let flat = logits(model, &forward.hidden, &step.wanted);
+        let selections = Recorded::new(&forward.selections);
+        self.advance(admitted, running, &flat, version, &selections)
     }
 
     /// Most new tokens that a prompt of this length can get.
@@ -334,7 +351,7 @@ impl Engine {
         let mut admitted = Vec::new();
         let mut sequences = self.running.len();
         while let Some(next) = self.waiting.front() {
-            let fits = sequences == 0 || sequences + next.live() <= self.settings.batch;
+            let fits = sequences == 0 || sequences + next.live() <= self.settings.open;
             let needed = self.pages_needed(next);
             if !fits || needed + self.promised > self.cache.free_pages() {
                 break;
@@ -393,7 +410,7 @@ impl Engine {
         sequence.slots.push(self.cache.slot(page, offset));
     }
 
-    fn gather(&mut self, admitted: &[usize]) -> Step {
+    fn gather(&mut self, admitted: &[usize], running: &mut [Sequence]) -> Step {
         let mut step = Step::default();
         for &g in admitted {
             let group = &self.groups[g];
@@ -407,8 +424,7 @@ impl Engine {
                 step.push_own(begun);
             }
         }
-        let mut running = std::mem::take(&mut self.running);
-        for sequence in &mut running {
+        for sequence in running {
             self.extend(sequence);
             let position = sequence.trajectory.tokens.len() - 1;
             let number = step.index.slots.len();
@@ -417,12 +433,18 @@ impl Engine {
             let row = step.push(number, position, token);
             step.wanted.push(row as i64);
         }
-        self.running = running;
         step
     }
 
     /// Samples from the logits, rows of the admitted prompts first, then the running sequences'.
-    fn advance(&mut self, admitted: &[usize], logits: &[f32], version: u64, selections: &Recorded) {
+    fn advance(
+        &mut self,
+        admitted: &[usize],
+        running: &mut [Sequence],
+        logits: &[f32],
+        version: u64,
+        selections: &Recorded,
+    ) -> Vec<Sequence> {
         let mut rows = logits.chunks_exact(self.vocabulary);
         let mut fed = 0;
         let mut started = Vec::new();
@@ -448,14 +470,12 @@ impl Engine {
                 started.push(sequence);
             }
         }
-        let mut running = std::mem::take(&mut self.running);
-        for sequence in &mut running {
+        for sequence in running {
             selections.append(fed..fed + 1, &mut sequence.selections);
             fed += 1;
             self.sample(sequence, rows.next().expect("one row of logits a sequence"), version);
         }
-        running.extend(started);
-        self.running = running;
+        started
     }
 
     fn start(&self, group: &Group, sample: usize) -> Sequence {
@@ -539,6 +559,25 @@ impl Engine {
     }
 }
 
+/// Cuts what takes `live` sequences each into turns of at most `batch` of them, about equally many a turn. What takes more by itself has
+/// a turn of its own.
+pub fn turns(live: &[usize], batch: usize) -> Vec<Range<usize>> {
+    let all: usize = live.iter().sum();
+    let most = all.div_ceil(all.div_ceil(batch.max(1)).max(1));
+    let (mut turns, mut start, mut sequences) = (Vec::new(), 0, 0);
+    for (i, &live) in live.iter().enumerate() {
+        if i > start && sequences + live > most {
+            turns.push(start..i);
+            (start, sequences) = (i, 0);
+        }
+        sequences += live;
+    }
+    if start < live.len() {
+        turns.push(start..live.len());
+    }
+    turns
+}
+
 /// The logits of the wanted rows, one after the other, on the host.
 fn logits(model: &Model, hidden: &Tensor, wanted: &[i64]) -> Vec<f32> {
     let wanted = Tensor::from_slice(wanted).to_device(model.device());
@@ -568,5 +607,19 @@ impl Recorded {
         for (layer, to) in self.layers.iter().zip(to) {
             to.extend_from_slice(&layer[rows.start * self.k..rows.end * self.k]);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn turns_are_even_and_take_all_in_order() {
+        assert_eq!(turns(&[1; 65], 64), [0..33, 33..65]);
+        assert_eq!(turns(&[4, 4, 1, 1, 1], 64), [0..5]);
+        assert_eq!(turns(&[4, 4, 1, 1, 1], 3), [0..1, 1..2, 2..5], "a group stays together");
+        assert_eq!(turns(&[2, 2, 2, 2], 4), [0..2, 2..4]);
+        assert_eq!(turns(&[], 4), [0..0; 0]);
     }
 }

@@ -6,5 +6,5 @@
 pub mod engine;
 pub mod sampler;
 
-pub use engine::{Begun, Engine, EngineError, EngineSettings, FinishedGroup, Request};
+pub use engine::{Begun, Engine, EngineError, EngineSettings, FinishedGroup, Request, turns};
 pub use sampler::Sampling;

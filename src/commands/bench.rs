@@ -65,6 +65,7 @@ fn sample(model: &Model, args: &BenchArgs) -> Result<(Vec<Trajectory>, f64), Fai
     let length = args.prompt_tokens + args.completion_tokens + 2 * PAGE;
     let settings = EngineSettings {
         batch: args.prompts * args.samples,
+        open: args.prompts * args.samples,
         page: PAGE,
         cache_positions: args.prompts * (args.samples + 1) * length,
         record_selections: false,

@@ -69,6 +69,7 @@ fn complete(
     let longest = (tokens.len() + args.max_new_tokens).min(model.config.max_position_embeddings as usize);
     let settings = EngineSettings {
         batch: samples,
+        open: samples,
         page: PAGE,
         cache_positions: (longest + 2 * PAGE) * (samples + 1),
         record_selections: false,

@@ -22,6 +22,9 @@ pub struct Rl {
     pub schedule: RlSchedule,
     /// What becomes of the keys and values of samples in flight when the weights change.
     pub on_swap: OnSwap,
+    /// Groups that are sampled at once, token by token in step with one another, where sampling runs ahead; 0: as many as `prompts`. The
+    /// cache holds so many; and they decide the result, which `sampling.batch` does not.
+    pub in_flight: usize,
     /// Steps of the sampler that stand beside one of the learner, with the weights before it.
     pub overlap: usize,
     /// Where the sampler runs; `auto`: where the learner does, in turns.
@@ -62,6 +65,7 @@ impl Default for Rl {
             max_staleness: 0,
             schedule: RlSchedule::default(),
             on_swap: OnSwap::default(),
+            in_flight: 0,
             overlap: 0,
             sampler_device: Device::Auto,
             mini_steps: 1,

@@ -268,6 +268,7 @@ impl Here<'_> {
         let no_meaning = "has no meaning without `max_staleness` above 0";
         f.require(runs_ahead || r.schedule == RlSchedule::Logical, path("schedule"), no_meaning);
         f.require(runs_ahead || r.on_swap == OnSwap::Recompute, path("on_swap"), no_meaning);
+        f.require(runs_ahead || r.in_flight == 0, path("in_flight"), no_meaning);
         f.require(runs_ahead || r.overlap == 0, path("overlap"), no_meaning);
         let own = r.sampler_device != Device::Auto;
         let predicate = "has no meaning without `overlap` above 0: sampler and learner would wait for one another";

@@ -100,12 +100,13 @@ impl Ahead {
             max_staleness: rl.max_staleness,
             max_refill: if rl.dynamic_sampling { rl.max_refill } else { 0 },
         };
+        let in_flight = if rl.in_flight == 0 { rl.prompts } else { rl.in_flight };
         let apart = rl.sampler_device != recipe::Device::Auto;
         let copy = || round.model.frozen_copy_on(device::find(rl.sampler_device)?).or_fail(Code::Device);
         let own = apart.then(copy).transpose()?;
         Ok(Self {
             window: Window::new(limits),
-            engine: engine(run, round, longest),
+            engine: engine(run, round, longest, in_flight * rl.group),
             open: BTreeMap::new(),
             tick: 0,
             seen: Vec::new(),

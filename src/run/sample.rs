@@ -52,7 +52,8 @@ pub fn sample_groups(
         .iter()
         .map(|(p, _)| run.tokenizer.encode_prompt(&p.messages).or_fail(Code::Data).map_err(|f| f.context(&p.id)))
         .collect::<Result<_, _>>()?;
-    let mut engine = engine(run, round, tokens.iter().map(Vec::len).max().unwrap_or(0));
+    let longest = tokens.iter().map(Vec::len).max().unwrap_or(0);
+    let mut engine = engine(run, round, longest, run.recipe.sampling.batch);
     for (id, ((prompt, key), tokens)) in prompts.iter().zip(tokens).enumerate() {
         let request = Request {
             id,
@@ -92,15 +93,16 @@ pub fn sampling(settings: &recipe::Sampling, tokenizer: &Tokenizer, temperature:
     }
 }
 
-/// An engine whose cache holds a full batch of prompts of up to `longest` tokens with their completions.
-pub(super) fn engine(run: &Run, round: &Round<'_>, longest: usize) -> Engine {
+/// An engine whose cache holds `open` samples at their longest, of prompts of up to `longest` tokens.
+pub(super) fn engine(run: &Run, round: &Round<'_>, longest: usize, open: usize) -> Engine {
     let settings = &run.recipe.sampling;
     let context = round.model.config.max_position_embeddings as usize;
     let sequence = (longest + settings.max_new_tokens).min(context) + 2 * settings.page;
     let engine_settings = EngineSettings {
         batch: settings.batch,
+        open,
         page: settings.page,
-        cache_positions: sequence * settings.batch.max(round.group + 1),
+        cache_positions: sequence * open.max(round.group + 1),
         record_selections: round.record,
         seed: run.recipe.run.seed,
     };

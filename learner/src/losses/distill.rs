@@ -3,7 +3,7 @@
 
 use tch::{Kind, Tensor, no_grad};
 
-use super::{assert_rows, to_host, weighted_sum};
+use super::{assert_rows, sum, to_host, weighted_sum};
 
 /// Which divergence, with teacher `P` and student `Q`.
 ///
@@ -68,7 +68,7 @@ pub fn divergence(student_TV: &Tensor, teacher_TV: &Tensor, divergence: Divergen
             if beta == 1.0 {
                 return kl(&log_q_TV, &log_p_TV);
             }
-            let log_m_TV = (&log_p_TV + beta.ln()).logaddexp(&(&log_q_TV + (1.0 - beta).ln()));
+            let log_m_TV = log_add_exp(&(&log_p_TV + beta.ln()), &(&log_q_TV + (1.0 - beta).ln()));
             kl(&log_p_TV, &log_m_TV) * beta + kl(&log_q_TV, &log_m_TV) * (1.0 - beta)
         }
     }
@@ -94,7 +94,7 @@ pub fn distillation(
     let loss = weighted_sum(&divergence_T, weight_T, &trained_T);
     let sums = no_grad(|| {
         let trained_divergence_T = divergence_T.detach().where_scalarother(&trained_T, 0.0);
-        to_host(&[trained_T.sum(Kind::Double), trained_divergence_T.sum(Kind::Double)])
+        to_host(&[trained_T.sum(Kind::Double), sum(&trained_divergence_T.to_kind(Kind::Double))])
     });
     (loss, DistillStats { tokens: sums[0], divergence_sum: sums[1] })
 }
@@ -102,6 +102,14 @@ pub fn distillation(
 /// `Σ_v a (log a − log b)` of each row.
 fn kl(log_a_TV: &Tensor, log_b_TV: &Tensor) -> Tensor {
     (log_a_TV.exp() * (log_a_TV - log_b_TV)).sum_dim_intlist(-1, false, None::<Kind>)
+}
+
+/// `ln(e^a + e^b) = max(a, b) + ln(1 + e^−|a − b|)`. libtorch's own rounds otherwise in the rest of a vector, and where that lies depends on
+/// the number of threads (INV-7); these operations take a rest as a vector that is not full.
+fn log_add_exp(a: &Tensor, b: &Tensor) -> Tensor {
+    // Where both are −∞ their difference is no number, and the sum is −∞.
+    let apart = (a - b).abs().nan_to_num(0.0, f64::INFINITY, f64::NEG_INFINITY);
+    a.maximum(b) + (-apart).exp().log1p()
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use tch::{Kind, Tensor, no_grad};
 
-use super::{assert_rows, to_host, weighted_sum};
+use super::{assert_rows, sum, to_host, weighted_sum};
 
 /// Which estimate of `KL(π_θ ‖ π_ref)` a token gives, with `x = π_ref / π_θ` and `r = π_θ / π_old`.
 ///
@@ -80,7 +80,7 @@ pub fn kl_penalty(terms: &KlTerms<'_>, estimator: KlEstimator) -> (Tensor, KlSta
     let loss = weighted_sum(&estimate(estimator, terms, &penalised_T), &(terms.weight_T * terms.beta_T), &penalised_T);
     let sums = no_grad(|| {
         let kl_T = estimate(estimator, terms, &trained_T);
-        to_host(&[trained_T.sum(Kind::Double), kl_T.sum(Kind::Double)])
+        to_host(&[trained_T.sum(Kind::Double), sum(&kl_T.to_kind(Kind::Double))])
     });
     (loss, KlStats { tokens: sums[0], kl_sum: sums[1] })
 }

@@ -98,7 +98,22 @@ fn to_host(scalars: &[Tensor]) -> Vec<f64> {
 /// `Σ_t w_t x_t` over the rows of `active_T`; the others are set aside before the product, so that `0 · ∞` cannot
 /// arise.
 fn weighted_sum(value_T: &Tensor, weight_T: &Tensor, active_T: &Tensor) -> Tensor {
-    (value_T.where_scalarother(active_T, 0.0) * weight_T.detach()).sum(value_T.kind())
+    sum(&(value_T.where_scalarother(active_T, 0.0) * weight_T.detach()))
+}
+
+/// Numbers that libtorch adds up on one thread, whatever it has.
+const WHOLE: i64 = 16_384;
+/// Of a longer vector these are one row of a matrix; libtorch never cuts a row.
+const ROW: i64 = 1024;
+
+/// `Σ_t x_t` in an order that does not depend on the number of threads (INV-7), as a scalar of `x`'s kind.
+fn sum(value_T: &Tensor) -> Tensor {
+    let rows = value_T.size()[0];
+    if rows <= WHOLE {
+        return value_T.sum(value_T.kind());
+    }
+    let padded = value_T.constant_pad_nd([0, (ROW - rows % ROW) % ROW]).view([-1, ROW]);
+    sum(&padded.sum_dim_intlist([1i64].as_slice(), false, value_T.kind()))
 }
 
 /// Panics with the names of what does not fit: all of a loss's inputs hold one number a row.

@@ -2,7 +2,7 @@
 
 use tch::{Tensor, no_grad};
 
-use super::{assert_rows, to_host, weighted_sum};
+use super::{assert_rows, sum, to_host, weighted_sum};
 
 /// The bounds on the ratio.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -157,9 +157,9 @@ fn statistics(
         count(rising_T.logical_and(&ratio_T.gt(1.0 + clip.high))),
         count(falling_T.logical_and(&ratio_T.gt(clip.dual.unwrap_or(f64::INFINITY)))),
         count(active_T.logical_not()),
-        ratio_T.where_scalarother(trained_T, 0.0).sum(tch::Kind::Double),
+        sum(&ratio_T.where_scalarother(trained_T, 0.0).to_kind(tch::Kind::Double)),
         ratio_T.where_scalarother(trained_T, 0.0).max(),
-        (log_ratio_T.expm1() - &log_ratio_T).sum(tch::Kind::Double),
+        sum(&(log_ratio_T.expm1() - &log_ratio_T).to_kind(tch::Kind::Double)),
     ]);
     PolicyStats {
         tokens: sums[0],

@@ -16,6 +16,7 @@ pub mod indexer_loss;
 pub mod log_prob;
 pub mod math;
 pub mod norm;
+pub mod product;
 pub mod rotary;
 pub mod routing;
 pub mod swiglu;
