@@ -293,7 +293,16 @@ impl Run {
     /// [`Code::Data`] for a damaged log.
     pub fn logged(&self, stage: &str, step: u64) -> Result<Option<Vec<ScoredGroup>>, Failure> {
         let there = self.log.path(stage, step).or_fail(Code::Internal)?.exists();
-        there.then(|| self.log.read(stage, step).or_fail(Code::Data)).transpose()
+        let read = || {
+            let groups = self.log.read(stage, step).or_fail(Code::Data);
+            groups.map_err(|failure| {
+                let root = self.folder.root().display();
+                failure.hint(format!(
+                    "move the file away: `temper resume {root}` then samples the step again, to the same groups; or restore it from a copy"
+                ))
+            })
+        };
+        there.then(read).transpose()
     }
 
     /// Logs groups, unless the log has them: a resumed run samples the same ones again.
