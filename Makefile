@@ -1,5 +1,5 @@
 # Every target sets the machine up first; that is quick once it is done.
-.PHONY: setup build test quickstart base chaos topology exactness-cost ci
+.PHONY: setup build test quickstart base chaos simulate topology exactness-cost ci
 
 setup:
 	@scripts/setup
@@ -23,6 +23,10 @@ base: build
 # Kills a small run at random instants, N times over (30), and holds what comes out against the run that nothing disturbed.
 chaos: setup
 	N=$${N:-30} cargo test --release --test chaos -- --ignored --nocapture
+
+# The scheduler under kills, slow and silent verifiers, simulated: TEMPER_SIM_SEEDS seeds (20000), under a minute. A failure prints its seed.
+simulate: setup
+	TEMPER_SIM_SEEDS=$${TEMPER_SIM_SEEDS:-20000} cargo test --release --test simulate -- --nocapture
 
 # The same final weights for every number of threads, rollout batch, micro-batch and learner shards: 81 runs, some minutes.
 topology: build

@@ -90,6 +90,18 @@ pub fn check(
     exactness
 }
 
+/// The learner's log-probabilities under `model` of the policy's own tokens, one list a trajectory.
+pub fn log_probs(model: &Model, trajectories: &[&Trajectory], inverse_temperature: f32, unit_tokens: usize) -> Vec<Vec<f32>> {
+    let lengths: Vec<usize> = trajectories.iter().map(|t| t.tokens.len()).collect();
+    let mut all = Vec::with_capacity(trajectories.len());
+    for range in cut(&lengths, unit_tokens) {
+        let unit = Unit::of_trajectories(&trajectories[range], inverse_temperature);
+        let found = to_host(&tch::no_grad(|| unit_log_probs(model, &unit, &Task::plain(model))));
+        all.extend(unit.layout.ranges().map(|range| found[range].to_vec()));
+    }
+    all
+}
+
 /// A vector on the host.
 pub(crate) fn to_host(values: &Tensor) -> Vec<f32> {
     Vec::<f32>::try_from(values.detach().to_device(Device::Cpu)).expect("a vector of f32")

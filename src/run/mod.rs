@@ -17,6 +17,7 @@ mod decisions;
 pub mod device;
 mod distill;
 pub mod evaluate;
+pub mod explain;
 mod export;
 mod folder;
 mod groups;
@@ -162,13 +163,36 @@ impl Run {
     ) -> Result<Self, Failure> {
         let log = RunLog::open(folder.root().join("log")).or_fail(Code::Disk)?;
         let metrics = RefCell::new(Metrics::open(folder.root(), |_, _| true)?);
-        let base = match &recipe.model {
-            ModelSource::Checkpoint { path } => manifest::base_cost(Path::new(path)),
-            ModelSource::Fresh { .. } => Ledger::default(),
-        };
+        let base = base_cost(&recipe);
         let tokenizer = Arc::new(tokenizer);
         let watchdog = Watchdog::new(folder.root(), Duration::from_secs_f64(recipe.run.stall_s));
         Ok(Self { recipe, folder, compute, tokenizer, log, judge, watchdog, metrics, began: Instant::now(), base })
+    }
+
+    /// A run as it stands, to look at: nothing in its folder is changed, whoever works in it.
+    ///
+    /// # Errors
+    /// [`Code::RunFolder`] where there is no run, and as [`resume`].
+    pub fn view(
+        root: &Path,
+        device: Option<crate::recipe::Device>,
+        threads: Option<usize>,
+    ) -> Result<Self, Failure> {
+        let folder = RunFolder::view(root)?;
+        let mut recipe = Recipe::load(&root.join("resolved.toml"), &[])?;
+        recipe.run.device = device.unwrap_or(recipe.run.device);
+        recipe.run.threads = threads.unwrap_or(recipe.run.threads);
+        let compute = device::compute(&recipe.run)?;
+        let tokenizer = Arc::new(open_tokenizer(&recipe)?);
+        if !root.join("log").is_dir() {
+            return Err(Failure::new(Code::RunFolder, format!("{} has no log", root.display())));
+        }
+        let log = RunLog::open(root.join("log")).or_fail(Code::Disk)?;
+        let metrics = RefCell::new(Metrics::unwritten(root));
+        let watchdog = Watchdog::asleep(root, Duration::from_secs_f64(recipe.run.stall_s));
+        let base = base_cost(&recipe);
+        let (judge, began) = (Judge::absent(), Instant::now());
+        Ok(Self { recipe, folder, compute, tokenizer, log, judge, watchdog, metrics, began, base })
     }
 
     fn carry_on(self) -> Result<Summary, Failure> {
@@ -277,7 +301,16 @@ impl Run {
     /// [`Code::Data`] for a damaged log.
     pub fn logged(&self, stage: &str, step: u64) -> Result<Option<Vec<ScoredGroup>>, Failure> {
         let there = self.log.path(stage, step).or_fail(Code::Internal)?.exists();
-        there.then(|| self.log.read(stage, step).or_fail(Code::Data)).transpose()
+        let read = || {
+            let groups = self.log.read(stage, step).or_fail(Code::Data);
+            groups.map_err(|failure| {
+                let root = self.folder.root().display();
+                failure.hint(format!(
+                    "move the file away: `temper resume {root}` then samples the step again, to the same groups; or restore it from a copy"
+                ))
+            })
+        };
+        there.then(read).transpose()
     }
 
     /// Logs groups, unless the log has them: a resumed run samples the same ones again.
@@ -346,6 +379,13 @@ impl Run {
     }
 }
 
+fn base_cost(recipe: &Recipe) -> Ledger {
+    match &recipe.model {
+        ModelSource::Checkpoint { path } => manifest::base_cost(Path::new(path)),
+        ModelSource::Fresh { .. } => Ledger::default(),
+    }
+}
+
 /// What a kind of stage does in a step.
 fn body<'a>(kind: Kind, active: &mut Active<'a>) -> Result<Box<dyn Body + 'a>, Failure> {
     Ok(match kind {
@@ -359,6 +399,9 @@ fn body<'a>(kind: Kind, active: &mut Active<'a>) -> Result<Box<dyn Body + 'a>, F
 
 /// Keeps the token ids of a batch whose step was refused, and says where.
 pub(crate) fn keep_batch(active: &Active<'_>, sequences: &[&[u32]]) -> String {
+    if active.run.folder.is_view() {
+        return "the run log".into();
+    }
     let folder = active.run.folder.stage(active.number, &active.stage.name);
     let path = folder.join(format!("refused-{:06}.json", active.state.step + 1));
     let text = serde_json::to_string(sequences).expect("token ids are plain JSON");

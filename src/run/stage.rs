@@ -165,7 +165,7 @@ fn interrupted(active: &Active<'_>, body: &mut dyn Body) -> Result<StageState, F
 }
 
 /// Where the recipe gives a share of the compute instead of steps, the first step tells how many steps that is.
-fn settle_total(active: &mut Active<'_>) -> Result<(), Failure> {
+pub fn settle_total(active: &mut Active<'_>) -> Result<(), Failure> {
     if active.state.total > 0 {
         return Ok(());
     }
@@ -187,6 +187,26 @@ fn restore<'a>(run: &'a Run, number: usize) -> Result<Active<'a>, Failure> {
         return Ok(Active { run, number, stage, model, trainer, state, restored: Some(last) });
     }
     run.rewind(number, 0)?;
+    begin(run, number)
+}
+
+/// The stage as its newest sound checkpoint at or before `step` left it, or as it begins. Nothing on the disk is changed.
+///
+/// # Errors
+/// [`Code::Checkpoint`] where neither is there.
+pub fn at<'a>(run: &'a Run, number: usize, step: u64) -> Result<Active<'a>, Failure> {
+    let stage = &run.recipe.stages[number];
+    let folder = run.folder.stage(number, &stage.name);
+    if let Some(before) = checkpoints::sound_up_to(&folder, step)? {
+        let (model, trainer, state) = read(run, stage, &before)?;
+        return Ok(Active { run, number, stage, model, trainer, state, restored: Some(before) });
+    }
+    begin(run, number)
+}
+
+/// The stage as it begins.
+fn begin<'a>(run: &'a Run, number: usize) -> Result<Active<'a>, Failure> {
+    let stage = &run.recipe.stages[number];
     let model = models::initial(run, number)?;
     let trainer = models::trainer(run, stage, &model)?;
     let state = StageState { total: if stage.budget_share > 0.0 { 0 } else { stage.steps }, ..StageState::default() };
