@@ -270,7 +270,9 @@ pub struct ReportArgs {
 
 /// `temper explain`.
 #[derive(Debug, Args)]
-#[command(after_help = "Exit code 0: every number is what was logged, bit for bit; 1: one differs. More: docs/explain.md.")]
+#[command(
+    after_help = "Exit code 0: every number is what was logged, bit for bit; 1: one differs. More: docs/explain.md."
+)]
 pub struct ExplainArgs {
     /// The run's folder, or its name under runs/. Nothing in it is changed
     pub run: PathBuf,

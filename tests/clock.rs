@@ -51,7 +51,8 @@ __attribute__((destructor)) static void say(void) {
 fn shim(folder: &Path) -> Option<PathBuf> {
     let (source, library) = (folder.join("clock.c"), folder.join("clock.so"));
     fs::write(&source, SHIM).expect("it writes");
-    let built = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).args([&library, &source]).arg("-ldl").status();
+    let built =
+        Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).args([&library, &source]).arg("-ldl").status();
     match built {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
         built => {
@@ -87,12 +88,22 @@ fn inv_9_a_wall_clock_that_jumps_by_hours_changes_nothing() {
 
     // A verifier that never answers: its deadline falls after 3 s, neither at once nor hours later.
     let plugin = out.path().join("silent.py");
-    fs::write(&plugin, "import time\ndef compute_score(solution_str, ground_truth):\n    time.sleep(10_000)\n").expect("it writes");
-    let own = format!("{{ name = \"plugin\", settings = {{ python = \"{}:compute_score\", timeout_s = 600.0 }} }}", plugin.display());
+    fs::write(&plugin, "import time\ndef compute_score(solution_str, ground_truth):\n    time.sleep(10_000)\n")
+        .expect("it writes");
+    let own = format!(
+        "{{ name = \"plugin\", settings = {{ python = \"{}:compute_score\", timeout_s = 600.0 }} }}",
+        plugin.display()
+    );
     let text = fs::read_to_string("configs/chaos.toml").expect("a recipe").replace("{ name = \"math\" }", &own);
-    let text = text.replace("name = \"chaos\"", "name = \"silent\"\nverdict_deadline_s = 3.0").replace("after = true", "");
+    let text =
+        text.replace("name = \"chaos\"", "name = \"silent\"\nverdict_deadline_s = 3.0").replace("after = true", "");
     let recipe = out.path().join("silent.toml");
-    fs::write(&recipe, text.replace("[eval]\n", "[eval]\nafter = false\n").replace("domains = [\"math\", \"code\"]", "domains = [\"math\"]")).expect("it writes");
+    fs::write(
+        &recipe,
+        text.replace("[eval]\n", "[eval]\nafter = false\n")
+            .replace("domains = [\"math\", \"code\"]", "domains = [\"math\"]"),
+    )
+    .expect("it writes");
     let began = Instant::now();
     let output = run("silent", recipe.to_str().expect("a plain path"), true);
     let (said, took) = (String::from_utf8_lossy(&output.stderr), began.elapsed());

@@ -81,7 +81,10 @@ fn inv_6_and_inv_7_a_run_that_samples_ahead_is_explained_bit_for_bit_and_a_chang
             let number = |name: &str| mini[name].as_f64().unwrap_or_else(|| panic!("{name}: {mini}"));
             let parts = number("surrogate") + number("kl");
             assert!((number("sum_over_tokens") - parts).abs() < 1e-5 * parts.abs().max(1e-2), "{mini}");
-            assert!((number("loss") - parts - number("indexer")).abs() < 1e-5 * number("loss").abs().max(1e-2), "{mini}");
+            assert!(
+                (number("loss") - parts - number("indexer")).abs() < 1e-5 * number("loss").abs().max(1e-2),
+                "{mini}"
+            );
         }
     }
     tokens_are_explained(&folder);
@@ -97,7 +100,10 @@ fn inv_6_and_inv_7_a_run_that_samples_ahead_is_explained_bit_for_bit_and_a_chang
     assert_ok(&output);
     assert_eq!(found["weights"]["replayed"], 3, "{}", found["weights"]);
     let last = found["numbers"].as_array().expect("numbers").last().expect("some");
-    assert_eq!((last["equal"].as_bool(), &last["name"]), (Some(true), &"weights after the step, against the checkpoint".into()));
+    assert_eq!(
+        (last["equal"].as_bool(), &last["name"]),
+        (Some(true), &"weights after the step, against the checkpoint".into())
+    );
 
     changes_are_seen(&folder);
 }
@@ -154,7 +160,8 @@ fn changes_are_seen(folder: &Path) {
     assert!(said(&output).contains("rewards, from verdicts"), "{}", said(&output));
 
     let mut changed = honest.clone();
-    let sample = changed.iter_mut().flat_map(|g| &mut g.samples).find(|s| s.advantage != 0.0).expect("one with a signal");
+    let sample =
+        changed.iter_mut().flat_map(|g| &mut g.samples).find(|s| s.advantage != 0.0).expect("one with a signal");
     sample.advantage = -sample.advantage;
     fs::remove_file(&path).expect("it was there");
     log.append("rl", 4, &changed).expect("it writes");

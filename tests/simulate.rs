@@ -264,7 +264,10 @@ impl<'a> Life<'a> {
         for id in taken.learned.iter().chain(&taken.idle) {
             let staleness = version - self.state.admitted[id];
             if staleness > limits.max_staleness {
-                return Err(format!("group {id} is {staleness} versions old, and the bound is {}", limits.max_staleness));
+                return Err(format!(
+                    "group {id} is {staleness} versions old, and the bound is {}",
+                    limits.max_staleness
+                ));
             }
         }
         let all = taken.learned.len() + taken.idle.len();

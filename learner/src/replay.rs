@@ -91,7 +91,12 @@ pub fn check(
 }
 
 /// The learner's log-probabilities under `model` of the policy's own tokens, one list a trajectory.
-pub fn log_probs(model: &Model, trajectories: &[&Trajectory], inverse_temperature: f32, unit_tokens: usize) -> Vec<Vec<f32>> {
+pub fn log_probs(
+    model: &Model,
+    trajectories: &[&Trajectory],
+    inverse_temperature: f32,
+    unit_tokens: usize,
+) -> Vec<Vec<f32>> {
     let lengths: Vec<usize> = trajectories.iter().map(|t| t.tokens.len()).collect();
     let mut all = Vec::with_capacity(trajectories.len());
     for range in cut(&lengths, unit_tokens) {

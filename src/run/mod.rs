@@ -173,11 +173,7 @@ impl Run {
     ///
     /// # Errors
     /// [`Code::RunFolder`] where there is no run, and as [`resume`].
-    pub fn view(
-        root: &Path,
-        device: Option<crate::recipe::Device>,
-        threads: Option<usize>,
-    ) -> Result<Self, Failure> {
+    pub fn view(root: &Path, device: Option<crate::recipe::Device>, threads: Option<usize>) -> Result<Self, Failure> {
         let folder = RunFolder::view(root)?;
         let mut recipe = Recipe::load(&root.join("resolved.toml"), &[])?;
         recipe.run.device = device.unwrap_or(recipe.run.device);

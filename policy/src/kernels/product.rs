@@ -13,8 +13,15 @@ use super::gemm::{Factor, Out, Packed, Right, WIDE, gemm};
 use super::{empty, floats, floats_mut, plain, strided};
 use crate::packs::Packs;
 
-/// Rows of a tile.
+/// The largest tile.
 const ROWS: usize = 256;
+const COLUMNS: usize = 16 * WIDE;
+/// The fewest rows of a tile.
+const LEAST_ROWS: usize = 32;
+/// Tiles that even out what threads have to do.
+const TILES_A_THREAD: usize = 4;
+/// Multiplications that are worth a task.
+const LEAST_WORK: usize = 1 << 17;
 
 /// How the weights lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,13 +158,13 @@ impl Shape {
             return c.fill(0.0);
         }
         assert!((self.heads - 1) * head + (m - 1) * row + n <= c.len(), "the result has room");
-        let columns = columns(n);
-        let (high, wide) = (m.div_ceil(ROWS), n.div_ceil(columns));
+        let (rows, columns) = tile(self.heads, m, n, k);
+        let (high, wide) = (m.div_ceil(rows), n.div_ceil(columns));
         let base = Base(c.as_mut_ptr());
         parallel_for(self.heads * high * wide, |task| {
             let (h, up, across) = (task / (high * wide), task / wide % high, task % wide);
-            let (i, j) = (up * ROWS, across * columns);
-            let size = (ROWS.min(m - i), columns.min(n - j), k);
+            let (i, j) = (up * rows, across * columns);
+            let size = (rows.min(m - i), columns.min(n - j), k);
             // SAFETY: the assertion above has checked the bounds, and the tiles of different tasks do not overlap: heads, rows and columns
             // of a result are apart.
             unsafe {
@@ -168,9 +175,21 @@ impl Shape {
     }
 }
 
-/// Columns of a tile of a result that is so wide: small results are cut for the threads' sake, large ones for the cache's.
-fn columns(wide: usize) -> usize {
-    (if wide < 1024 { 4 } else { 16 }) * WIDE
+/// Rows and columns of a tile: as large as fits the cache, and smaller where the threads would not all have some.
+fn tile(heads: usize, m: usize, n: usize, k: usize) -> (usize, usize) {
+    let wanted = TILES_A_THREAD * tch::get_num_threads().max(1) as usize;
+    let (mut rows, mut columns) = (ROWS, COLUMNS);
+    let enough = |rows: usize, columns: usize| {
+        heads * m.div_ceil(rows) * n.div_ceil(columns) >= wanted || rows.min(m) * columns.min(n) * k <= LEAST_WORK
+    };
+    // Columns first: a tile of few rows lays its right factor out for little.
+    while columns > WIDE && !enough(rows, columns) {
+        columns /= 2;
+    }
+    while rows > LEAST_ROWS && !enough(rows, columns) {
+        rows /= 2;
+    }
+    (rows, columns)
 }
 
 /// One matrix a head, `head` elements apart.

@@ -126,7 +126,8 @@ pub fn mask(mask: Mask) -> &'static str {
 fn mini_steps(active: &Active<'_>, learner: &Learner, groups: &[ScoredGroup], learned: &Learned) -> Vec<MiniStep> {
     let rl = active.stage.rl();
     let (useful, _) = useful_and_idle(rl, groups);
-    let parts = useful.chunks(mini_step(rl, useful.len())).map(|part| samples(part, |d| active.run.recipe.domains[d].kl_beta));
+    let parts =
+        useful.chunks(mini_step(rl, useful.len())).map(|part| samples(part, |d| active.run.recipe.domains[d].kl_beta));
     let of = |(samples, report): (Vec<learner::grpo::Sample<'_>>, &GrpoReport)| {
         let coefficient = match learner.settings.indexer {
             LiveIndexer::Frozen => 0.0,
@@ -196,7 +197,9 @@ fn sampled_again(groups: &[ScoredGroup], looked: &Looked) -> Number {
         all += found.tokens_compared as usize;
         let t = &sample.trajectory;
         let own = (0..t.completion_len()).filter(|i| t.authors[t.prompt_len + i] == Author::Policy);
-        let same = own.zip(learner).filter(|(i, l)| t.versions[*i] == looked.version && t.logprobs[*i].to_bits() == l.to_bits());
+        let same = own
+            .zip(learner)
+            .filter(|(i, l)| t.versions[*i] == looked.version && t.logprobs[*i].to_bits() == l.to_bits());
         equal += same.count();
     }
     Number::counted("log-probabilities of this version", equal, all, "tokens")

@@ -85,7 +85,8 @@ fn stage_of(run: &Run, asked: Option<&str>) -> Result<usize, Failure> {
     let stages = &run.recipe.stages;
     let learns: Vec<&str> = stages.iter().filter(|s| s.kind == Kind::Rl).map(|s| s.name.as_str()).collect();
     let usage = |message: String| {
-        let known = if learns.is_empty() { "the run has none".into() } else { format!("they are: {}", learns.join(", ")) };
+        let known =
+            if learns.is_empty() { "the run has none".into() } else { format!("they are: {}", learns.join(", ")) };
         Failure::new(Code::Usage, message).hint(format!("steps of `rl` stages can be explained; {known}"))
     };
     match (asked, learns.as_slice()) {
@@ -150,7 +151,8 @@ fn against_metrics(active: &Active<'_>, groups: &[ScoredGroup], learned: &Learne
     let step = active.state.step + 1;
     let logged = super::metrics::row(run.folder.root(), &active.stage.name, step)?.ok_or_else(|| {
         let message = format!("metrics.jsonl has no row of stage `{}`, step {step}", active.stage.name);
-        Failure::new(Code::Data, message).hint("the run was stopped before the step was written: `temper resume` goes on")
+        Failure::new(Code::Data, message)
+            .hint("the run was stopped before the step was written: `temper resume` goes on")
     })?;
     let mut found = learned.metrics.clone();
     if rl.max_staleness > 0 {

@@ -53,9 +53,16 @@ fn group(out: &mut String, g: &Group) {
 
 fn sample(out: &mut String, s: &Sample) {
     let reward = s.reward.map_or("-".into(), |r| format!("{r:.3}"));
-    let age = if s.staleness.0 == s.staleness.1 { s.staleness.0.to_string() } else { format!("{}-{}", s.staleness.0, s.staleness.1) };
+    let age = if s.staleness.0 == s.staleness.1 {
+        s.staleness.0.to_string()
+    } else {
+        format!("{}-{}", s.staleness.0, s.staleness.1)
+    };
     let (number, advantage, tokens) = (s.number, s.advantage, s.tokens);
-    line(out, &format!("  {number:>6}  {reward:>6}  {advantage:>+9.4}  {tokens:>6}  {:<6}  {age:>3}  {}", s.finish, s.mask));
+    line(
+        out,
+        &format!("  {number:>6}  {reward:>6}  {advantage:>+9.4}  {tokens:>6}  {:<6}  {age:>3}  {}", s.finish, s.mask),
+    );
     for v in &s.verdicts {
         line(out, &format!("          {}: {}, {}", v.verifier, v.status, short(&v.reason)));
     }
@@ -119,7 +126,15 @@ fn token(out: &mut String, t: &Token) {
     match &t.share {
         None => line(out, "  in no loss"),
         Some(s) => {
-            line(out, &format!("  mini-step {}: learner {:?}, reference {}", s.mini_step + 1, s.logp, s.ref_logp.map_or("none".into(), |l| format!("{l:?}"))));
+            line(
+                out,
+                &format!(
+                    "  mini-step {}: learner {:?}, reference {}",
+                    s.mini_step + 1,
+                    s.logp,
+                    s.ref_logp.map_or("none".into(), |l| format!("{l:?}"))
+                ),
+            );
             let clipped = if s.clipped { "clipped" } else { "not clipped" };
             let dropped = if s.off_policy { "dropped as off-policy" } else { "not dropped" };
             line(out, &format!("  ratio {:.9}, {clipped}, {dropped}", s.ratio));
