@@ -2,13 +2,13 @@
 //!
 //! On the CPU every product is our own ([`crate::kernels::product`]), whose elements are sums in one order whatever is around them.
 //!
-//! On a GPU products are the library's. Below some number of rows it adds in another order, so fewer rows than that are padded with
-//! zeros; [`crate::doctor`] measures the number. Where no number is safe, products go in blocks of always the same number of rows.
+//! On a GPU products are the library's. It picks its kernel by the number of rows, so it is always given the same number
+//! ([`crate::doctor::BLOCK`]): more rows are cut, fewer are filled up with zeros.
 
 use tch::{Device, Kind, Tensor};
 
 use crate::compute::{Compute, Precision};
-use crate::doctor::{ProductShape, SafeRows, safe_rows};
+use crate::doctor::{BLOCK, ProductShape, place_is_hidden};
 use crate::kernels::product::{Layout, product};
 use crate::packs::Packs;
 
@@ -17,9 +17,7 @@ use crate::packs::Packs;
 pub struct Products {
     /// f32 products on the CPU are our own. `false`: they are libtorch's, and both number of rows and number of threads show.
     pub own: bool,
-    /// The library's products of fewer rows are padded to this.
-    pub min_rows: i64,
-    /// The library's products of more rows are cut into blocks of this many; `None` leaves them whole.
+    /// The library's products have exactly this many rows; `None`: as many as come.
     pub block: Option<i64>,
     /// The numbers that are multiplied, but for [`Products::precise`].
     pub precision: Precision,
@@ -29,7 +27,7 @@ pub struct Products {
 /// A product of the model has no safe number of rows on this device.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "a product with k = {k}, n = {n} gives different bits for different numbers of rows on {device:?}, so sampler and learner would not agree"
+    "a product with k = {k}, n = {n} gives a row different bits in different places on {device:?}, so sampler and learner would not agree"
 )]
 pub struct NoSafeRows {
     /// Length of its sums.
@@ -41,30 +39,21 @@ pub struct NoSafeRows {
 }
 
 impl Products {
-    /// Our own on the CPU; elsewhere the library's, with the floor measured for all products of a model.
+    /// Our own on the CPU; elsewhere the library's, measured for all products of a model.
     ///
     /// # Errors
     /// [`NoSafeRows`] where one has none: exact mode must then refuse to start.
     pub fn new(compute: Compute, shapes: &[ProductShape]) -> Result<Self, NoSafeRows> {
         let Compute { device, precision, exact } = compute;
         let own = exact && device == Device::Cpu;
-        let mut products = Self { own, ..Self::of_library(1, None, precision) };
-        if own || !exact {
-            return Ok(products);
-        }
-        for &shape in shapes {
-            let ProductShape { k, n, .. } = shape;
-            match safe_rows(device, shape.kind(precision), shape).ok_or(NoSafeRows { k, n, device })? {
-                SafeRows::From(rows) => products.min_rows = products.min_rows.max(rows),
-                SafeRows::Exactly(rows) => products.block = Some(rows),
+        let block = (exact && !own).then_some(BLOCK);
+        if block.is_some() {
+            let shows = shapes.iter().find(|shape| !place_is_hidden(device, shape.kind(precision), **shape));
+            if let Some(&ProductShape { k, n, .. }) = shows {
+                return Err(NoSafeRows { k, n, device });
             }
         }
-        products.min_rows = products.block.unwrap_or(products.min_rows);
-        Ok(products)
-    }
-
-    fn of_library(min_rows: i64, block: Option<i64>, precision: Precision) -> Self {
-        Self { own: false, min_rows, block, precision, packs: Packs::default() }
+        Ok(Self { own, block, precision, packs: Packs::default() })
     }
 
     /// `x wᵀ` for `x [rows, k]`, `w [n, k]`, both f32, multiplied in the model's precision.
@@ -107,29 +96,23 @@ impl Products {
         }
     }
 
-    /// A product of `x`, whose rows lie along `dim`, on as many rows at once as are safe.
+    /// A product of `x`, whose rows lie along `dim`, block by block.
     fn by_rows(&self, x: &Tensor, dim: i64, product: impl Fn(&Tensor) -> Tensor) -> Tensor {
         let rows = x.size()[dim as usize];
-        match self.block.filter(|&block| rows > block) {
-            None => self.padded(x, dim, &product),
-            Some(block) => {
-                let part = |at: usize| {
-                    let at = at as i64;
-                    self.padded(&x.narrow(dim, at, block.min(rows - at)), dim, &product)
-                };
-                let parts: Vec<Tensor> = (0..rows as usize).step_by(block as usize).map(part).collect();
-                Tensor::cat(&parts, dim)
-            }
-        }
+        let Some(block) = self.block else { return product(x) };
+        let part = |at: usize| {
+            let (at, rows) = (at as i64, block.min(rows - at as i64));
+            let part = x.narrow(dim, at, rows);
+            if rows == block { product(&part) } else { product(&filled(&part, block - rows)).narrow(dim, 0, rows) }
+        };
+        let mut parts: Vec<Tensor> = (0..rows.max(1) as usize).step_by(block as usize).map(part).collect();
+        if parts.len() == 1 { parts.swap_remove(0) } else { Tensor::cat(&parts, dim) }
     }
+}
 
-    fn padded(&self, x: &Tensor, dim: i64, product: impl Fn(&Tensor) -> Tensor) -> Tensor {
-        let rows = x.size()[dim as usize];
-        if rows >= self.min_rows {
-            return product(x);
-        }
-        product(&x.constant_pad_nd([0, 0, 0, self.min_rows - rows])).narrow(dim, 0, rows)
-    }
+/// `x` with so many rows of zeros after its own; rows are the last dimension but one.
+fn filled(x: &Tensor, rows: i64) -> Tensor {
+    x.constant_pad_nd([0, 0, 0, rows])
 }
 
 #[cfg(test)]
@@ -140,8 +123,9 @@ mod tests {
 
     #[test]
     fn inv_2_blocks_give_each_row_its_bits_and_each_weight_its_gradient() {
-        let whole = Products::of_library(16, None, Precision::F32);
-        let blocks = Products::of_library(32, Some(32), Precision::F32);
+        let library = |block| Products { own: false, block, precision: Precision::F32, packs: Packs::default() };
+        let whole = library(None);
+        let blocks = library(Some(32));
         let wave = |sizes: &[i64], step: f64| {
             let n: i64 = sizes.iter().product();
             (Tensor::arange(n, (Kind::Double, Device::Cpu)) * step).sin().to_kind(Kind::Float).view(sizes)
