@@ -10,6 +10,7 @@ use super::tree::Shape;
 
 mod relations;
 mod sequences;
+mod structures;
 mod values;
 
 pub use values::{Percent, Units};
@@ -78,6 +79,9 @@ impl Comparison<'_> {
     fn typed(&mut self, gold: &Answer, other: &Answer) -> Result<Outcome, Unread> {
         use Answer::{Matrix, Sequence, Text, Value};
         if let Some(outcome) = self.as_regions(gold, other)? {
+            return Ok(outcome);
+        }
+        if let Some(outcome) = self.structures(gold, other)? {
             return Ok(outcome);
         }
         match (gold, other) {

@@ -104,6 +104,10 @@ impl Comparison<'_> {
             return Ok(outcome);
         }
         if a.is_unresolved() || b.is_unresolved() {
+            let (a, b) = (&a.settled_magnitudes(self.budget)?, &b.settled_magnitudes(self.budget)?);
+            if a.equals(b, self.budget)? {
+                return Ok(Outcome::Equal("equal values"));
+            }
             return Ok(match numeric::compare(a, b, self.budget)? {
                 Finding::Equal => Outcome::Equal("equal at every point and precision that was tried"),
                 Finding::Different => Outcome::Different("different values, proved by intervals"),

@@ -40,13 +40,31 @@ impl Evaluator<'_> {
         match if constant { numeric::sign(&of, self.budget)? } else { None } {
             Some(Ordering::Less) => of.negate(self.budget),
             Some(_) => Ok(of),
-            None => {
-                // |−x| is |x|: of the two texts the smaller one stands for both.
-                let negative = of.negate(self.budget)?;
-                let of = if format!("{negative}") < format!("{of}") { negative } else { of };
-                Quotient::opaque("abs", &[&of], self.budget)
-            }
+            None => of.magnitude(self.budget),
         }
+    }
+
+    /// `n!`; of a sum with an integer, `(n + 2)! = n! (n + 1) (n + 2)`, so that neighbours have one form.
+    pub(super) fn factorial(&mut self, of: &Quotient) -> Result<Quotient, Unread> {
+        let shift = if of.is_whole() { of.numerator().constant_term() } else { Rational::ZERO };
+        let shift = match number::small_integer(&shift) {
+            Some(shift) if of.as_rational().is_none() && shift.abs() <= MAX_FALLING => shift,
+            _ => return self.exact_or_opaque("factorial", of, number::factorial),
+        };
+        let base = of.add(&Quotient::rational(Rational::from(-shift)), self.budget)?;
+        let mut product = Quotient::opaque("factorial", &[&base], self.budget)?;
+        for i in shift.min(0) + 1..=shift.max(0) {
+            let factor = base.add(&Quotient::rational(Rational::from(i)), self.budget)?;
+            let factor = if shift < 0 { factor.invert(self.budget)? } else { factor };
+            product = product.multiply(&factor, self.budget)?;
+        }
+        Ok(product)
+    }
+
+    /// `Γ(z) = (z - 1)!`
+    pub(super) fn gamma(&mut self, of: &Quotient) -> Result<Quotient, Unread> {
+        let below = of.add(&Quotient::rational(Rational::from(-1)), self.budget)?;
+        self.factorial(&below)
     }
 
     pub(super) fn binomial(&mut self, n: &Quotient, k: &Quotient) -> Result<Quotient, Unread> {
@@ -58,7 +76,13 @@ impl Evaluator<'_> {
         if let Some(k @ 0..=MAX_FALLING) = k.as_rational().as_ref().and_then(number::small_integer) {
             return self.falling(n, k);
         }
-        Quotient::opaque("binomial", &[n, k], self.budget)
+        // n over n − k is n over k, so a small difference is a product too.
+        let rest = n.subtract(k, self.budget)?;
+        if let Some(k @ 0..=MAX_FALLING) = rest.as_rational().as_ref().and_then(number::small_integer) {
+            return self.falling(n, k);
+        }
+        let (over, one, other) = (self.factorial(n)?, self.factorial(k)?, self.factorial(&rest)?);
+        over.multiply(&one.multiply(&other, self.budget)?.invert(self.budget)?, self.budget)
     }
 
     /// `n (n - 1) … (n - k + 1) / k!`
@@ -75,7 +99,7 @@ impl Evaluator<'_> {
     /// `n! / (n - k)!`
     pub(super) fn arrangements(&mut self, n: &Quotient, k: &Quotient) -> Result<Quotient, Unread> {
         let chosen = self.binomial(n, k)?;
-        let ways = self.exact_or_opaque("factorial", k, number::factorial)?;
+        let ways = self.factorial(k)?;
         chosen.multiply(&ways, self.budget)
     }
 
@@ -106,6 +130,7 @@ impl Evaluator<'_> {
         let argument = of.as_rational();
         let zero = argument.as_ref().is_some_and(Rational::is_zero);
         match name {
+            "gamma" => self.gamma(&of),
             "exp" => Quotient::atom(Atom::Euler).power(&of, self.budget),
             "ln" => self.natural_logarithm(&of),
             "log" if self.reader.log_base == LogBase::Natural => self.natural_logarithm(&of),
