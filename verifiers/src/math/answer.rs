@@ -69,6 +69,8 @@ pub enum Answer {
         difference: Quotient,
         /// What it is a multiple of.
         modulus: Quotient,
+        /// The right side with its modulus, where the left one is a name: what `r (mod m)` says too.
+        residue: Option<Value>,
     },
     /// An operator of which only the structure is known.
     Operation(Operator, Box<[Answer; 2]>),

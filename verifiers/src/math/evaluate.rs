@@ -41,6 +41,8 @@ pub struct Reader {
     pub last_side_counts: bool,
     /// Variables are numbered in the order in which they occur.
     pub anonymous_variables: bool,
+    /// `1/2x` is one over `2x`.
+    pub slash_takes_product: bool,
 }
 
 /// The answer that a tree stands for. A `±` makes two of it.
@@ -236,7 +238,7 @@ impl<'a> Evaluator<'a> {
             Node::Congruence(a, b, by) => {
                 let left = done.form(*a)?;
                 let difference = left.subtract(&done.form(*b)?, self.budget)?;
-                return Ok(Answer::Congruence { difference, modulus: done.form(*by)? });
+                return Ok(structures::congruence(&left, difference, done.form(*by)?, self.budget)?);
             }
             Node::Derivative(of, variable, order) => self.derivative(&done.form(*of)?, variable, *order)?,
             Node::Member(left, right) => return self.member(*left, *right, done),
@@ -342,9 +344,14 @@ impl<'a> Evaluator<'a> {
         Ok(Answer::Value(Value { percent: true, ..Value::plain(form) }))
     }
 
-    /// `f(x)`: a product, unless the brackets hold more than a value.
+    /// `f(x)`: of a letter that hardly ever names a number; of others a product, unless the brackets hold more than a value.
     fn apply(&mut self, name: Id, left: Quotient, right: Answer) -> Result<Quotient, Unread> {
+        let function = matches!(&self.tree.nodes[name], Node::Symbol(name) if names_a_function(name));
         match right {
+            Answer::Value(value) if value.unit.is_none() && function => {
+                let name = left.to_string();
+                Quotient::opaque(name.trim_start_matches("1*"), &[&value.form], self.budget)
+            }
             Answer::Value(value) if value.unit.is_none() => left.multiply(&value.form, self.budget),
             Answer::Sequence(Shape::Brackets(false, false), items, _) => {
                 let forms = items.into_iter().map(form_of).collect::<Result<Vec<_>, _>>()?;
@@ -357,6 +364,11 @@ impl<'a> Evaluator<'a> {
             other => form_of(other),
         }
     }
+}
+
+/// Letters that stand for functions and hardly ever for numbers.
+fn names_a_function(name: &str) -> bool {
+    matches!(name.trim_end_matches('\''), "f" | "g" | "F" | "G" | "H")
 }
 
 fn unit(of: Answer, name: &str) -> Result<Answer, Unread> {

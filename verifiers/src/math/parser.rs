@@ -8,7 +8,7 @@ use std::rc::Rc;
 use dashu::Rational;
 
 use super::budget::{Budget, Unread};
-use super::tokens::{Bracket, Lexeme, Relation, Token};
+use super::tokens::{Bracket, Lexeme, Operator, Relation, Token};
 use super::tree::{Id, Node, Shape, Tree};
 use super::units;
 use super::words;
@@ -26,11 +26,17 @@ pub const MAX_DEPTH: usize = 200;
 /// Unions, intersections and differences in one answer. Chains of them nest to the left, and are walked recursively.
 const MAX_SET_OPERATIONS: usize = 64;
 
-/// Reads the whole of `lexemes`, which [`super::lexer::lex`] made of `source`.
+/// Reads the whole of `lexemes`, which [`super::lexer::lex`] made of `source`. Whether a product without a sign behind a
+/// slash stands under it as a whole is the caller's choice.
 ///
 /// # Errors
 /// [`Unread`], and no answer at all, when any part of the text cannot be read: a part is never taken for the whole.
-pub fn parse(source: &str, lexemes: Vec<Lexeme>, budget: &mut Budget) -> Result<Tree, Unread> {
+pub fn parse(
+    source: &str,
+    lexemes: Vec<Lexeme>,
+    slash_takes_product: bool,
+    budget: &mut Budget,
+) -> Result<Tree, Unread> {
     budget.spend(lexemes.len() as u64 * 4)?;
     let tree = Tree { nodes: Vec::with_capacity(lexemes.len() + 4), ..Tree::default() };
     let mut parser = Parser {
@@ -46,6 +52,7 @@ pub fn parse(source: &str, lexemes: Vec<Lexeme>, budget: &mut Budget) -> Result<
         bar_ends: false,
         in_congruence: false,
         differential_at: usize::MAX,
+        slash_takes_product,
         tree,
         budget,
     };
@@ -86,6 +93,8 @@ struct Parser<'a> {
     in_congruence: bool,
     /// Where the `d x` of the innermost integral stands: it ends the integrand.
     differential_at: usize,
+    /// `1/2x` is one over `2x`.
+    slash_takes_product: bool,
     tree: Tree,
     budget: &'a mut Budget,
 }
@@ -202,7 +211,7 @@ impl<'a> Parser<'a> {
                 let right = self.expression(power + 1)?;
                 if turned { Node::Operator(operator, right, left) } else { Node::Operator(operator, left, right) }
             }
-            Token::Divide => Node::Divide(left, self.expression(33)?),
+            Token::Divide => Node::Divide(left, self.expression(if self.slash_takes_product { 31 } else { 33 })?),
             Token::Choose => Node::Binomial(left, self.expression(6)?),
             Token::Over => Node::Divide(left, self.expression(6)?),
             Token::Caret => return self.power(left),
@@ -362,6 +371,10 @@ impl<'a> Parser<'a> {
             Token::EmptySet => Node::Sequence(Shape::Set, Vec::new(), false),
             Token::Minus => Node::Negate(self.expression(least.max(30))?),
             Token::Plus => return self.expression(least.max(30)),
+            // At the very beginning these only say that a value is rounded.
+            Token::Relation(Relation::About) | Token::Operator(Operator::Similar, _) if self.at == 1 => {
+                return self.expression(least);
+            }
             Token::PlusMinus(flipped) => {
                 self.tree.has_plus_minus = true;
                 Node::PlusMinus(None, self.expression(least.max(30))?, flipped)

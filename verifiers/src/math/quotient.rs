@@ -207,6 +207,9 @@ impl Quotient {
 
     /// `self ^ exponent`. What is over a limit or has no exact form stays symbolic.
     pub fn power(&self, exponent: &Self, budget: &mut Budget) -> Result<Self, Unread> {
+        if let Some(value) = self.of_logarithm(exponent, budget)? {
+            return Ok(value);
+        }
         let Some(e) = exponent.as_rational() else {
             return self.symbolic_power(exponent, budget);
         };
@@ -243,6 +246,21 @@ impl Quotient {
                 base.repeated_product(n.unsigned_abs(), budget)
             }
             _ => Self::opaque("power", &[self, exponent], budget),
+        }
+    }
+
+    /// `e^{c ln u} = u^c`
+    fn of_logarithm(&self, exponent: &Self, budget: &mut Budget) -> Result<Option<Self>, Unread> {
+        let Some((monomial, factor)) = exponent.numerator.as_term().filter(|_| exponent.is_whole()) else {
+            return Ok(None);
+        };
+        match monomial.as_slice() {
+            [(Atom::Opaque(opaque), power)]
+                if power.is_one() && *opaque.function == *"ln" && *self == Self::atom(Atom::Euler) =>
+            {
+                opaque.arguments[0].power(&Self::rational(factor.clone()), budget).map(Some)
+            }
+            _ => Ok(None),
         }
     }
 

@@ -29,12 +29,16 @@ impl Comparison<'_> {
             (Answer::Builder(_), _) | (_, Answer::Builder(_)) => {
                 Outcome::Unknown("a set by its elements, which is not computed")
             }
-            (Congruence { difference: a, modulus: m }, Congruence { difference: b, modulus: n }) => {
+            (Congruence { difference: a, modulus: m, .. }, Congruence { difference: b, modulus: n, .. }) => {
                 self.congruences((a, m), (b, n))?
             }
-            (Congruence { .. }, Answer::Value(value)) | (Answer::Value(value), Congruence { .. })
-                if value.unit.is_none() =>
-            {
+            (Congruence { residue: Some(residue), .. }, Answer::Value(value)) if value.unit == residue.unit => {
+                self.values(residue, value)?
+            }
+            (Answer::Value(value), Congruence { residue: Some(residue), .. }) if value.unit == residue.unit => {
+                self.values(value, residue)?
+            }
+            (Congruence { .. }, Answer::Value(_)) | (Answer::Value(_), Congruence { .. }) => {
                 Outcome::Unknown("a residue class and a number")
             }
             (Congruence { .. }, _) | (_, Congruence { .. }) => Outcome::Unknown("a residue class and something else"),

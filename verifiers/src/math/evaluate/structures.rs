@@ -1,12 +1,13 @@
 //! Sets by their elements, families of answers, and operators of which only the structure is known.
 
 use super::Evaluator;
-use crate::math::answer::{Answer, Assignment, Builder, Conditions};
-use crate::math::budget::Unread;
+use crate::math::answer::{Answer, Assignment, Builder, Conditions, Value};
+use crate::math::budget::{Budget, Unread};
 use crate::math::polynomial::Atom;
 use crate::math::quotient::Quotient;
 use crate::math::tokens::Operator;
 use crate::math::tree::Shape;
+use crate::math::units::Unit;
 
 impl Evaluator<'_> {
     /// `{element | condition}`. What says nothing but which real numbers fulfil conditions is those conditions;
@@ -111,6 +112,23 @@ impl Evaluator<'_> {
             Quotient::opaque("cross", &[b, a], self.budget)?.negate(self.budget)
         }
     }
+}
+
+/// `left ≡ right (mod modulus)`, `difference` being left minus right.
+pub(super) fn congruence(
+    left: &Quotient,
+    difference: Quotient,
+    modulus: Quotient,
+    budget: &mut Budget,
+) -> Result<Answer, Unread> {
+    let residue = match plain_name(left) {
+        Some(_) => {
+            let unit = Some(Unit::new(&format!("mod{}", modulus.to_string().trim_start_matches("1*"))));
+            Some(Value { unit, ..Value::plain(left.subtract(&difference, budget)?) })
+        }
+        None => None,
+    };
+    Ok(Answer::Congruence { difference, modulus, residue })
 }
 
 fn has_vector(form: &Quotient) -> bool {

@@ -120,7 +120,7 @@ impl Search<'_> {
                 }
                 if trace.discrete && kind != Kind::Whole {
                     self.apart = Some("functions that may be meant for integers only");
-                } else if negative.is_empty() || trace.corners || !trace.branches {
+                } else if negative.is_empty() || !(trace.branches || trace.corners) {
                     return Ok(Some(Finding::Different));
                 } else {
                     return Ok(Some(Finding::Unknown("the same for positive variables only")));

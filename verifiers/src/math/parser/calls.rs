@@ -155,6 +155,10 @@ impl Parser<'_> {
         }
         // The letters under the line are no nodes of their own any more.
         self.tree.nodes.truncate(size);
+        // Unit vectors are written in many ways: bold, with an arrow, with a hat.
+        if matches!(name.as_str(), "vector i" | "vector j" | "vector k" | "hat i" | "hat j" | "hat k") {
+            return Ok(self.symbol(&name[name.len() - 1..]));
+        }
         let name: Rc<str> = name.into();
         Ok(self.add(Node::Unknown(name)))
     }
