@@ -143,6 +143,8 @@ struct Evaluator<'a> {
     plus: bool,
     /// Variables that have a value: those that a sum runs over.
     bindings: Vec<(Rc<str>, Rational)>,
+    /// Letters that run through a range and are no constants there: the `i` of `Σ_{i=1}^n`.
+    letters: Vec<Rc<str>>,
     /// Variables in the order of their occurrence, where they are anonymous.
     variables: Vec<Rc<str>>,
     budget: &'a mut Budget,
@@ -186,7 +188,7 @@ fn form_of(answer: Answer) -> Result<Quotient, Unread> {
 
 impl<'a> Evaluator<'a> {
     fn new(tree: &'a Tree, reader: Reader, plus: bool, budget: &'a mut Budget) -> Self {
-        Self { tree, reader, plus, bindings: Vec::new(), variables: Vec::new(), budget }
+        Self { tree, reader, plus, bindings: Vec::new(), letters: Vec::new(), variables: Vec::new(), budget }
     }
 
     fn run(mut self) -> Result<Answer, Unread> {
@@ -265,6 +267,7 @@ impl<'a> Evaluator<'a> {
             return Quotient::rational(value.clone());
         }
         Quotient::atom(match name.as_ref() {
+            _ if self.letters.contains(name) => Atom::Symbol(name.clone()),
             "e" => Atom::Euler,
             "i" => Atom::Imaginary,
             _ if self.reader.anonymous_variables => {

@@ -133,6 +133,11 @@ fn undecorated(text: &str) -> &str {
                 inner = rest.trim();
             }
         }
+        for label in ["final answer:", "the answer is", "answer is", "answer:"] {
+            if inner.get(..label.len()).is_some_and(|head| head.eq_ignore_ascii_case(label)) {
+                inner = inner[label.len()..].trim_start_matches([' ', ':']);
+            }
+        }
         for (open, close) in PAIRS {
             if let Some(rest) = inner.strip_prefix(open).and_then(|rest| rest.strip_suffix(close)) {
                 inner = rest.trim();

@@ -29,7 +29,7 @@ impl Evaluator<'_> {
         variable: Option<&str>,
         done: &mut Done,
     ) -> Result<Quotient, Unread> {
-        let symbolic = done.form(body)?;
+        let mut symbolic = done.form(body)?;
         let low = low.map(|low| done.take(low)).transpose()?;
         let high = high.map(|high| done.form(high)).transpose()?;
         let name = match big {
@@ -54,6 +54,12 @@ impl Evaluator<'_> {
             && to.saturating_sub(from) < MAX_TERMS
         {
             return self.added_up(big, &label, (from, to), (first, body));
+        }
+        if matches!(label.as_str(), "i" | "e") {
+            self.letters.push(label.as_str().into());
+            let read = self.range(first, body + 1).and_then(form_of);
+            self.letters.pop();
+            symbolic = read?;
         }
         if big == Big::Integral {
             return self.integral(variable, start.as_ref(), high.as_ref(), &symbolic);
