@@ -105,7 +105,7 @@ fn thread_time() -> Duration {
 
 #[test]
 fn hostile_input_is_answered_within_50_ms() {
-    let list: Vec<String> = (0..3_000).rev().map(|i| i.to_string()).collect();
+    let list: Vec<String> = (1..3_001).rev().map(|i| i.to_string()).collect();
     let mut slowest = (Duration::ZERO, String::new());
     for gold in ["5", "x+1", "1, 2", list.join("; ").as_str()] {
         for mode in [Mode::Strict, Mode::Lenient] {
