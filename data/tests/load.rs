@@ -91,7 +91,7 @@ fn verl_parquet_becomes_prompts() {
         (first.id.as_str(), first.domain.as_str(), first.data_source.as_str()),
         ("gsm:1", "math", "openai/gsm8k")
     );
-    assert_eq!(first.messages, [Message { role: "system".into(), content: "Be brief.".into() }, Message::user("2+2?")]);
+    assert_eq!(first.messages, [Message::new("system", "Be brief."), Message::user("2+2?")]);
     assert_eq!((&first.ground_truth, &first.answer), (&json!("4"), &None));
     assert_eq!(
         first.extra_info,

@@ -6,8 +6,9 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::row::{Problem, kind};
+use super::row::Problem;
 use super::{LoadError, RawRow};
+use crate::prompt::kind;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::{Columns, Format};
+use crate::prompt::kind;
 use crate::{Message, Prompt};
 
 /// Columns that have one name in both formats.
@@ -13,7 +14,7 @@ const EXTRA_INFO: &str = "extra_info";
 /// pandas writes its row index as a column of this name; it is no part of the data.
 const PANDAS_INDEX: &str = "__index_level_";
 
-const ROLES: [&str; 4] = ["system", "user", "assistant", "tool"];
+const ROLES: [&str; 5] = ["system", "developer", "user", "assistant", "tool"];
 
 /// Why a row is no prompt.
 #[derive(Debug)]
@@ -25,18 +26,6 @@ pub(super) struct Problem {
 impl Problem {
     pub(super) fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
         Self { field: field.into(), problem: problem.into() }
-    }
-}
-
-/// What to call a value in a message.
-pub(super) fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
     }
 }
 
@@ -153,7 +142,7 @@ fn messages(field: &str, value: Value) -> Result<Vec<Message>, Problem> {
     let messages = messages.collect::<Result<Vec<_>, _>>()?;
     match messages.last() {
         None => Err(Problem::new(field, "the list of messages is empty")),
-        Some(last) if last.role == "user" => Ok(messages),
+        Some(last) if matches!(last.role.as_str(), "user" | "developer" | "tool") => Ok(messages),
         Some(last) => Err(Problem::new(
             field,
             format!(
@@ -171,29 +160,22 @@ fn message_list(text: &str) -> Option<Vec<Value>> {
     (all && !turns.is_empty()).then_some(turns)
 }
 
-/// A turn. Keys beside `role` and `content` are passed over.
+/// A turn.
 fn message(field: &str, turn: Value) -> Result<Message, Problem> {
-    let Value::Object(mut turn) = turn else {
+    let Value::Object(turn) = turn else {
         return Err(Problem::new(
             field,
             format!("{} where a message with `role` and `content` is expected", kind(&turn)),
         ));
     };
-    let mut part = |name: &str| match turn.remove(name) {
-        Some(Value::String(s)) => Ok(s),
-        Some(other) => {
-            Err(Problem::new(format!("{field}.{name}"), format!("{} where a string is expected", kind(&other))))
-        }
-        None => Err(Problem::new(format!("{field}.{name}"), "missing; a message has `role` and `content`")),
-    };
-    let (role, content) = (part("role")?, part("content")?);
-    if !ROLES.contains(&role.as_str()) {
+    let message = Message::from_object(turn).map_err(|(key, problem)| Problem::new(format!("{field}.{key}"), problem))?;
+    if !ROLES.contains(&message.role.as_str()) {
         return Err(Problem::new(
             format!("{field}.role"),
-            format!("unknown role `{role}`; expected one of {}", ROLES.join(", ")),
+            format!("unknown role `{}`; expected one of {}", message.role, ROLES.join(", ")),
         ));
     }
-    Ok(Message { role, content })
+    Ok(message)
 }
 
 /// What is left of the row: the fields of `extra_info`, then the other columns. `Null` when there is nothing.
