@@ -12,6 +12,7 @@
 pub mod deepseek_v32;
 mod generation;
 mod json;
+mod methods;
 mod strftime;
 
 use std::collections::BTreeMap;
@@ -74,6 +75,15 @@ pub enum ChatError {
         /// What is wrong with it.
         message: String,
     },
+    /// A turn of the assistant cannot be told from what is before it.
+    #[error(
+        "turn {turn}: what the chat template makes of the turns before it is no beginning of what it makes of them with it, so \
+         what the assistant says there cannot be told; mark it with {{% generation %}} in the template"
+    )]
+    NotAPrefix {
+        /// The turn, from 1.
+        turn: usize,
+    },
     /// The template does not show the end of the last turn, so that it cannot be continued.
     #[error("the chat template drops or changes the text of the last turn, so it cannot be continued")]
     NotContinued,
@@ -128,7 +138,7 @@ impl ChatTemplate {
         let mut environment = Environment::new();
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         environment.set_syntax(syntax.expect("only the whitespace differs from the default syntax"));
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.set_unknown_method_callback(methods::method);
         environment.add_filter("tojson", json::tojson);
         environment.add_filter(generation::FILTER, generation::mark);
         environment.add_function("raise_exception", |message: String| -> Result<String, Error> {

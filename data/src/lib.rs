@@ -6,6 +6,7 @@
 
 pub mod atomic;
 pub mod chat;
+pub mod conversation;
 pub mod counter_rng;
 pub mod group;
 pub mod load;
@@ -19,6 +20,7 @@ pub mod trajectory;
 pub mod verdict;
 
 pub use chat::{ChatError, ChatTemplate};
+pub use conversation::Learned;
 pub use counter_rng::CounterRng;
 pub use group::{Mask, ScoredGroup, ScoredSample};
 pub use load::{BadRow, BadRows, Columns, LoadError, LoadOptions, Loaded, load_prompts};

@@ -67,7 +67,8 @@ impl Message {
         };
         let content = turn.shift_remove("content");
         turn.retain(|_, value| !value.is_null());
-        let says_more = ["tool_calls", "reasoning_content", "reasoning", "thinking"].iter().any(|k| turn.contains_key(*k));
+        let says_more =
+            ["tool_calls", "reasoning_content", "reasoning", "thinking"].iter().any(|k| turn.contains_key(*k));
         let content = match content {
             Some(Value::String(text)) => text,
             None | Some(Value::Null) if says_more => {
@@ -76,7 +77,10 @@ impl Message {
             }
             Some(Value::Array(parts)) => {
                 let text = text_of(&parts).ok_or_else(|| {
-                    ("content", "a list that holds more than parts of text: `{\"type\": \"text\", \"text\": …}`".to_owned())
+                    (
+                        "content",
+                        "a list that holds more than parts of text: `{\"type\": \"text\", \"text\": …}`".to_owned(),
+                    )
                 })?;
                 turn.insert("content".to_owned(), Value::Array(parts));
                 text

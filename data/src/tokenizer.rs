@@ -13,9 +13,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value};
 
-use crate::prompt::TEXT;
 use crate::atomic::{WriteError, write_atomic};
 use crate::chat::{ChatError, ChatTemplate, prompt_text};
+use crate::prompt::TEXT;
 use crate::{Message, Prompt};
 
 const TOKENIZER: &str = "tokenizer.json";

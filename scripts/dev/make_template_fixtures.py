@@ -85,7 +85,8 @@ def make_templates():
                 cases.append({"template": path.stem, "case": name, "generation_prompt": prompt, **render(template, case, add_generation_prompt=prompt)})
             if "generation %}" in template:
                 cases.append({"template": path.stem, "case": name, "marked": True, **render(template, case, return_assistant_tokens_mask=True)})
-        for name, messages in CONTINUED.items():
+        for name, messages in CONTINUED.items() if path.stem != "methods" else ():
+            # (That one upper-cases the text, and with it the mark by which the end of the turn is found.)
             cases.append({"template": path.stem, "case": name, "continued": True, **render(template, {"messages": messages}, continue_final_message=True)})
     conversations = CONVERSATIONS | {name: {"messages": messages} for name, messages in CONTINUED.items()}
     out = {"clock": CLOCK, "conversations": conversations, "cases": cases}

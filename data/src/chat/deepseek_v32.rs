@@ -34,7 +34,8 @@ const DSML: &str = "｜DSML｜";
 pub struct Thinking {
     /// The answer begins with thoughts.
     pub on: bool,
-    /// A new question drops the thoughts (and the developer's turns) before it.
+    /// A new question drops the thoughts before it. The model's own code drops the developer's turns with them, which it
+    /// then fails on.
     pub drop_past: bool,
 }
 
@@ -57,11 +58,7 @@ impl Thinking {
 /// # Errors
 /// [`ChatError::Encoding`] for an unknown role, a result without its call, arguments that are no JSON object, or an answer
 /// after the last question without thoughts while thinking is on.
-pub fn encode(
-    messages: &[Message],
-    thinking: &Thinking,
-    variables: &Map<String, Value>,
-) -> Result<String, ChatError> {
+pub fn encode(messages: &[Message], thinking: &Thinking, variables: &Map<String, Value>) -> Result<String, ChatError> {
     let mut turns = messages.to_vec();
     if let Some(tools @ Value::Array(list)) = variables.get("tools")
         && !list.is_empty()
@@ -71,18 +68,22 @@ pub fn encode(
         }
         turns[0].rest.insert("tools".to_owned(), tools.clone());
     }
-    if thinking.on && thinking.drop_past {
-        let last = last_question(&turns).unwrap_or(0);
-        let mut i = 0;
-        turns.retain(|turn| {
-            i += 1;
-            i > last || matches!(turn.role.as_str(), "user" | "system" | "tool" | "assistant")
-        });
+    let last = last_question(&turns).unwrap_or(0);
+    if thinking.on
+        && thinking.drop_past
+        && let Some(i) = turns[..last].iter().position(|turn| turn.role == "developer")
+    {
+        let message = "a developer's turn before the last question needs `drop_thinking = false`".to_owned();
+        return Err(ChatError::Encoding { format: FORMAT, turn: i + 1, message });
     }
     let conversation = Conversation { last_question: last_question(&turns), turns: &turns, thinks: thinking.on };
     let mut out = BEGIN.to_owned();
     for i in 0..turns.len() {
-        conversation.write(i, &mut out).map_err(|message| ChatError::Encoding { format: FORMAT, turn: i + 1, message })?;
+        conversation.write(i, &mut out).map_err(|message| ChatError::Encoding {
+            format: FORMAT,
+            turn: i + 1,
+            message,
+        })?;
     }
     Ok(out)
 }
@@ -148,7 +149,9 @@ impl Conversation<'_> {
         let (calls, thoughts) = (calls(turn)?, thoughts(turn).unwrap_or_default());
         if self.thinks && self.last_question.is_none_or(|last| i > last) {
             if thoughts.is_empty() && calls.is_empty() {
-                return Err("thinking is on, but this answer has neither `reasoning_content` nor `tool_calls`".to_owned());
+                return Err(
+                    "thinking is on, but this answer has neither `reasoning_content` nor `tool_calls`".to_owned()
+                );
             }
             out.extend([thoughts, END_THINK]);
         }
@@ -168,7 +171,8 @@ fn functions<'a>(turn: &'a Message, key: &str) -> Result<Vec<&'a Value>, String>
         None => return Ok(Vec::new()),
         Some(list) => list.as_array().ok_or_else(|| format!("`{key}` is no list"))?,
     };
-    let function = |entry: &'a Value| entry.get("function").ok_or_else(|| format!("an entry of `{key}` has no `function`"));
+    let function =
+        |entry: &'a Value| entry.get("function").ok_or_else(|| format!("an entry of `{key}` has no `function`"));
     list.iter().map(function).collect()
 }
 

@@ -55,8 +55,8 @@ pub(super) fn tojson(value: &minijinja::Value, arguments: Kwargs) -> Result<mini
     if value.is_undefined() {
         return Err(Error::new(ErrorKind::UndefinedError, "tojson: the value is undefined"));
     }
-    let value = serde_json::to_value(value)
-        .map_err(|e| Error::new(ErrorKind::BadSerialization, format!("tojson: {e}")))?;
+    let value =
+        serde_json::to_value(value).map_err(|e| Error::new(ErrorKind::BadSerialization, format!("tojson: {e}")))?;
     let mut out = String::new();
     write(&mut out, &value, &style, 0);
     Ok(minijinja::Value::from_safe_string(out))
@@ -163,7 +163,20 @@ mod tests {
     /// What Python 3.12 prints for the same values.
     #[test]
     fn numbers_and_strings_are_python_s() {
-        let value = json!([1.0, 1e16, 1e-5, 0.0001, 123456789012345680.0, -0.0, 2.5e-300, 3, -7, "a\u{7f}\u{1}\"\\\u{e9}", [], {}]);
+        let value = json!([
+            1.0,
+            1e16,
+            1e-5,
+            0.0001,
+            123456789012345680.0,
+            -0.0,
+            2.5e-300,
+            3,
+            -7,
+            "a\u{7f}\u{1}\"\\\u{e9}",
+            [],
+            {}
+        ]);
         assert_eq!(
             dumps(&value),
             "[1.0, 1e+16, 1e-05, 0.0001, 1.2345678901234568e+17, -0.0, 2.5e-300, 3, -7, \"a\u{7f}\\u0001\\\"\\\\\u{e9}\", [], {}]"

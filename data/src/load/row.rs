@@ -168,7 +168,8 @@ fn message(field: &str, turn: Value) -> Result<Message, Problem> {
             format!("{} where a message with `role` and `content` is expected", kind(&turn)),
         ));
     };
-    let message = Message::from_object(turn).map_err(|(key, problem)| Problem::new(format!("{field}.{key}"), problem))?;
+    let message =
+        Message::from_object(turn).map_err(|(key, problem)| Problem::new(format!("{field}.{key}"), problem))?;
     if !ROLES.contains(&message.role.as_str()) {
         return Err(Problem::new(
             format!("{field}.role"),
