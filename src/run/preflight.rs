@@ -52,7 +52,7 @@ fn used(recipe: &Recipe) -> BTreeMap<(String, bool), bool> {
 }
 
 fn fits(tokenizer: &Tokenizer, prompt: &Prompt, context: usize) -> Result<(), Failure> {
-    let tokens = tokenizer.encode_prompt(&prompt.messages).or_fail(Code::Data).map_err(|f| f.context(&prompt.id))?;
+    let tokens = tokenizer.encode_asked(prompt).or_fail(Code::Data).map_err(|f| f.context(&prompt.id))?;
     if tokens.len() < context {
         return Ok(());
     }

@@ -182,7 +182,7 @@ impl Stream {
             let looked_at = LOOKED_AT.min(pool.total);
             for i in 0..looked_at {
                 let prompt = pool.at(i * pool.total / looked_at)?;
-                let tokens = tokenizer.encode_prompt(&prompt.messages).or_fail(Code::Data);
+                let tokens = tokenizer.encode_asked(&prompt).or_fail(Code::Data);
                 longest = longest.max(tokens.map_err(|f| f.context(&prompt.id))?.len());
             }
         }
