@@ -74,6 +74,7 @@ pub enum Format {
 pub enum BadRows {
     /// The first one is an error.
     #[default]
+    #[serde(alias = "fail")]
     Fatal,
     /// They are left out and reported in [`Loaded::skipped`].
     Skip,

@@ -23,6 +23,7 @@ const CONFIG: &str = "tokenizer_config.json";
 const SPECIAL_TOKENS: &str = "special_tokens_map.json";
 const GENERATION: &str = "generation_config.json";
 const TEMPLATE: &str = "chat_template.jinja";
+const MODEL: &str = "config.json";
 
 /// The files of a tokenizer, as far as a checkpoint has them. The last ones are other libraries' forms of the same
 /// tokenizer.
@@ -132,7 +133,7 @@ impl Tokenizer {
             }
         }
         let vocab_size = inner.get_vocab(true).values().max().map_or(0, |last| *last as usize + 1);
-        let template = source.template(&config, special)?;
+        let template = source.template(&config, special)?.or_else(|| family_encoding(folder));
         Ok(Self { inner, files, vocab_size, bos, pad, eos, template, variables: Map::new() })
     }
 
@@ -264,6 +265,12 @@ impl Tokenizer {
         }
         Ok(())
     }
+}
+
+/// The encoding of the model in this folder, where its family has one of its own in place of a template.
+fn family_encoding(folder: &Path) -> Option<ChatTemplate> {
+    let config: Value = serde_json::from_slice(&fs::read(folder.join(MODEL)).ok()?).ok()?;
+    (config["model_type"] == "deepseek_v32").then(ChatTemplate::deepseek_v32)
 }
 
 /// The files that are there; tokenizer.json is the first.
@@ -424,6 +431,17 @@ mod tests {
         assert_eq!(text(&[(TOKENIZER, WORDS), (CONFIG, config)]), "D");
         assert_eq!(text(&[(TOKENIZER, WORDS), (CONFIG, config), (TEMPLATE, "J")]), "J");
         assert_eq!(text(&[(TOKENIZER, WORDS)]), "x");
+    }
+
+    #[test]
+    fn a_family_without_templates_has_its_own_encoding() {
+        let text = |files: &[(&str, &str)]| {
+            Tokenizer::load(folder(files).path()).expect("loads").prompt_text(&[Message::user("x")]).expect("renders")
+        };
+        let config = r#"{"model_type": "deepseek_v32"}"#;
+        assert!(text(&[(TOKENIZER, WORDS), (MODEL, config)]).ends_with("<｜User｜>x<｜Assistant｜></think>"));
+        assert_eq!(text(&[(TOKENIZER, WORDS), (MODEL, config), (TEMPLATE, "J")]), "J", "a template goes first");
+        assert_eq!(text(&[(TOKENIZER, WORDS), (MODEL, r#"{"model_type": "llama"}"#)]), "x");
     }
 
     #[test]

@@ -118,6 +118,11 @@ impl PromptFile {
         self.format
     }
 
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// How many prompts it has.
     pub fn len(&self) -> u64 {
         self.blocks.last().map_or(0, |last| last.first + last.prompts)
