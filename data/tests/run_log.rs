@@ -40,7 +40,7 @@ fn any_json() -> impl Strategy<Value = Value> {
 }
 
 fn any_prompt() -> impl Strategy<Value = Prompt> {
-    let message = (".{0,6}", ".{0,20}").prop_map(|(role, content)| Message { role, content });
+    let message = (".{0,6}", ".{0,20}").prop_map(|(role, content)| Message::new(role, content));
     (".{0,10}", ".{0,5}", ".{0,5}", vec(message, 0..3), any_json(), proptest::option::of(".{0,9}"), any_json())
         .prop_map(|(id, domain, data_source, messages, ground_truth, answer, extra_info)| Prompt {
             id,

@@ -135,7 +135,12 @@ pub(super) fn trust(html: &mut Html, summary: &Summary) {
     html.raw("<section id=\"trust\"><h2>Exactness and verdicts</h2><div class=\"pair\">");
     exactness(html, summary.exactness);
     verdicts(html, summary.verdicts);
-    html.raw("</div></section>");
+    html.raw("</div>");
+    for (path, rows) in &summary.skipped_rows {
+        html.raw("<p class=\"fine\"><b>").text(grouped(*rows)).raw("</b> rows of <code>").text(path.as_str());
+        html.raw("</code> were no prompts and were left out.</p>");
+    }
+    html.raw("</section>");
 }
 
 fn exactness(html: &mut Html, exactness: Exactness) {

@@ -132,6 +132,10 @@ fn footer(summary: &Summary, look: Look) -> String {
         "verdicts: {} pass, {} fail, {} undecided, {} error (masked)\n",
         v.pass, v.fail, v.undecided, v.error
     ));
+    for (path, rows) in &summary.skipped_rows {
+        out.push_str(&look.paint("31", &format!("data: {rows} bad rows of {path} were skipped")));
+        out.push('\n');
+    }
     out.push_str(&format!("time: {}", seconds(summary.elapsed_s)));
     if summary.post_training_share.is_finite() {
         out.push_str(&format!("; post-training took {} of all FLOPs", percent(summary.post_training_share)));

@@ -272,7 +272,7 @@ impl Ahead {
         open: Open,
         begun: Vec<Begun>,
     ) -> Result<(), Failure> {
-        let tokens = run.tokenizer.encode_prompt(&open.prompt.messages).or_fail(Code::Data);
+        let tokens = run.tokenizer.encode_asked(&open.prompt).or_fail(Code::Data);
         let tokens = tokens.map_err(|f| f.context(&open.prompt.id))?;
         let (key, prompt_id) = (open.key.clone(), open.prompt.id.clone());
         let request = Request { id: id as usize, key, prompt_id, tokens, samples: round.group, begun };

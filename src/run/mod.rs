@@ -13,6 +13,7 @@
 
 mod ahead;
 mod checkpoints;
+mod data_files;
 mod decisions;
 pub mod device;
 mod distill;
@@ -44,13 +45,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use data::{CounterRng, Prompt, RunLog, ScoredGroup, Tokenizer};
+use data::{ChatTemplate, CounterRng, Prompt, RunLog, ScoredGroup, Tokenizer};
 use policy::Compute;
 
 use crate::exit::{Code, Failure, OrFail};
-use crate::recipe::{Kind, MODEL, ModelSource, Recipe, Stage};
+use crate::recipe::{ChatEncoding, Kind, MODEL, ModelSource, Recipe, Stage};
 use crate::report;
 use crate::summary::{Exactness, Score, StageSummary, Summary};
+use data_files::DataFiles;
 use folder::RunFolder;
 use judge::{Judge, Pending, Verdicts};
 use metrics::Metrics;
@@ -92,9 +94,10 @@ pub fn start(mut recipe: Recipe) -> Result<Summary, Failure> {
     // All that can refuse a run is asked before its folder is made.
     RunFolder::free(&root)?;
     let tokenizer = open_tokenizer(&recipe)?;
-    preflight::check(&recipe, &tokenizer)?;
+    let files = preflight::check(&recipe, &tokenizer)?;
     let judge = Judge::new(&recipe)?;
     let folder = RunFolder::create(&root)?;
+    files.write(&root)?;
     let resolved = recipe.with_absolute_paths().or_fail(Code::Usage)?.to_toml();
     manifest::write(&root, &recipe, compute)?;
     // Written last: a folder with it holds a run.
@@ -147,6 +150,13 @@ fn open_tokenizer(recipe: &Recipe) -> Result<Tokenizer, Failure> {
         }
     };
     let mut tokenizer = Tokenizer::load(folder).or_fail(Code::Checkpoint)?;
+    match recipe.chat.encoding {
+        ChatEncoding::Auto => {}
+        ChatEncoding::DeepSeekV32 => tokenizer.set_chat_template(Some(ChatTemplate::deepseek_v32())),
+        ChatEncoding::None => tokenizer.set_chat_template(None),
+    }
+    let variables = serde_json::to_value(&recipe.chat.variables).or_fail(Code::Usage)?;
+    tokenizer.set_variables(variables.as_object().cloned().unwrap_or_default());
     if recipe.run.clock != 0 {
         tokenizer.set_clock(recipe.run.clock);
     }
@@ -370,6 +380,7 @@ impl Run {
             });
         }
         summary.post_training_share = post / all;
+        summary.skipped_rows = DataFiles::read(self.folder.root())?.skipped_rows();
         summary.write(self.folder.root()).or_fail(Code::Disk)?;
         Ok(summary)
     }
