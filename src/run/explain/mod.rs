@@ -176,6 +176,7 @@ fn against_metrics(active: &Active<'_>, groups: &[ScoredGroup], learned: &Learne
 fn why_not(name: &str) -> Option<&'static str> {
     match name {
         "training/groups_in_flight" => Some("it counts what else was being sampled"),
+        "training/tokens_compared" => Some("it counts the samples in flight that were compared, too"),
         _ if name == "time_s" || name.starts_with("timing_s/") || name.starts_with("perf/") => Some("a time"),
         _ => None,
     }
