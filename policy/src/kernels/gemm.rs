@@ -183,6 +183,7 @@ unsafe fn column((m, columns, first): (usize, usize, bool), a: Factor<'_>, panel
 ///
 /// # Safety
 /// As [`gemm`], for these rows and columns.
+#[expect(clippy::needless_range_loop, reason = "iterators are not unrolled in time: see below")]
 #[inline(always)]
 unsafe fn tile<const ROWS: usize>(a: Factor<'_>, panel: &[[f32; WIDE]], c: Out, columns: usize, first: bool) -> usize {
     if let Some(last) = panel.len().checked_sub(1) {
