@@ -320,7 +320,7 @@ fn power_of_term(
     let signed = monomial.iter().filter(|(atom, _)| !is_positive(atom)).count();
     for (atom, power) in monomial {
         // Two factors below zero have a product above it: √(xy) is not √x √y.
-        if !exponent.is_int() && !(is_positive(atom) || signed == 1 && splits_under_root(atom, power)) {
+        if !(exponent.is_int() || is_positive(atom) || signed == 1 && splits_under_root(atom, power)) {
             return Ok(None);
         }
         let (factor, rest) = settle(atom, power * exponent, budget)?;
