@@ -73,7 +73,7 @@ pub fn row(folder: &Path, stage: &str, step: u64) -> Result<Option<Map<String, V
     let ours = |row: &Map<String, Value>| {
         row.get("stage").and_then(Value::as_str) == Some(stage) && row.get("step").and_then(Value::as_u64) == Some(step)
     };
-    Ok(rows.filter(ours).last())
+    Ok(rows.filter(ours).next_back())
 }
 
 /// A torn last line is dropped with the rest.
