@@ -69,11 +69,11 @@ impl Metrics {
 pub fn row(folder: &Path, stage: &str, step: u64) -> Result<Option<Map<String, Value>>, Failure> {
     let path = folder.join("metrics.jsonl");
     let text = std::fs::read_to_string(&path).or_fail(Code::Data).map_err(|f| f.context(path.display()))?;
-    let rows = text.lines().filter_map(|line| serde_json::from_str::<Map<String, Value>>(line).ok());
+    let mut rows = text.lines().filter_map(|line| serde_json::from_str::<Map<String, Value>>(line).ok());
     let ours = |row: &Map<String, Value>| {
         row.get("stage").and_then(Value::as_str) == Some(stage) && row.get("step").and_then(Value::as_u64) == Some(step)
     };
-    Ok(rows.filter(ours).next_back())
+    Ok(rows.rfind(ours))
 }
 
 /// A torn last line is dropped with the rest.
