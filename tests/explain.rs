@@ -184,7 +184,7 @@ fn changes_are_seen(folder: &Path) {
 
     let metrics = folder.join("metrics.jsonl");
     let text = fs::read_to_string(&metrics).expect("it reads");
-    let row = text.lines().filter(|l| l.contains("\"rl\"")).next_back().expect("rows of the stage").to_owned();
+    let row = text.lines().rfind(|l| l.contains("\"rl\"")).expect("rows of the stage").to_owned();
     let mut value: Value = serde_json::from_str(&row).expect("it is JSON");
     let norm = value["actor/grad_norm"].as_f64().expect("a norm");
     value["actor/grad_norm"] = f64::from_bits(norm.to_bits() + 1).into();
