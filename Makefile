@@ -1,5 +1,5 @@
 # Every target sets the machine up first; that is quick once it is done.
-.PHONY: setup build test quickstart base chaos topology ci
+.PHONY: setup build test quickstart base chaos simulate topology exactness-cost ci
 
 setup:
 	@scripts/setup
@@ -24,9 +24,17 @@ base: build
 chaos: setup
 	N=$${N:-30} cargo test --release --test chaos -- --ignored --nocapture
 
+# The scheduler under kills, slow and silent verifiers, simulated: TEMPER_SIM_SEEDS seeds (20000), under a minute. A failure prints its seed.
+simulate: setup
+	TEMPER_SIM_SEEDS=$${TEMPER_SIM_SEEDS:-20000} cargo test --release --test simulate -- --nocapture
+
 # The same final weights for every number of threads, rollout batch, micro-batch and learner shards: 81 runs, some minutes.
 topology: build
 	scripts/topology
+
+# What exactness costs, on the CPU: some minutes on an idle machine.
+exactness-cost: build
+	scripts/exactness-cost
 
 ci:
 	bash .ci/run

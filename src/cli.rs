@@ -36,6 +36,8 @@ pub enum Command {
     Bench(BenchArgs),
     /// Write report.html and print the table of a run
     Report(ReportArgs),
+    /// Compute a step of a run again from its log and compare, number by number
+    Explain(ExplainArgs),
     /// Say what this machine can do: devices, exactness, sandbox
     Doctor(DoctorArgs),
 }
@@ -264,6 +266,36 @@ pub struct BenchArgs {
 pub struct ReportArgs {
     /// The run's folder, or its name under runs/
     pub run: PathBuf,
+}
+
+/// `temper explain`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit code 0: every number is what was logged, bit for bit; 1: one differs. More: docs/explain.md."
+)]
+pub struct ExplainArgs {
+    /// The run's folder, or its name under runs/. Nothing in it is changed
+    pub run: PathBuf,
+    /// Which step of the stage, from 1
+    #[arg(long, value_name = "N")]
+    pub step: u64,
+    /// Which stage, of kind `rl` [default: the only one]
+    #[arg(long, value_name = "NAME")]
+    pub stage: Option<String>,
+    /// A token to show: number of the sample in the step, and place in its completion, from 0. May be repeated
+    #[arg(long, value_name = "SAMPLE:POSITION", value_parser = place)]
+    pub token: Vec<(usize, usize)>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a comment here would replace the help of the flattened arguments")]
+    pub machine: Machine,
+}
+
+fn place(typed: &str) -> Result<(usize, usize), String> {
+    let parsed = typed.split_once(':').and_then(|(sample, at)| Some((sample.parse().ok()?, at.parse().ok()?)));
+    parsed.ok_or_else(|| "must be two whole numbers, such as 3:17".to_owned())
 }
 
 /// `temper doctor`.

@@ -14,6 +14,8 @@ use crate::recipe::RecipeError;
 pub enum Code {
     /// All was done.
     Ok = 0,
+    /// `temper explain` found other numbers than were logged.
+    Differs = 1,
     /// The command line or the recipe is wrong. Nothing was started.
     Usage = 2,
     /// Data cannot be read or is malformed: a file, a row, a field, a prompt longer than the context.
@@ -42,8 +44,9 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Ok,
+        Self::Differs,
         Self::Usage,
         Self::Data,
         Self::Checkpoint,

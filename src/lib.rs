@@ -10,6 +10,7 @@ pub mod recipe;
 pub mod report;
 pub mod run;
 pub mod schedule;
+pub mod seen;
 pub mod summary;
 pub mod verifiers_by_name;
 pub mod verify;

@@ -27,6 +27,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Sandbox(args) => commands::sandbox(&args.command),
         Command::Bench(args) => commands::bench(&args),
         Command::Report(args) => commands::report(&args),
+        Command::Explain(args) => commands::explain(&args),
         Command::Doctor(args) => commands::doctor(&args),
     }
 }

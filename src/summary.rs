@@ -23,6 +23,9 @@ pub struct Summary {
     pub exactness: Exactness,
     /// Every verdict of the run, by what it said.
     pub verdicts: VerdictCounts,
+    /// Rows of the files of prompts that were no prompts and were left out, by file.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub skipped_rows: BTreeMap<String, u64>,
     /// FLOPs of post-training over FLOPs of all stages, in `[0, 1]`. NaN (JSON `null`) where no FLOPs were counted.
     #[serde(deserialize_with = "nan_if_null")]
     pub post_training_share: f64,
@@ -83,6 +86,9 @@ pub struct Exactness {
     pub max_abs_logprob_diff: f64,
     /// Tokens compared. With none, the difference above says nothing.
     pub tokens_compared: u64,
+    /// The recipe gave exactness up (`run.exact = false`): whatever the difference above, nothing was done to keep it at 0.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waived: bool,
 }
 
 /// Verdicts by what they said.

@@ -225,6 +225,17 @@ fn inv_2_and_inv_7_batch_threads_and_shards_do_not_show_in_what_is_sampled_ahead
     };
     let whole = with("whole", &["run.threads=2", "sampling.batch=64"]);
     assert_same(&whole, &with("small", &["run.threads=4", "sampling.batch=3"]));
+    // Nor does how much of it is compared.
+    let less = with("less", &["run.threads=2", "run.compare_share=0.3"]);
+    let weights = |folder: &Path| fs::read(folder.join("export/model.safetensors")).expect("it reads");
+    assert!(weights(&whole) == weights(&less));
+    let compared = |folder: &Path| json(&folder.join("summary.json"))["exactness"]["tokens_compared"].as_u64();
+    assert!(
+        compared(&less) < compared(&whole) && compared(&less) > Some(0),
+        "{:?} of {:?}",
+        compared(&less),
+        compared(&whole)
+    );
     let three = ["run.threads=3", "sampling.batch=16", "run.micro_batch=4", "run.shards=2"];
     assert_same(&whole, &with("three", &three));
 }
@@ -236,7 +247,9 @@ fn caches_that_are_kept_at_a_swap_are_refused_where_exactness_is_asked_for() {
     let output = temper(&["run", plain(&refused)]).output().expect("the binary runs");
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("cannot agree bit for bit"));
-    run(&recipe(out.path(), "kept", "exact = false|on_swap = \"keep\""));
+    let kept = run(&recipe(out.path(), "kept", "exact = false|on_swap = \"keep\""));
+    assert_eq!(json(&kept.join("summary.json"))["exactness"]["waived"], true);
+    assert_eq!(json(&kept.join("manifest.json"))["exact"], false);
 }
 
 /// A plugin of `text`, with longer limits of its own than the run's.

@@ -2,21 +2,29 @@
 //!
 //! A template is Jinja with the extensions that Hugging Face's `apply_chat_template` gives it: `trim_blocks` and
 //! `lstrip_blocks`, loop controls, Python's methods on strings, lists and maps, `tojson` as `json.dumps` writes,
-//! `raise_exception` and `strftime_now`. What differs: the clock of `strftime_now` is a field of the template, in
-//! UTC, so that a resumed run renders what the run rendered before; and `{% generation %}` blocks render their
-//! content and mark nothing.
+//! `raise_exception`, `strftime_now`, and `{% generation %}` blocks, which say what the assistant wrote. `tools` and
+//! `documents` are null where there are none, and thoughts are found under each name that they go by
+//! (`reasoning_content`, `reasoning`, `thinking`). What differs: the clock of `strftime_now` is a field of the template, in
+//! UTC, so that a resumed run renders what the run rendered before.
+//!
+//! A model without a template may have an encoding of its own ([`ChatTemplate::deepseek_v32`]), used in the same way.
 
+pub mod deepseek_v32;
+mod generation;
+mod json;
+mod methods;
 mod strftime;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Serde};
+use minijinja::value::Serde;
 use minijinja::{Environment, Error, ErrorKind};
-use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::Message;
+use crate::prompt::TEXT;
 
 /// Why a conversation has no text. Lines count from 1 within the template.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -54,6 +62,31 @@ pub enum ChatError {
         /// The roles of the conversation.
         roles: String,
     },
+    /// The conversation has nothing that could be answered.
+    #[error("there is no turn to answer: {0}")]
+    NothingAsked(&'static str),
+    /// The conversation does not fit the format, by the rules of an encoding that is no template.
+    #[error("{format}, turn {turn}: {message}")]
+    Encoding {
+        /// The encoding's name.
+        format: &'static str,
+        /// The turn, from 1.
+        turn: usize,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A turn of the assistant cannot be told from what is before it.
+    #[error(
+        "turn {turn}: what the chat template makes of the turns before it is no beginning of what it makes of them with it, so \
+         what the assistant says there cannot be told; mark it with {{% generation %}} in the template"
+    )]
+    NotAPrefix {
+        /// The turn, from 1.
+        turn: usize,
+    },
+    /// The template does not show the end of the last turn, so that it cannot be continued.
+    #[error("the chat template drops or changes the text of the last turn, so it cannot be continued")]
+    NotContinued,
 }
 
 /// The mark of an error that the template raised itself.
@@ -61,14 +94,37 @@ pub enum ChatError {
 #[error("raised by the template")]
 struct Raised;
 
-/// A compiled chat template.
+/// A compiled chat template, or an encoding that stands in for one.
 #[derive(Debug, Clone)]
-pub struct ChatTemplate {
+pub struct ChatTemplate(Kind);
+
+#[derive(Debug, Clone)]
+enum Kind {
+    Jinja(Box<Jinja>),
+    DeepSeekV32,
+}
+
+#[derive(Debug, Clone)]
+struct Jinja {
     environment: Environment<'static>,
     special_tokens: BTreeMap<String, String>,
+    marks_generation: bool,
+}
+
+/// A rendered conversation with what the assistant wrote in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Marked {
+    /// The text.
+    pub text: String,
+    /// The assistant's parts, in bytes of `text`, ascending.
+    pub spans: Vec<Range<usize>>,
 }
 
 const NAME: &str = "chat_template";
+
+/// What a turn to be continued ends with while the template runs. Transformers' mark is built alike: a template that trims
+/// the turn takes the space off and so shows that it did.
+const CONTINUED: &str = "\u{fdef}CONTINUED\u{fdef} ";
 
 impl ChatTemplate {
     /// Compiles a template.
@@ -82,26 +138,40 @@ impl ChatTemplate {
         let mut environment = Environment::new();
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         environment.set_syntax(syntax.expect("only the whitespace differs from the default syntax"));
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_filter("tojson", tojson);
+        environment.set_unknown_method_callback(methods::method);
+        environment.add_filter("tojson", json::tojson);
+        environment.add_filter(generation::FILTER, generation::mark);
         environment.add_function("raise_exception", |message: String| -> Result<String, Error> {
             Err(Error::new(ErrorKind::InvalidOperation, message).with_source(Raised))
         });
-        let mut this = Self { environment, special_tokens };
-        this.set_clock(now);
-        this.environment
-            .add_template_owned(NAME, without_generation_tags(source))
+        let (source, marks_generation) = generation::as_filter_blocks(source);
+        environment
+            .add_template_owned(NAME, source)
             .map_err(|e| ChatError::Syntax { line: e.line().unwrap_or(1), message: message_of(&e) })?;
+        let mut this = Self(Kind::Jinja(Box::new(Jinja { environment, special_tokens, marks_generation })));
+        this.set_clock(now);
         Ok(this)
+    }
+
+    /// The encoding of DeepSeek-V3.2, which ships without a template. It reads `enable_thinking` (or `thinking`) and
+    /// `drop_thinking` from the variables.
+    pub fn deepseek_v32() -> Self {
+        Self(Kind::DeepSeekV32)
     }
 
     /// Sets what `strftime_now` formats, in seconds since 1970, UTC. A run sets its own start, so that it renders the
     /// same after a resume.
     pub fn set_clock(&mut self, now: i64) {
-        self.environment.add_function("strftime_now", move |format: String| {
+        let Kind::Jinja(jinja) = &mut self.0 else { return };
+        jinja.environment.add_function("strftime_now", move |format: String| {
             strftime::strftime(now, &format)
                 .map_err(|d| Error::new(ErrorKind::InvalidOperation, format!("strftime_now does not know `{d}`")))
         });
+    }
+
+    /// Whether the template says by `{% generation %}` blocks what the assistant wrote.
+    pub fn marks_generation(&self) -> bool {
+        matches!(&self.0, Kind::Jinja(jinja) if jinja.marks_generation)
     }
 
     /// Renders a conversation.
@@ -111,39 +181,118 @@ impl ChatTemplate {
     ///
     /// # Errors
     /// [`ChatError::Raised`] where the template calls `raise_exception`, [`ChatError::Render`] where it fails
-    /// otherwise.
+    /// otherwise, [`ChatError::Encoding`] where there is no template.
     pub fn render(
         &self,
         messages: &[Message],
         add_generation_prompt: bool,
         extra: &Map<String, Value>,
     ) -> Result<String, ChatError> {
-        #[derive(Serialize)]
-        struct Context<'a> {
-            #[serde(flatten)]
-            names: BTreeMap<&'a str, Value>,
-            messages: &'a [Message],
-            add_generation_prompt: bool,
+        match &self.0 {
+            Kind::Jinja(jinja) => jinja.render(turns(messages), add_generation_prompt, extra, None),
+            Kind::DeepSeekV32 => deepseek_v32::encode(messages, &deepseek_v32::Thinking::from_variables(extra), extra),
         }
-        let special = self.special_tokens.iter().map(|(name, token)| (name.as_str(), Value::from(token.as_str())));
-        let mut names: BTreeMap<&str, Value> = special.collect();
-        names.extend(extra.iter().map(|(name, value)| (name.as_str(), value.clone())));
-        names.retain(|name, _| !matches!(*name, "messages" | "add_generation_prompt"));
-        let template = self.environment.get_template(NAME).map_err(|e| failure(&e))?;
-        template
-            .render(minijinja::Value::from(Serde(Context { names, messages, add_generation_prompt })))
-            .map_err(|e| failure(&e))
+    }
+
+    /// Renders a conversation whose last turn goes on: the text ends where that turn's text ends.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::render`]; [`ChatError::NotContinued`].
+    pub fn render_continued(&self, messages: &[Message], extra: &Map<String, Value>) -> Result<String, ChatError> {
+        let mut messages = messages.to_vec();
+        let last = messages.last_mut().ok_or(ChatError::NothingAsked("there is no turn"))?;
+        last.content += CONTINUED;
+        match last.rest.get_mut("content") {
+            Some(Value::Array(parts)) => {
+                let text = parts.last_mut().and_then(|part| part.get_mut("text")).ok_or(ChatError::NotContinued)?;
+                *text = Value::from(format!("{}{CONTINUED}", text.as_str().unwrap_or_default()));
+            }
+            Some(_) => return Err(ChatError::NotContinued),
+            None => {}
+        }
+        let mut text = self.render(&messages, false, extra)?;
+        let at = text.rfind(CONTINUED.trim_end()).ok_or(ChatError::NotContinued)?;
+        let is_whole = text[at..].starts_with(CONTINUED);
+        text.truncate(at);
+        if !is_whole {
+            text.truncate(text.trim_end().len());
+        }
+        Ok(text)
+    }
+
+    /// Renders a conversation with what stands in `{% generation %}` blocks.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::render`].
+    pub fn render_marked(&self, messages: &[Message], extra: &Map<String, Value>) -> Result<Marked, ChatError> {
+        let Kind::Jinja(jinja) = &self.0 else {
+            return Ok(Marked { text: self.render(messages, false, extra)?, spans: Vec::new() });
+        };
+        let turns = turns(messages);
+        let marks = generation::Marks::absent_from(&format!("{turns}{}", Value::Object(extra.clone())));
+        let text = jinja.render(turns, false, extra, Some(&marks))?;
+        let (text, spans) = marks.take_out(&text);
+        Ok(Marked { text, spans })
     }
 }
 
-/// The text of a prompt: rendered by the template, up to where the assistant begins. Without a template, one turn of
-/// the user is plain text to be continued.
+impl Jinja {
+    fn render(
+        &self,
+        messages: Value,
+        add_generation_prompt: bool,
+        extra: &Map<String, Value>,
+        marks: Option<&generation::Marks>,
+    ) -> Result<String, ChatError> {
+        let special = self.special_tokens.iter().map(|(name, token)| (name.clone(), Value::from(token.as_str())));
+        let absent = ["tools", "documents"].map(|name| (name.to_owned(), Value::Null));
+        let mut names: Map<String, Value> = special.chain(absent).collect();
+        names.extend(extra.iter().map(|(name, value)| (name.clone(), value.clone())));
+        names.insert("messages".to_owned(), messages);
+        names.insert("add_generation_prompt".to_owned(), Value::from(add_generation_prompt));
+        if let Some(marks) = marks {
+            names.insert(generation::FILTER.to_owned(), Value::from(marks.as_text()));
+        }
+        let template = self.environment.get_template(NAME).map_err(|e| failure(&e))?;
+        template.render(minijinja::Value::from(Serde(names))).map_err(|e| failure(&e))
+    }
+}
+
+/// The turns as a template sees them: thoughts stand under every name that templates look for.
+fn turns(messages: &[Message]) -> Value {
+    let seen = |message: &Message| {
+        let mut turn = serde_json::to_value(message).expect("a message is always JSON");
+        if let (Some(thoughts), Some(turn)) = (thoughts(message), turn.as_object_mut()) {
+            turn.entry("thinking").or_insert_with(|| Value::from(thoughts));
+            turn.insert("reasoning_content".to_owned(), Value::from(thoughts));
+        }
+        turn
+    };
+    messages.iter().map(seen).collect()
+}
+
+/// The thoughts of a turn, whatever the source calls them.
+fn thoughts(message: &Message) -> Option<&str> {
+    ["reasoning_content", "thinking", "reasoning"].iter().find_map(|name| message.rest.get(*name)?.as_str())
+}
+
+/// The text of a prompt: rendered by the template, up to where the assistant begins. A turn of [`TEXT`] is plain text to
+/// be continued, and so is one turn of the user where there is no template.
 ///
 /// # Errors
-/// [`ChatError::NoTemplate`], and those of [`ChatTemplate::render`].
-pub fn prompt_text(template: Option<&ChatTemplate>, messages: &[Message]) -> Result<String, ChatError> {
+/// [`ChatError::NoTemplate`], [`ChatError::NothingAsked`], and those of [`ChatTemplate::render`].
+pub fn prompt_text(
+    template: Option<&ChatTemplate>,
+    messages: &[Message],
+    variables: &Map<String, Value>,
+) -> Result<String, ChatError> {
     match (template, messages) {
-        (Some(template), _) => template.render(messages, true, &Map::new()),
+        (_, []) => Err(ChatError::NothingAsked("the row is plain text, which only stages that read text can use")),
+        (_, [only]) if only.role == TEXT => Ok(only.content.clone()),
+        (_, [.., last]) if last.role == "assistant" => {
+            Err(ChatError::NothingAsked("the last turn is the assistant's, as in data to imitate"))
+        }
+        (Some(template), _) => template.render(messages, true, variables),
         (None, [only]) if only.role == "user" => Ok(only.content.clone()),
         (None, _) => {
             let roles: Vec<&str> = messages.iter().map(|m| m.role.as_str()).collect();
@@ -168,66 +317,6 @@ fn failure(error: &Error) -> ChatError {
     ChatError::Render { line, message }
 }
 
-/// JSON as Python's `json.dumps(value, ensure_ascii=False)` writes it: `, ` and `: ` between items, nothing escaped
-/// for HTML. `indent` breaks lines as Python does.
-fn tojson(value: &minijinja::Value, arguments: Kwargs) -> Result<minijinja::Value, Error> {
-    let indent: Option<usize> = arguments.get("indent")?;
-    // What json.dumps does anyway is accepted, so that templates which spell it out work.
-    let ascii: Option<bool> = arguments.get("ensure_ascii")?;
-    arguments.assert_all_used()?;
-    if ascii == Some(true) {
-        return Err(Error::new(ErrorKind::InvalidOperation, "tojson(ensure_ascii=true) is not supported"));
-    }
-    let invalid = |e: serde_json::Error| Error::new(ErrorKind::BadSerialization, format!("tojson: {e}"));
-    let mut out = Vec::new();
-    match indent {
-        None => value.serialize(&mut serde_json::Serializer::with_formatter(&mut out, Spaced)).map_err(invalid)?,
-        Some(width) => {
-            let spaces = " ".repeat(width);
-            let pretty = serde_json::ser::PrettyFormatter::with_indent(spaces.as_bytes());
-            value.serialize(&mut serde_json::Serializer::with_formatter(&mut out, pretty)).map_err(invalid)?;
-        }
-    }
-    Ok(minijinja::Value::from_safe_string(String::from_utf8(out).expect("serde_json writes UTF-8")))
-}
-
-/// `{"a": 1, "b": [1, 2]}`
-struct Spaced;
-
-impl serde_json::ser::Formatter for Spaced {
-    fn begin_array_value<W: ?Sized + std::io::Write>(&mut self, out: &mut W, first: bool) -> std::io::Result<()> {
-        if first { Ok(()) } else { out.write_all(b", ") }
-    }
-
-    fn begin_object_key<W: ?Sized + std::io::Write>(&mut self, out: &mut W, first: bool) -> std::io::Result<()> {
-        if first { Ok(()) } else { out.write_all(b", ") }
-    }
-
-    fn begin_object_value<W: ?Sized + std::io::Write>(&mut self, out: &mut W) -> std::io::Result<()> {
-        out.write_all(b": ")
-    }
-}
-
-/// Turns `{% generation %} … {% endgeneration %}`, which Jinja does not know, into a block that is always rendered.
-/// Lines stay.
-fn without_generation_tags(source: &str) -> String {
-    let mut out = String::with_capacity(source.len());
-    let mut rest = source;
-    while let Some(at) = rest.find("{%") {
-        let Some(length) = rest[at..].find("%}") else { break };
-        let tag = &rest[at..at + length + 2];
-        let word = tag[2..length].trim_matches(['-', '+', ' ', '\t', '\n']);
-        out.push_str(&rest[..at]);
-        match word {
-            "generation" => out.push_str(&tag.replace("generation", "if true")),
-            "endgeneration" => out.push_str(&tag.replace("endgeneration", "endif")),
-            _ => out.push_str(tag),
-        }
-        rest = &rest[at + length + 2..];
-    }
-    out + rest
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -245,7 +334,7 @@ mod tests {
     }
 
     fn turn(role: &str, content: &str) -> Message {
-        Message { role: role.into(), content: content.into() }
+        Message::new(role, content)
     }
 
     fn render(source: &str, messages: &[Message], extra: Value) -> Result<String, ChatError> {
@@ -312,9 +401,12 @@ mod tests {
 
     #[test]
     fn without_a_template_one_user_turn_is_plain_text() {
-        assert_eq!(prompt_text(None, &[turn("user", "once upon")]).as_deref(), Ok("once upon"));
-        for messages in [vec![], vec![turn("system", "x")], vec![turn("user", "x"), turn("assistant", "y")]] {
-            assert!(matches!(prompt_text(None, &messages), Err(ChatError::NoTemplate { .. })));
+        assert_eq!(prompt_text(None, &[turn("user", "once upon")], &Map::new()).as_deref(), Ok("once upon"));
+        for messages in [vec![turn("system", "x")], vec![turn("user", "x"), turn("user", "y")]] {
+            assert!(matches!(prompt_text(None, &messages, &Map::new()), Err(ChatError::NoTemplate { .. })));
+        }
+        for messages in [vec![], vec![turn("user", "x"), turn("assistant", "y")]] {
+            assert!(matches!(prompt_text(None, &messages, &Map::new()), Err(ChatError::NothingAsked(_))));
         }
     }
 

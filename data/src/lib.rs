@@ -6,9 +6,11 @@
 
 pub mod atomic;
 pub mod chat;
+pub mod conversation;
 pub mod counter_rng;
 pub mod group;
 pub mod load;
+pub mod order;
 pub mod pack;
 pub mod prompt;
 pub mod run_log;
@@ -19,9 +21,11 @@ pub mod trajectory;
 pub mod verdict;
 
 pub use chat::{ChatError, ChatTemplate};
+pub use conversation::Learned;
 pub use counter_rng::CounterRng;
 pub use group::{Mask, ScoredGroup, ScoredSample};
-pub use load::{BadRow, BadRows, Columns, LoadError, LoadOptions, Loaded, load_prompts};
+pub use load::{BadRow, BadRows, Columns, LoadError, LoadOptions, Loaded, PromptFile, load_prompts};
+pub use order::WindowOrder;
 pub use pack::pack_units;
 pub use prompt::{Message, Prompt};
 pub use run_log::{RunLog, RunLogError};

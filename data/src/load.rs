@@ -1,13 +1,14 @@
-//! Prompts from files: verl-schema Parquet and JSONL, by one set of rules.
+//! Prompts from files: Parquet, JSONL and plain text, in the formats of verl, TRL, OpenRLHF and prime-rl.
 //!
-//! Each row of either format becomes a JSON object; from there on the two are read alike. Named columns become the
-//! fields of a [`Prompt`], and every other column goes into its `extra_info`, so that nothing of the source is lost.
+//! Each row of any file becomes a JSON object; from there on all are read alike. Columns become the fields of a [`Prompt`],
+//! by the names that the format has for them or that the user gives, and every other column goes into its `extra_info`, so
+//! that nothing of the source is lost. A file is never held whole: see [`PromptFile`].
 
-mod jsonl;
+mod columnar;
+mod file;
+mod lines;
 mod row;
-mod verl;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,8 @@ use std::path::{Path, PathBuf};
 use parquet::errors::ParquetError;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+pub use file::PromptFile;
 
 use crate::Prompt;
 
@@ -36,16 +39,33 @@ pub struct Columns {
     pub id: Option<String>,
     /// The domain that picks verifiers, KL strength and teacher: `ability` in Parquet, `domain` in JSONL.
     pub domain: Option<String>,
+    /// `messages`: a whole conversation (TRL, prime-rl).
+    pub messages: Option<String>,
+    /// `completion`: what follows the prompt, a string or a list of messages (TRL, prime-rl).
+    pub completion: Option<String>,
 }
 
-/// The formats of prompt files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+/// The formats of prompt files: what their columns are called. What a file is made of (Parquet, lines of JSON, text) is told by
+/// its ending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Format {
-    /// Parquet with verl's columns: `data_source`, `prompt`, `ability`, `reward_model`, `extra_info`.
+    /// Told by the columns of the first row.
+    #[default]
+    Auto,
+    /// verl's columns: `data_source`, `prompt`, `ability`, `reward_model`, `extra_info`.
     Verl,
-    /// One JSON object a line.
+    /// Temper's own: `prompt`, `ground_truth`, `answer`, `id`, `domain`.
     Jsonl,
+    /// TRL's: `messages`, or `prompt` and `completion`, or `prompt`. Strings are plain text, which no template touches.
+    Trl,
+    /// OpenRLHF's: `input` with `label` or `output`.
+    #[serde(rename = "openrlhf")]
+    OpenRlhf,
+    /// prime-rl's: `messages`, or `prompt` and `completion`. A prompt that is a string is a turn of the user.
+    PrimeRl,
+    /// Plain text: `text`, or what stands between blank lines.
+    Text,
 }
 
 /// What to do with a row that is no prompt.
@@ -54,6 +74,7 @@ pub enum Format {
 pub enum BadRows {
     /// The first one is an error.
     #[default]
+    #[serde(alias = "fail")]
     Fatal,
     /// They are left out and reported in [`Loaded::skipped`].
     Skip,
@@ -62,8 +83,8 @@ pub enum BadRows {
 /// How to read a file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LoadOptions {
-    /// The format; `None` to tell it by the extension: `.parquet`, `.jsonl` or `.ndjson`.
-    pub format: Option<Format>,
+    /// The format.
+    pub format: Format,
     /// The columns.
     pub columns: Columns,
     /// The domain of all rows; their own column for it then stays in `extra_info`. `None` for that of each row.
@@ -72,6 +93,8 @@ pub struct LoadOptions {
     pub limit: Option<usize>,
     /// What to do with a row that is no prompt.
     pub bad_rows: BadRows,
+    /// What stands around a prompt that is a string, `{}` for the prompt: plain text, which no chat template touches.
+    pub template: Option<String>,
 }
 
 /// A row that is no prompt, and why.
@@ -116,7 +139,7 @@ pub enum LoadError {
     },
     /// The name of the file does not say which format it has.
     #[error(
-        "{}: unknown kind of file; prompts are read from `.parquet` (verl's schema), `.jsonl` and `.ndjson`; \
+        "{}: unknown kind of file; prompts are read from `.parquet`, `.jsonl`, `.ndjson` and `.txt`; \
          rename it, or name its format",
         path.display()
     )]
@@ -150,6 +173,12 @@ pub enum LoadError {
         /// The row, the field and the problem.
         bad: BadRow,
     },
+    /// The file is not what it was when it was opened.
+    #[error("{} has changed since it was opened; leave the files of a run as they are while it runs", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
     /// Every row was left out.
     #[error("{}: none of its {rows} rows is a prompt; the first: {first}", path.display())]
     NoGoodRow {
@@ -165,85 +194,16 @@ pub enum LoadError {
 /// A row as an object, or why it is none.
 type RawRow = Result<Map<String, Value>, row::Problem>;
 
-/// Reads the prompts of `path`.
+/// Reads the prompts of `path`, all at once.
 ///
 /// # Errors
 /// [`LoadError`]; a bad row is one only under [`BadRows::Fatal`], or when there is no good one.
 pub fn load_prompts(path: &Path, options: &LoadOptions) -> Result<Loaded, LoadError> {
-    let limit = options.limit.unwrap_or(usize::MAX);
-    let mut collector = Collector::new(path, options)?;
-    match collector.reader.format {
-        Format::Verl => verl::rows(path)?.take(limit).try_for_each(|row| collector.take(row?)),
-        Format::Jsonl => jsonl::rows(path)?.take(limit).try_for_each(|row| collector.take(row?)),
-    }?;
-    collector.finish()
-}
-
-fn format_of(path: &Path) -> Result<Format, LoadError> {
-    let extension = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
-    match extension.as_deref() {
-        Some("parquet") => Ok(Format::Verl),
-        Some("jsonl" | "ndjson") => Ok(Format::Jsonl),
-        _ => Err(LoadError::Format { path: path.to_owned() }),
-    }
-}
-
-/// Turns rows into prompts, keeps ids unique and applies the policy for bad rows.
-struct Collector<'a> {
-    path: &'a Path,
-    stem: String,
-    reader: row::Reader<'a>,
-    bad_rows: BadRows,
-    row_of_id: HashMap<String, usize>,
-    loaded: Loaded,
-}
-
-impl<'a> Collector<'a> {
-    fn new(path: &'a Path, options: &'a LoadOptions) -> Result<Self, LoadError> {
-        let format = options.format.map_or_else(|| format_of(path), Ok)?;
-        Ok(Self {
-            path,
-            stem: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
-            reader: row::Reader { format, columns: &options.columns, domain: options.domain.as_deref() },
-            bad_rows: options.bad_rows,
-            row_of_id: HashMap::new(),
-            loaded: Loaded { prompts: Vec::new(), skipped: Vec::new() },
-        })
-    }
-
-    fn take(&mut self, (row, raw): (usize, RawRow)) -> Result<(), LoadError> {
-        let prompt = raw.and_then(|object| self.reader.prompt(object, || format!("{}:{row}", self.stem)));
-        match prompt.and_then(|p| self.unique(row, p)) {
-            Ok(prompt) => self.loaded.prompts.push(prompt),
-            Err(row::Problem { field, problem }) => {
-                let bad = BadRow { row, field, problem };
-                if self.bad_rows == BadRows::Fatal {
-                    return Err(LoadError::Row { path: self.path.to_owned(), bad });
-                }
-                self.loaded.skipped.push(bad);
-            }
-        }
-        Ok(())
-    }
-
-    /// The id keys the random numbers of sampling (INV-4): two prompts of one id would get the same ones.
-    fn unique(&mut self, row: usize, prompt: Prompt) -> Result<Prompt, row::Problem> {
-        if let Some(first) = self.row_of_id.get(&prompt.id) {
-            let problem = format!("`{}` is already the id of row {first}; ids must be unique within a file", prompt.id);
-            return Err(row::Problem::new(self.reader.id_column(), problem));
-        }
-        self.row_of_id.insert(prompt.id.clone(), row);
-        Ok(prompt)
-    }
-
-    fn finish(self) -> Result<Loaded, LoadError> {
-        let path = self.path.to_owned();
-        match (self.loaded.prompts.is_empty(), self.loaded.skipped.first()) {
-            (false, _) => Ok(self.loaded),
-            (true, None) => Err(LoadError::Empty { path }),
-            (true, Some(first)) => {
-                Err(LoadError::NoGoodRow { path, rows: self.loaded.skipped.len(), first: first.clone() })
-            }
-        }
-    }
+    let file = PromptFile::open(path, options)?;
+    let mut prompts = Vec::new();
+    file.for_each(|prompt| {
+        prompts.push(prompt.clone());
+        Ok::<(), LoadError>(())
+    })?;
+    Ok(Loaded { prompts, skipped: file.skipped().to_vec() })
 }

@@ -4,6 +4,8 @@
 //! rows of a file stand in the order in which the learner consumes the groups, so that a resumed run replays them. The
 //! columns are described in `docs/run-log.md`.
 
+mod checksums;
+
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,6 +24,7 @@ use crate::scored_batch::{BatchError, Decoder, SCHEMA_KEY, SCHEMA_VERSION, schem
 
 const STAGE_KEY: &str = "temper.stage";
 const STEP_KEY: &str = "temper.step";
+const CHECKSUMS_KEY: &str = "temper.crc32";
 const EXTENSION: &str = "parquet";
 
 /// Zstandard's own default: a higher level costs seconds a step and saves a few per cent.
@@ -79,7 +82,7 @@ pub enum RunLogError {
     /// The file is cut or damaged. Temper itself never leaves such a file.
     #[error(
         "{} is torn: {source}; it was cut or changed after it was written; \
-         restore it, or resume from an earlier checkpoint without it",
+         restore it from a copy",
         path.display()
     )]
     Torn {
@@ -87,6 +90,24 @@ pub enum RunLogError {
         path: PathBuf,
         /// What the Parquet reader found.
         source: ParquetError,
+    },
+    /// Pages of the file are not what was written.
+    #[error(
+        "{} is damaged: the pages of column `{column}` in row group {row_group}, bytes {from} to {to} of the file, \
+         are not what was written: their CRC-32 differs",
+        path.display()
+    )]
+    Damaged {
+        /// The step's file.
+        path: PathBuf,
+        /// The row group, from 0.
+        row_group: usize,
+        /// The column's path.
+        column: String,
+        /// The first byte of its pages.
+        from: u64,
+        /// The byte after its pages.
+        to: u64,
     },
     /// The file's schema is of another version.
     #[error(
@@ -177,6 +198,10 @@ impl RunLog {
                     }
                 }
             }
+            writer.flush().map_err(as_io)?;
+            writer.sync()?;
+            let sums = checksums::of(writer.inner(), writer.flushed_row_groups())?;
+            writer.append_key_value_metadata(KeyValue::new(CHECKSUMS_KEY.to_owned(), sums));
             writer.close().map(drop).map_err(as_io)
         });
         match refused {
@@ -207,7 +232,7 @@ impl RunLog {
     /// The groups of a step, bit for bit as they were appended.
     ///
     /// # Errors
-    /// [`RunLogError::Missing`], [`RunLogError::Torn`], [`RunLogError::Version`], [`RunLogError::Misplaced`] and
+    /// [`RunLogError::Missing`], [`RunLogError::Torn`], [`RunLogError::Damaged`], [`RunLogError::Version`], [`RunLogError::Misplaced`] and
     /// [`RunLogError::Groups`], each naming the file.
     pub fn read(&self, stage: &str, step: u64) -> Result<Vec<ScoredGroup>, RunLogError> {
         let path = self.path(stage, step)?;
@@ -216,9 +241,17 @@ impl RunLog {
             other => other.map_err(|source| RunLogError::Open { path: path.clone(), source })?,
         };
         let torn = |source| RunLogError::Torn { path: path.clone(), source };
+        let again = file.try_clone().map_err(|source| RunLogError::Open { path: path.clone(), source })?;
         let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(torn)?;
         let metadata = builder.metadata().file_metadata().key_value_metadata();
-        check_origin(&path, metadata.map_or(&[], Vec::as_slice), stage, step)?;
+        let metadata: &[KeyValue] = metadata.map_or(&[], Vec::as_slice);
+        check_origin(&path, metadata, stage, step)?;
+        // Files of builds that wrote none have no checksums.
+        let sums = metadata.iter().find(|kv| kv.key == CHECKSUMS_KEY).and_then(|kv| kv.value.as_deref());
+        let damage = sums.and_then(|sums| checksums::first_damage(&again, builder.metadata().row_groups(), sums));
+        if let Some(checksums::Damage { row_group, column, from, to }) = damage {
+            return Err(RunLogError::Damaged { path, row_group, column, from, to });
+        }
         let mut decoder = Decoder::default();
         for batch in builder.with_batch_size(READ_ROWS).build().map_err(torn)? {
             let batch = batch.map_err(|e| torn(e.into()))?;

@@ -7,20 +7,23 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use crate::Message;
 use crate::atomic::{WriteError, write_atomic};
 use crate::chat::{ChatError, ChatTemplate, prompt_text};
+use crate::prompt::TEXT;
+use crate::{Message, Prompt};
 
 const TOKENIZER: &str = "tokenizer.json";
 const CONFIG: &str = "tokenizer_config.json";
 const SPECIAL_TOKENS: &str = "special_tokens_map.json";
 const GENERATION: &str = "generation_config.json";
 const TEMPLATE: &str = "chat_template.jinja";
+const MODEL: &str = "config.json";
 
 /// The files of a tokenizer, as far as a checkpoint has them. The last ones are other libraries' forms of the same
 /// tokenizer.
@@ -90,6 +93,8 @@ pub struct Tokenizer {
     pad: Option<u32>,
     eos: Vec<u32>,
     template: Option<ChatTemplate>,
+    /// In scope in the template, for every prompt.
+    variables: Map<String, Value>,
 }
 
 impl Tokenizer {
@@ -128,8 +133,8 @@ impl Tokenizer {
             }
         }
         let vocab_size = inner.get_vocab(true).values().max().map_or(0, |last| *last as usize + 1);
-        let template = source.template(&config, special)?;
-        Ok(Self { inner, files, vocab_size, bos, pad, eos, template })
+        let template = source.template(&config, special)?.or_else(|| family_encoding(folder));
+        Ok(Self { inner, files, vocab_size, bos, pad, eos, template, variables: Map::new() })
     }
 
     /// Token ids of a text. Special tokens that stand in the text become their ids; those that the tokenizer would
@@ -158,16 +163,54 @@ impl Tokenizer {
     /// # Errors
     /// [`TokenizerError::Chat`].
     pub fn prompt_text(&self, messages: &[Message]) -> Result<String, TokenizerError> {
-        Ok(prompt_text(self.template.as_ref(), messages)?)
+        Ok(prompt_text(self.template.as_ref(), messages, &self.variables)?)
     }
 
-    /// The prompt of a conversation as token ids, ready for the completion. Without a chat template the tokenizer's
-    /// own special tokens (a begin token, where it has one) are put before the plain text.
+    /// The prompt of a conversation as token ids, ready for the completion. Plain text, which no template touches, has the
+    /// tokenizer's own special tokens (a begin token, where it has one) put before it.
     ///
     /// # Errors
     /// [`TokenizerError::Chat`], [`TokenizerError::Apply`].
     pub fn encode_prompt(&self, messages: &[Message]) -> Result<Vec<u32>, TokenizerError> {
-        self.encode(&self.prompt_text(messages)?, self.template.is_none())
+        self.encode_turns(messages, &self.variables)
+    }
+
+    /// [`Tokenizer::encode_prompt`] of a prompt, with its own tools, documents and template variables.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode_prompt`].
+    pub fn encode_asked(&self, prompt: &Prompt) -> Result<Vec<u32>, TokenizerError> {
+        self.encode_turns(&prompt.messages, &self.variables_for(prompt))
+    }
+
+    fn encode_turns(&self, messages: &[Message], variables: &Map<String, Value>) -> Result<Vec<u32>, TokenizerError> {
+        let is_plain = self.template.is_none() || matches!(messages, [only] if only.role == TEXT);
+        self.encode(&prompt_text(self.template.as_ref(), messages, variables)?, is_plain)
+    }
+
+    /// The template variables of all prompts, overridden by the prompt's own.
+    pub(crate) fn variables_for(&self, prompt: &Prompt) -> Map<String, Value> {
+        let mut variables = self.variables.clone();
+        variables.extend(prompt.template_variables());
+        variables
+    }
+
+    /// Token ids of a text with where each stands, in bytes of it. No special tokens are put around it.
+    pub(crate) fn encode_placed(&self, text: &str) -> Result<Vec<(u32, Range<usize>)>, TokenizerError> {
+        let encoding = self.inner.encode(text, false);
+        let encoding = encoding.map_err(|e| TokenizerError::Apply { what: "encode", message: e.to_string() })?;
+        let places = encoding.get_offsets().iter().map(|&(start, end)| start..end);
+        Ok(encoding.get_ids().iter().copied().zip(places).collect())
+    }
+
+    /// Sets variables of the chat template that hold for every prompt (`enable_thinking`, …).
+    pub fn set_variables(&mut self, variables: Map<String, Value>) {
+        self.variables = variables;
+    }
+
+    /// Sets the chat template, in place of the one that came with the tokenizer; `None` for plain text.
+    pub fn set_chat_template(&mut self, template: Option<ChatTemplate>) {
+        self.template = template;
     }
 
     /// The token with this id, as tokenizer.json writes it.
@@ -222,6 +265,12 @@ impl Tokenizer {
         }
         Ok(())
     }
+}
+
+/// The encoding of the model in this folder, where its family has one of its own in place of a template.
+fn family_encoding(folder: &Path) -> Option<ChatTemplate> {
+    let config: Value = serde_json::from_slice(&fs::read(folder.join(MODEL)).ok()?).ok()?;
+    (config["model_type"] == "deepseek_v32").then(ChatTemplate::deepseek_v32)
 }
 
 /// The files that are there; tokenizer.json is the first.
@@ -385,11 +434,22 @@ mod tests {
     }
 
     #[test]
+    fn a_family_without_templates_has_its_own_encoding() {
+        let text = |files: &[(&str, &str)]| {
+            Tokenizer::load(folder(files).path()).expect("loads").prompt_text(&[Message::user("x")]).expect("renders")
+        };
+        let config = r#"{"model_type": "deepseek_v32"}"#;
+        assert!(text(&[(TOKENIZER, WORDS), (MODEL, config)]).ends_with("<｜User｜>x<｜Assistant｜></think>"));
+        assert_eq!(text(&[(TOKENIZER, WORDS), (MODEL, config), (TEMPLATE, "J")]), "J", "a template goes first");
+        assert_eq!(text(&[(TOKENIZER, WORDS), (MODEL, r#"{"model_type": "llama"}"#)]), "x");
+    }
+
+    #[test]
     fn without_a_template_the_begin_token_comes_from_the_tokenizer() {
         let t = Tokenizer::load(folder(&[(TOKENIZER, WORDS)]).path()).expect("loads");
         assert_eq!(t.encode_prompt(&[Message::user("two one")]).expect("encodes"), [1, 3, 2]);
-        let error = t.encode_prompt(&[Message::user("two"), Message::assistant("one")]).expect_err("no template");
-        assert!(error.to_string().contains("user, assistant"), "{error}");
+        let error = t.encode_prompt(&[Message::user("two"), Message::user("one")]).expect_err("no template");
+        assert!(error.to_string().contains("user, user"), "{error}");
     }
 
     #[test]

@@ -91,7 +91,7 @@ fn verl_parquet_becomes_prompts() {
         (first.id.as_str(), first.domain.as_str(), first.data_source.as_str()),
         ("gsm:1", "math", "openai/gsm8k")
     );
-    assert_eq!(first.messages, [Message { role: "system".into(), content: "Be brief.".into() }, Message::user("2+2?")]);
+    assert_eq!(first.messages, [Message::new("system", "Be brief."), Message::user("2+2?")]);
     assert_eq!((&first.ground_truth, &first.answer), (&json!("4"), &None));
     assert_eq!(
         first.extra_info,
@@ -268,7 +268,7 @@ fn a_limit_and_a_format_can_be_given() {
     let folder = folder();
     let path = folder.path().join("rows.txt");
     fs::write(&path, "{\"prompt\": \"a\"}\n{\"prompt\": \"b\"}\nnot JSON\n").expect("written");
-    let options = LoadOptions { format: Some(Format::Jsonl), limit: Some(2), ..math() };
+    let options = LoadOptions { format: Format::Jsonl, limit: Some(2), ..math() };
     assert_eq!(load_prompts(&path, &options).expect("prompts").prompts.len(), 2);
     assert!(matches!(load_prompts(&path, &LoadOptions { limit: None, ..options }), Err(LoadError::Row { .. })));
 }

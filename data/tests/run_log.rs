@@ -40,7 +40,7 @@ fn any_json() -> impl Strategy<Value = Value> {
 }
 
 fn any_prompt() -> impl Strategy<Value = Prompt> {
-    let message = (".{0,6}", ".{0,20}").prop_map(|(role, content)| Message { role, content });
+    let message = (".{0,6}", ".{0,20}").prop_map(|(role, content)| Message::new(role, content));
     (".{0,10}", ".{0,5}", ".{0,5}", vec(message, 0..3), any_json(), proptest::option::of(".{0,9}"), any_json())
         .prop_map(|(id, domain, data_source, messages, ground_truth, answer, extra_info)| Prompt {
             id,
@@ -325,4 +325,33 @@ fn a_slice_of_a_batch_is_read_as_its_own_rows() {
     let mut first_two = groups.to_vec();
     first_two[1].samples.truncate(1);
     assert_eq!(scored_groups(&batch.slice(0, 2)).expect("groups"), first_two);
+}
+
+/// A bit that flips in any page is refused by the column's name, before it can become another number.
+#[test]
+fn inv_6_a_flipped_bit_never_changes_what_is_read() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let log = RunLog::open(dir.path()).expect("a log");
+    let groups = vec![group("p", 2)];
+    log.append("rl", 1, &groups).expect("it writes");
+    let path = log.path("rl", 1).expect("a name");
+    let whole = fs::read(&path).expect("it reads");
+    let footer = u32::from_le_bytes(whole[whole.len() - 8..whole.len() - 4].try_into().expect("four bytes")) as usize;
+    let (mut damaged, pages) = (0, whole.len() - 8 - footer);
+    for at in 0..pages {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 1 << (at % 8);
+        fs::write(&path, &flipped).expect("it writes");
+        match log.read("rl", 1) {
+            Err(error @ RunLogError::Damaged { .. }) => {
+                damaged += 1;
+                let text = error.to_string();
+                assert!(text.contains("rl-000001.parquet is damaged: the pages of column `"), "{text}");
+            }
+            Err(error) => panic!("byte {at}: {error}"),
+            // The magic at the start and the index of pages at the end: nothing is read from them.
+            Ok(read) => assert_eq!(bits(&read), bits(&groups), "byte {at}"),
+        }
+    }
+    assert!(2 * damaged > pages, "{damaged} of {pages}");
 }

@@ -88,6 +88,12 @@ pub fn samples<'a>(groups: &'a [ScoredGroup], beta: impl Fn(&str) -> f64) -> Vec
 pub struct GrpoReport {
     /// The loss.
     pub loss: f64,
+    /// The surrogate's part of it.
+    pub surrogate: f64,
+    /// The KL's part of it, `β` included.
+    pub penalty: f64,
+    /// What those two are made of, token by token.
+    pub tokens: TokenTerms,
     /// What happened in the surrogate.
     pub policy: PolicyStats,
     /// The KL to the reference.
@@ -104,6 +110,28 @@ pub struct GrpoReport {
     pub rows: usize,
     /// What the optimiser did.
     pub groups: Vec<GroupStep>,
+}
+
+/// What the learner had of each trained token: all samples' own tokens, one after the other. Natural logarithms.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TokenTerms {
+    /// `log π_θ` as the step began.
+    pub logp: Vec<f32>,
+    /// `log π_ref`; empty without a reference.
+    pub ref_logp: Vec<f32>,
+    /// The token's weight in the loss.
+    pub weight: Vec<f32>,
+    /// `M`: 0 where the off-policy mask dropped the token's sequence, else 1.
+    pub kept: Vec<f32>,
+}
+
+impl TokenTerms {
+    fn add(&mut self, other: &Self) {
+        self.logp.extend(&other.logp);
+        self.ref_logp.extend(&other.ref_logp);
+        self.weight.extend(&other.weight);
+        self.kept.extend(&other.kept);
+    }
 }
 
 /// One step over `samples`. `reference` is needed where a `β` is not 0.
@@ -142,6 +170,9 @@ pub fn grpo_step(
 impl GrpoReport {
     /// Adds what another unit of the same batch found.
     pub(crate) fn add(&mut self, unit: &Self) {
+        self.surrogate += unit.surrogate;
+        self.penalty += unit.penalty;
+        self.tokens.add(&unit.tokens);
         self.policy.add(&unit.policy);
         self.kl.add(&unit.kl);
         self.entropy_sum += unit.entropy_sum;
@@ -171,7 +202,9 @@ fn unit_loss(
     let logits = model.logits(&forward.hidden.index_select(0, &unit.picked_on(device)));
     let (logp_T, entropy_T) = log_prob(&logits, &unit.targets);
     let old = recorded(&trajectories(samples));
-    report.exactness.add(Exactness::of_version(settings.version, &trajectories(samples), &to_host(&logp_T)));
+    report.tokens.logp = to_host(&logp_T);
+    report.tokens.weight = to_host(weight_T);
+    report.exactness.add(Exactness::of_version(settings.version, &trajectories(samples), &report.tokens.logp));
     report.entropy_sum += to_host(&entropy_T).iter().map(|&e| f64::from(e)).sum::<f64>();
 
     let old_logp_T = Tensor::from_slice(&old).to_device(device);
@@ -183,6 +216,8 @@ fn unit_loss(
             KlTerms { logp_T: &logp_T, old_logp_T: &old_logp_T, ref_logp_T: &ref_logp_T, beta_T: &beta_T, weight_T };
         let (penalty, stats) = kl_penalty(&terms, settings.kl);
         report.kl.add(&stats);
+        report.penalty += penalty.double_value(&[]);
+        report.tokens.ref_logp = to_host(&ref_logp_T);
         loss += penalty;
     }
     if let (Some(indexer_loss), Some(coefficient)) = (forward.indexer_loss, settings.indexer.coefficient()) {
@@ -214,6 +249,8 @@ pub(crate) fn surrogate(
         PolicyTerms { logp_T, old_logp_T, advantage_T: &advantage_T, weight_T, sequence_mask_T: &sequence_mask_T };
     let (loss, stats) = clipped_surrogate(&terms, &settings.clip);
     report.policy.add(&stats);
+    report.surrogate += loss.double_value(&[]);
+    report.tokens.kept = to_host(&sequence_mask_T);
     loss
 }
 

@@ -65,7 +65,8 @@ pub fn unit_log_probs(model: &Model, unit: &Unit, task: &Task) -> Tensor {
     log_prob(&logits, &unit.targets).0
 }
 
-/// Recomputes the sampled tokens of `trajectories` under `model`, which is the weights of `version`, and compares those that they sampled.
+/// Recomputes the tokens of `trajectories` that `model`, the weights of `version`, sampled, and compares them. What lies one after the other
+/// and has one prompt has its prompt computed once.
 pub fn check(
     model: &Model,
     version: u64,
@@ -74,14 +75,36 @@ pub fn check(
     unit_tokens: usize,
 ) -> Exactness {
     let mut exactness = Exactness::default();
+    let ours = |t: &Trajectory, i: usize| t.versions[i] == version && t.authors[t.prompt_len + i] == Author::Policy;
     let lengths: Vec<usize> = trajectories.iter().map(|t| t.tokens.len()).collect();
     for range in cut(&lengths, unit_tokens) {
         let part = &trajectories[range];
-        let unit = Unit::of_trajectories(part, inverse_temperature);
+        let unit = Unit::sharing_prompts(part, inverse_temperature, ours);
+        if unit.picked.is_empty() {
+            continue;
+        }
         let learner = tch::no_grad(|| unit_log_probs(model, &unit, &Task::plain(model)));
-        exactness.add(Exactness::of_version(version, part, &to_host(&learner)));
+        let sampled = part.iter().flat_map(|t| (0..t.completion_len()).filter(|&i| ours(t, i)).map(|i| t.logprobs[i]));
+        exactness.add(Exactness::compare(&to_host(&learner), &sampled.collect::<Vec<f32>>()));
     }
     exactness
+}
+
+/// The learner's log-probabilities under `model` of the policy's own tokens, one list a trajectory.
+pub fn log_probs(
+    model: &Model,
+    trajectories: &[&Trajectory],
+    inverse_temperature: f32,
+    unit_tokens: usize,
+) -> Vec<Vec<f32>> {
+    let lengths: Vec<usize> = trajectories.iter().map(|t| t.tokens.len()).collect();
+    let mut all = Vec::with_capacity(trajectories.len());
+    for range in cut(&lengths, unit_tokens) {
+        let unit = Unit::of_trajectories(&trajectories[range], inverse_temperature);
+        let found = to_host(&tch::no_grad(|| unit_log_probs(model, &unit, &Task::plain(model))));
+        all.extend(unit.layout.ranges().map(|range| found[range].to_vec()));
+    }
+    all
 }
 
 /// A vector on the host.

@@ -5,7 +5,7 @@
 
 use data::{Author, Trajectory, pack_units};
 use policy::kernels::log_prob::Targets;
-use policy::{Attend, Rows};
+use policy::{Attend, KeyIndex, Rows};
 use std::sync::Arc;
 use tch::{Device, Tensor};
 
@@ -83,6 +83,48 @@ impl Unit {
         builder.finish(targets, trajectories.iter().map(|t| t.tokens.as_slice()))
     }
 
+    /// A unit for asking, not for learning: the completion tokens that `wanted` names (by trajectory and number in the completion), over the
+    /// recorded kept sets. Neighbours of one prompt share its rows, and nothing is fed that no wanted token sees.
+    pub fn sharing_prompts(
+        trajectories: &[&Trajectory],
+        inverse_temperature: f32,
+        wanted: impl Fn(&Trajectory, usize) -> bool,
+    ) -> Self {
+        let mut targets = Targets { inverse_temperature, ..Targets::default() };
+        let (mut index, mut fed, mut picked, mut counts) = (KeyIndex::default(), Vec::new(), Vec::new(), Vec::new());
+        let cut = trajectories.iter().any(|t| !t.kept.is_full());
+        let mut prompt: Option<(&[u32], Vec<u32>)> = None;
+        for t in trajectories {
+            let asked: Vec<usize> = (0..t.completion_len()).filter(|&i| wanted(t, i)).collect();
+            let Some(&last) = asked.last() else { continue };
+            let own = &t.tokens[..t.prompt_len];
+            let mut slots = match prompt.take() {
+                Some((tokens, slots)) if tokens == own => slots,
+                _ => Vec::new(),
+            };
+            let known = slots.len();
+            for (position, &token) in t.tokens[..t.prompt_len + last].iter().enumerate().skip(known) {
+                slots.push(fed.len() as u32);
+                index.sequence.push(index.slots.len() as u32);
+                index.position.push(position as u32);
+                fed.push(i64::from(token));
+            }
+            prompt = Some((own, slots[..t.prompt_len].to_vec()));
+            for &i in &asked {
+                picked.push(i64::from(slots[t.prompt_len + i - 1]));
+                targets.tokens.push(t.tokens[t.prompt_len + i]);
+                if cut {
+                    targets.push_kept(t.kept.row(i));
+                }
+            }
+            counts.push(asked.len());
+            index.slots.push(slots);
+        }
+        let layout = losses::Rows::new(counts, vec![true; picked.len()]);
+        let rows = Rows { tokens: fed, index: Arc::new(index) };
+        Self { rows, picked, targets: Arc::new(targets), layout }
+    }
+
     /// The selections that the sampler recorded for these trajectories, for replay; `None` if one has none.
     pub fn replay(trajectories: &[&Trajectory], device: Device) -> Option<Attend> {
         let recorded: Vec<_> = trajectories.iter().map(|t| t.selections.as_ref()).collect::<Option<_>>()?;
@@ -150,6 +192,8 @@ impl Builder {
 
 #[cfg(test)]
 mod tests {
+    use data::{Finish, KeptSets};
+
     use super::*;
 
     #[test]
@@ -161,5 +205,37 @@ mod tests {
             ([1, 2, 3, 4].as_slice(), [7, 8, 2, 3].as_slice())
         );
         assert_eq!(unit.layout.trained_counts(), [2, 2]);
+    }
+
+    #[test]
+    fn samples_of_one_prompt_share_its_rows() {
+        let trajectory = |prompt: &[u32], completion: &[u32]| Trajectory {
+            prompt_id: "p".into(),
+            sample: 0,
+            tokens: [prompt, completion].concat(),
+            authors: [vec![Author::Prompt; prompt.len()], vec![Author::Policy; completion.len()]].concat(),
+            prompt_len: prompt.len(),
+            logprobs: vec![0.0; completion.len()],
+            versions: (0..completion.len() as u64).collect(),
+            kept: KeptSets::default(),
+            selections: None,
+            finish: Finish::Stop,
+        };
+        let all = [
+            trajectory(&[1, 2], &[3, 4, 5]),
+            trajectory(&[1, 2], &[6]),
+            trajectory(&[1, 2], &[7, 8]),
+            trajectory(&[9], &[3]),
+        ];
+        let all: Vec<&Trajectory> = all.iter().collect();
+        let unit = Unit::sharing_prompts(&all, 1.0, |t, i| t.versions[i] < 2);
+        assert_eq!(unit.rows.tokens, [1, 2, 3, 7, 9], "5 was not asked for, and the last tokens are not fed");
+        assert_eq!(unit.rows.index.slots, [vec![0, 1, 2], vec![0, 1], vec![0, 1, 3], vec![4]]);
+        assert_eq!(
+            (unit.rows.index.sequence.as_slice(), unit.rows.index.position.as_slice()),
+            ([0, 0, 0, 2, 3].as_slice(), [0, 1, 2, 2, 0].as_slice())
+        );
+        assert_eq!(unit.picked, [1, 2, 1, 1, 3, 4]);
+        assert_eq!(unit.targets.tokens, [3, 4, 6, 7, 8, 3]);
     }
 }

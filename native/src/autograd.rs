@@ -16,6 +16,7 @@ type Backward = Box<dyn FnOnce(&[Option<Tensor>]) -> Vec<Option<Tensor>> + Send>
 unsafe extern "C" {
     fn temper_last_error() -> *const c_char;
     fn temper_set_error(text: *const u8, length: usize);
+    fn temper_version(tensor: *mut C_tensor) -> u64;
     fn temper_wants_grad(inputs: *const *mut C_tensor, n_inputs: c_int) -> c_int;
     fn temper_attach(
         inputs: *const *mut C_tensor,
@@ -39,6 +40,12 @@ pub fn wants_grad(inputs: &[&Tensor]) -> bool {
     let pointers = pointers(inputs);
     // SAFETY: the pointers are live tensors for the length of the call, and the C side only reads them.
     unsafe { temper_wants_grad(pointers.as_ptr(), pointers.len() as c_int) != 0 }
+}
+
+/// The tensor's version: it moves with every in-place change of the tensor, of its views and of its detached handles.
+pub fn version(tensor: &Tensor) -> u64 {
+    // SAFETY: the pointer is a live tensor for the length of the call, and the C side only reads it.
+    unsafe { temper_version(tensor.as_ptr().cast_mut()) }
 }
 
 /// Gives `outputs`, computed without grad from `inputs`, a history whose backward is `backward`.

@@ -2,15 +2,13 @@
 //!
 //! * [`custom_op`]: an autograd node whose backward is a Rust closure.
 //! * [`parallel_for`]: a loop on libtorch's own threads, so that our kernels and its products never fight for cores.
-//! * [`gemm`]: a product on the calling thread alone, whose bits do not depend on the number of threads.
 //! * [`cuda`]: loading libtorch's CUDA half at run time, so that one binary serves both kinds of machine.
 //!
 //! Nothing unwinds across the boundary in either direction (INV-10).
 
 mod autograd;
 pub mod cuda;
-pub mod gemm;
 mod parallel;
 
-pub use autograd::{NativeError, custom_op, wants_grad};
+pub use autograd::{NativeError, custom_op, version, wants_grad};
 pub use parallel::{parallel_chunks, parallel_for};

@@ -82,20 +82,6 @@ int guarded(F body) {
 
 extern "C" {
 
-// The BLAS inside libtorch. Where it is MKL, the calling thread says how many threads its products may take.
-void sgemm_(const char* trans_a, const char* trans_b, const int* m, const int* n, const int* k, const float* alpha, const float* a,
-            const int* lda, const float* b, const int* ldb, const float* beta, float* c, const int* ldc);
-int MKL_Set_Num_Threads_Local(int threads) __attribute__((weak));
-
-// c [m, n] = a [m, k] b [k, n], all row by row, on the calling thread alone. The BLAS goes by columns, so it is told b' a'.
-void temper_sgemm(int m, int n, int k, const float* a, int a_row, int a_transposed, const float* b, int b_row, int b_transposed,
-                  float* c, int c_row) {
-  const float one = 1, zero = 0;
-  int before = MKL_Set_Num_Threads_Local ? MKL_Set_Num_Threads_Local(1) : 0;
-  sgemm_(b_transposed ? "T" : "N", a_transposed ? "T" : "N", &n, &m, &k, &one, b, &b_row, a, &a_row, &zero, c, &c_row);
-  if (MKL_Set_Num_Threads_Local) MKL_Set_Num_Threads_Local(before);
-}
-
 const char* temper_last_error() { return last_error.c_str(); }
 void temper_set_error(const char* text, size_t length) { last_error.assign(text, length); }
 
@@ -106,6 +92,9 @@ int temper_wants_grad(at::Tensor** inputs, int n_inputs) {
     if (inputs[i]->requires_grad()) return 1;
   return 0;
 }
+
+// Moves with every in-place change of the tensor, of its views and of its detached handles.
+uint64_t temper_version(at::Tensor* tensor) { return tensor->_version(); }
 
 // Gives `outputs` a history: a node over `inputs` whose backward is the Rust closure. Takes the closure in every case.
 int temper_attach(at::Tensor** inputs, int n_inputs, at::Tensor** outputs, int n_outputs, void* closure, Backward backward,

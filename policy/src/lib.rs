@@ -12,6 +12,7 @@ pub mod doctor;
 pub mod flops;
 pub mod kernels;
 pub mod model;
+pub mod packs;
 pub mod params;
 pub mod products;
 pub mod rope;

@@ -1,36 +1,33 @@
 //! Matrix products whose rows do not depend on how many there are (INV-2).
 //!
-//! Below some number of rows a BLAS adds in another order, so fewer rows than that are padded with zeros. [`crate::doctor`] measures
-//! the number; decoding is bound by memory, so the padding costs little. Where no number is safe, products go in blocks of always the
-//! same number of rows. On the CPU products are also cut in tiles that do not depend on the number of threads (INV-7:
-//! [`crate::kernels::product`]).
+//! On the CPU every product is our own ([`crate::kernels::product`]), whose elements are sums in one order whatever is around them.
+//!
+//! On a GPU products are the library's. It picks its kernel by the number of rows, so it is always given the same number
+//! ([`crate::doctor::BLOCK`]): more rows are cut, fewer are filled up with zeros.
 
 use tch::{Device, Kind, Tensor};
 
 use crate::compute::{Compute, Precision};
-use crate::doctor::{ProductShape, SafeRows, safe_rows};
-use crate::kernels::product::{Layout, Together, product};
+use crate::doctor::{BLOCK, ProductShape, place_is_hidden};
+use crate::kernels::product::{Layout, product};
+use crate::packs::Packs;
 
-/// Rows that a CPU product is padded to even where fewer were measured to be safe.
-pub const CPU_FLOOR: i64 = 16;
-
-/// Products with a floor on the number of rows.
-#[derive(Debug, Clone, Copy)]
+/// The products of a model.
+#[derive(Debug, Clone)]
 pub struct Products {
-    /// Products of fewer rows are padded to this.
-    pub min_rows: i64,
-    /// Products of more rows are cut into blocks of this many; `None` leaves them whole.
+    /// f32 products on the CPU are our own. `false`: they are libtorch's, and both number of rows and number of threads show.
+    pub own: bool,
+    /// The library's products have exactly this many rows; `None`: as many as come.
     pub block: Option<i64>,
     /// The numbers that are multiplied, but for [`Products::precise`].
     pub precision: Precision,
-    /// Nothing about a product's surroundings shows in its bits. `false`: products are libtorch's, forward and backward.
-    pub exact: bool,
+    packs: Packs,
 }
 
 /// A product of the model has no safe number of rows on this device.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "a product with k = {k}, n = {n} gives different bits for different numbers of rows on {device:?}, so sampler and learner would not agree"
+    "a product with k = {k}, n = {n} gives a row different bits in different places on {device:?}, so sampler and learner would not agree"
 )]
 pub struct NoSafeRows {
     /// Length of its sums.
@@ -42,91 +39,80 @@ pub struct NoSafeRows {
 }
 
 impl Products {
-    /// Measures the floor for all products of a model.
+    /// Our own on the CPU; elsewhere the library's, measured for all products of a model.
     ///
     /// # Errors
     /// [`NoSafeRows`] where one has none: exact mode must then refuse to start.
-    pub fn measure(compute: Compute, shapes: &[ProductShape]) -> Result<Self, NoSafeRows> {
+    pub fn new(compute: Compute, shapes: &[ProductShape]) -> Result<Self, NoSafeRows> {
         let Compute { device, precision, exact } = compute;
-        if !exact {
-            return Ok(Self { min_rows: 1, block: None, precision, exact });
-        }
-        let mut min_rows = if device == Device::Cpu { CPU_FLOOR } else { 1 };
-        let mut block = None;
-        for &shape in shapes {
-            match safe_rows(device, shape.kind(precision), shape).ok_or(NoSafeRows {
-                k: shape.k,
-                n: shape.n,
-                device,
-            })? {
-                SafeRows::From(rows) => min_rows = min_rows.max(rows),
-                SafeRows::Exactly(rows) => block = Some(rows),
+        let own = exact && device == Device::Cpu;
+        let block = (exact && !own).then_some(BLOCK);
+        if block.is_some() {
+            let shows = shapes.iter().find(|shape| !place_is_hidden(device, shape.kind(precision), **shape));
+            if let Some(&ProductShape { k, n, .. }) = shows {
+                return Err(NoSafeRows { k, n, device });
             }
         }
-        Ok(Self { min_rows: block.unwrap_or(min_rows), block, precision, exact })
+        Ok(Self { own, block, precision, packs: Packs::default() })
     }
 
     /// `x wᵀ` for `x [rows, k]`, `w [n, k]`, both f32, multiplied in the model's precision.
     pub fn linear(&self, x: &Tensor, w: &Tensor) -> Tensor {
-        self.precise(&self.rounded(x), &self.rounded(w)).to_kind(Kind::Float)
+        self.in_precision(x, w, |x, w, packs| self.product(x, w, Layout::Transposed, packs))
     }
 
     /// As [`Products::linear`], in f32 whatever the model's precision.
     pub fn precise(&self, x: &Tensor, w: &Tensor) -> Tensor {
-        if self.tiled(x) {
-            return self.by_rows(x, 0, |x| product(x, w, Layout::Transposed, self.together()));
-        }
-        self.by_rows(x, 0, |x| x.matmul(&w.tr()))
+        self.product(x, w, Layout::Transposed, &self.packs)
     }
 
     /// `x_h w_h` for each head: `x [rows, heads, k]`, `w [heads, k, n]` → `[rows, heads, n]`.
     pub fn per_head(&self, x: &Tensor, w: &Tensor) -> Tensor {
-        let (x, w) = (self.rounded(x), self.rounded(w));
-        if self.tiled(&x) {
-            return self.by_rows(&x, 0, |x| product(x, &w, Layout::Heads, self.together()));
+        self.in_precision(x, w, |x, w, packs| self.product(x, w, Layout::Heads, packs))
+    }
+
+    /// A product of factors that are rounded to the model's precision, rounded in turn.
+    fn in_precision(&self, x: &Tensor, w: &Tensor, product: impl Fn(&Tensor, &Tensor, &Packs) -> Tensor) -> Tensor {
+        let kind = self.precision.kind();
+        match self.precision {
+            Precision::F32 => product(x, w, &self.packs),
+            // Our own product multiplies the rounded numbers as f32, whose products are exact; the rounded weights live for this call alone.
+            Precision::Bf16 if self.own => {
+                let rounded = |t: &Tensor| t.to_kind(kind).to_kind(Kind::Float);
+                rounded(&product(&rounded(x), &rounded(w), &Packs::default()))
+            }
+            Precision::Bf16 => product(&x.to_kind(kind), &w.to_kind(kind), &self.packs).to_kind(Kind::Float),
         }
-        self.by_rows(&x.transpose(0, 1), 1, |x| x.bmm(&w)).transpose(0, 1).to_kind(Kind::Float)
     }
 
-    fn rounded(&self, x: &Tensor) -> Tensor {
-        x.to_kind(self.precision.kind())
+    fn product(&self, x: &Tensor, w: &Tensor, layout: Layout, packs: &Packs) -> Tensor {
+        // Kinds other than f32 are for tests, which compare and do not need the bits.
+        if self.own && x.kind() == Kind::Float {
+            return product(x, w, layout, packs);
+        }
+        match layout {
+            Layout::Transposed => self.by_rows(x, 0, |x| x.matmul(&w.tr())),
+            Layout::Heads => self.by_rows(&x.transpose(0, 1), 1, |x| x.bmm(w)).transpose(0, 1),
+        }
     }
 
-    /// True where products are cut by us, so that the number of threads does not show.
-    fn tiled(&self, x: &Tensor) -> bool {
-        self.exact && x.device() == Device::Cpu && x.kind() == Kind::Float
-    }
-
-    fn together(&self) -> Together {
-        if self.block.is_some() { Together::All } else { Together::Tiles(self.min_rows as usize) }
-    }
-
-    /// A product of `x`, whose rows lie along `dim`, on as many rows at once as are safe.
+    /// A product of `x`, whose rows lie along `dim`, block by block.
     fn by_rows(&self, x: &Tensor, dim: i64, product: impl Fn(&Tensor) -> Tensor) -> Tensor {
         let rows = x.size()[dim as usize];
-        match self.block.filter(|&block| rows > block) {
-            None => self.padded(x, dim, &product),
-            Some(block) => {
-                let part = |at: usize| {
-                    let at = at as i64;
-                    self.padded(&x.narrow(dim, at, block.min(rows - at)), dim, &product)
-                };
-                let parts: Vec<Tensor> = (0..rows as usize).step_by(block as usize).map(part).collect();
-                Tensor::cat(&parts, dim)
-            }
-        }
+        let Some(block) = self.block else { return product(x) };
+        let part = |at: usize| {
+            let (at, rows) = (at as i64, block.min(rows - at as i64));
+            let part = x.narrow(dim, at, rows);
+            if rows == block { product(&part) } else { product(&filled(&part, block - rows)).narrow(dim, 0, rows) }
+        };
+        let mut parts: Vec<Tensor> = (0..rows.max(1) as usize).step_by(block as usize).map(part).collect();
+        if parts.len() == 1 { parts.swap_remove(0) } else { Tensor::cat(&parts, dim) }
     }
+}
 
-    fn padded(&self, x: &Tensor, dim: i64, product: impl Fn(&Tensor) -> Tensor) -> Tensor {
-        let rows = x.size()[dim as usize];
-        if rows >= self.min_rows {
-            return product(x);
-        }
-        // Pairs of what is added before and after, from the last dimension on.
-        let mut padding = vec![0; 2 * (x.dim() - dim as usize)];
-        *padding.last_mut().expect("x has rows") = self.min_rows - rows;
-        product(&x.constant_pad_nd(padding)).narrow(dim, 0, rows)
-    }
+/// `x` with so many rows of zeros after its own; rows are the last dimension but one.
+fn filled(x: &Tensor, rows: i64) -> Tensor {
+    x.constant_pad_nd([0, 0, 0, rows])
 }
 
 #[cfg(test)]
@@ -137,8 +123,9 @@ mod tests {
 
     #[test]
     fn inv_2_blocks_give_each_row_its_bits_and_each_weight_its_gradient() {
-        let whole = Products { min_rows: 16, block: None, precision: Precision::F32, exact: true };
-        let blocks = Products { min_rows: 32, block: Some(32), precision: Precision::F32, exact: true };
+        let library = |block| Products { own: false, block, precision: Precision::F32, packs: Packs::default() };
+        let whole = library(None);
+        let blocks = library(Some(32));
         let wave = |sizes: &[i64], step: f64| {
             let n: i64 = sizes.iter().product();
             (Tensor::arange(n, (Kind::Double, Device::Cpu)) * step).sin().to_kind(Kind::Float).view(sizes)

@@ -615,6 +615,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::single_range_in_vec_init, reason = "one turn is a list of one range")]
     fn turns_are_even_and_take_all_in_order() {
         assert_eq!(turns(&[1; 65], 64), [0..33, 33..65]);
         assert_eq!(turns(&[4, 4, 1, 1, 1], 64), [0..5]);

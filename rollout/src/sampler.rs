@@ -1,6 +1,8 @@
 //! Choosing a token from a row of logits.
 
+use multiversion::multiversion;
 use policy::kernels::log_prob::{Scored, Targets, log_prob_row};
+use policy::kernels::math::{exp, max, sum};
 
 /// How tokens are chosen.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,8 +49,8 @@ impl Sampling {
             largest(logits)
         } else {
             match &kept {
-                None => draw(0..logits.len() as u32, logits, self.inverse_temperature(), uniform),
-                Some(kept) => draw(kept.iter().copied(), logits, self.inverse_temperature(), uniform),
+                None => self.draw(0..logits.len() as u32, logits, uniform),
+                Some(kept) => self.draw(kept.iter().copied(), logits, uniform),
             }
         };
         let mut targets =
@@ -62,23 +64,106 @@ impl Sampling {
 
     /// The tokens that top-k and then top-p leave, ascending. Equal logits go by the lower id, so the set is one set.
     fn kept(&self, logits: &[f32]) -> Vec<u32> {
-        let mut order: Vec<u32> = (0..logits.len() as u32).collect();
-        order.sort_by(|&a, &b| logits[b as usize].total_cmp(&logits[a as usize]).then(a.cmp(&b)));
-        if self.top_k > 0 {
-            order.truncate(self.top_k);
+        let most = if self.top_k == 0 { logits.len() } else { self.top_k.min(logits.len()) };
+        let mut order: Vec<u64> = logits.iter().zip(0..).map(|(logit, id)| rank(*logit, id)).collect();
+        first(&mut order, most);
+        order.truncate(most);
+        let mut kept = if self.top_p < 1.0 { self.nucleus(logits, order) } else { order.into_iter().map(id).collect() };
+        kept.sort_unstable();
+        kept
+    }
+
+    /// The fewest of the likeliest tokens whose probabilities reach `top_p` of all of `order`. They are mostly few, so only as many are
+    /// sorted as it takes.
+    fn nucleus(&self, logits: &[f32], mut order: Vec<u64>) -> Vec<u32> {
+        let top = logits[id(*order.iter().min().expect("a vocabulary has tokens")) as usize];
+        let weight = |token: u32| self.weight(logits[token as usize], top);
+        let wanted = self.top_p * order.iter().map(|&ranked| f64::from(weight(id(ranked)))).sum::<f64>();
+        let (mut sorted, mut mass) = (0, 0.0);
+        while sorted < order.len() {
+            let part = SORTED_AT_ONCE.max(sorted).min(order.len() - sorted);
+            first(&mut order[sorted..], part);
+            order[sorted..sorted + part].sort_unstable();
+            for at in sorted..sorted + part {
+                mass += f64::from(weight(id(order[at])));
+                if mass >= wanted {
+                    order.truncate(at + 1);
+                    return order.into_iter().map(id).collect();
+                }
+            }
+            sorted += part;
         }
-        if self.top_p < 1.0 {
-            let weights = weights(order.iter().copied(), logits, self.inverse_temperature());
-            let total: f64 = weights.iter().sum();
-            let mut mass = 0.0;
-            let enough = weights.iter().position(|w| {
-                mass += w;
-                mass >= self.top_p * total
-            });
-            order.truncate(enough.map_or(order.len(), |last| last + 1));
+        order.into_iter().map(id).collect()
+    }
+
+    /// `e^(z − max z)` of a logit, where `top` is the largest.
+    fn weight(&self, logit: f32, top: f32) -> f32 {
+        exp((logit - top) * self.inverse_temperature())
+    }
+
+    /// The token at which the running sum of weights passes `uniform` of the total.
+    fn draw(&self, tokens: impl Iterator<Item = u32> + Clone, logits: &[f32], uniform: f64) -> u32 {
+        let mut weights: Vec<f32> = tokens.clone().map(|token| logits[token as usize]).collect();
+        weigh(&mut weights, self.inverse_temperature());
+        let sums: Vec<f64> = weights.chunks(SUMMED_AT_ONCE).map(|part| f64::from(sum(part))).collect();
+        let mut left = uniform * sums.iter().sum::<f64>();
+        let mut last = 0;
+        let mut tokens = tokens;
+        for (part, sum) in weights.chunks(SUMMED_AT_ONCE).zip(sums) {
+            if left >= sum {
+                left -= sum;
+                last = tokens
+                    .by_ref()
+                    .take(part.len())
+                    .zip(part)
+                    .fold(last, |last, (t, w)| if *w > 0.0 { t } else { last });
+                continue;
+            }
+            for (token, weight) in tokens.by_ref().take(part.len()).zip(part).filter(|(_, weight)| **weight > 0.0) {
+                last = token;
+                left -= f64::from(*weight);
+                if left < 0.0 {
+                    return token;
+                }
+            }
+            // The part's own sum was rounded otherwise: what is left of it belongs to its last token.
+            return last;
         }
-        order.sort_unstable();
-        order
+        // Rounding can leave a sliver of the total unclaimed; it belongs to the last token that has weight.
+        last
+    }
+}
+
+/// Tokens of a nucleus that are sorted first; then as many again, and so on.
+const SORTED_AT_ONCE: usize = 64;
+/// Weights that are added before their sum is looked at.
+const SUMMED_AT_ONCE: usize = 256;
+
+/// A number that is the smaller the larger the logit, and then the lower the token.
+fn rank(logit: f32, token: u32) -> u64 {
+    let bits = logit.to_bits();
+    // The order of [`f32::total_cmp`] as an unsigned number.
+    let ascending = if bits >> 31 == 1 { !bits } else { bits | 1 << 31 };
+    u64::from(!ascending) << 32 | u64::from(token)
+}
+
+fn id(ranked: u64) -> u32 {
+    ranked as u32
+}
+
+/// Brings the `n` smallest to the front, in any order.
+fn first(order: &mut [u64], n: usize) {
+    if n < order.len() {
+        order.select_nth_unstable(n);
+    }
+}
+
+/// `z ← e^((z − max z) / T)`.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2+fma"))]
+fn weigh(logits: &mut [f32], inverse_temperature: f32) {
+    let top = max(logits);
+    for z in logits.iter_mut() {
+        *z = exp((*z - top) * inverse_temperature);
     }
 }
 
@@ -90,31 +175,6 @@ fn largest(logits: &[f32]) -> u32 {
         }
     }
     best as u32
-}
-
-/// `e^(z − max z)` of the tokens, in f64.
-fn weights(tokens: impl Iterator<Item = u32> + Clone, logits: &[f32], inverse_temperature: f32) -> Vec<f64> {
-    let z = |t: u32| f64::from(logits[t as usize] * inverse_temperature);
-    let most = tokens.clone().map(z).fold(f64::NEG_INFINITY, f64::max);
-    tokens.map(|t| (z(t) - most).exp()).collect()
-}
-
-/// The token at which the running sum of weights passes `uniform` of the total.
-fn draw(tokens: impl Iterator<Item = u32> + Clone, logits: &[f32], inverse_temperature: f32, uniform: f64) -> u32 {
-    let weights = weights(tokens.clone(), logits, inverse_temperature);
-    let mut left = uniform * weights.iter().sum::<f64>();
-    let mut last = 0;
-    for (token, weight) in tokens.zip(weights) {
-        if weight > 0.0 {
-            last = token;
-        }
-        left -= weight;
-        if left < 0.0 {
-            return token;
-        }
-    }
-    // Rounding can leave a sliver of the total unclaimed; it belongs to the last token that has weight.
-    last
 }
 
 #[cfg(test)]
@@ -152,6 +212,41 @@ mod tests {
         let s = sampling(0.8, 0.9, 0);
         let mass: f64 = [0.0, 0.45, 0.95].iter().map(|&u| f64::from(s.choose(&logits, u).log_prob).exp()).sum();
         assert!((mass - 1.0).abs() < 1e-5, "three different tokens were drawn, and they are all there is: {mass}");
+    }
+
+    /// The nucleus by sorting everything, as the definition says.
+    #[test]
+    fn inv_5_the_nucleus_is_that_of_the_definition() {
+        let logits: Vec<f32> = (0..700).map(|i| ((i * i * 7919 % 1013) as f32 * 0.37).sin() * 3.0).collect();
+        for (top_p, top_k) in [(0.3, 0), (0.9, 0), (0.999, 0), (0.9, 150), (1.0, 20), (0.5, 3)] {
+            let mut order: Vec<u32> = (0..700).collect();
+            order.sort_by(|&a, &b| logits[b as usize].total_cmp(&logits[a as usize]).then(a.cmp(&b)));
+            order.truncate(if top_k == 0 { 700 } else { top_k });
+            let weight = |t: &u32| f64::from(logits[*t as usize]).exp();
+            let total: f64 = order.iter().map(weight).sum();
+            let mut mass = 0.0;
+            let enough = order.iter().position(|t| {
+                mass += weight(t);
+                mass >= top_p * total
+            });
+            order.truncate(enough.map_or(order.len(), |last| last + 1));
+            order.sort_unstable();
+            assert_eq!(sampling(1.0, top_p, top_k).choose(&logits, 0.5).kept, Some(order), "{top_p} {top_k}");
+        }
+    }
+
+    #[test]
+    fn a_draw_walks_over_parts_as_over_tokens() {
+        let logits: Vec<f32> = (0..1000).map(|i| (i as f32 * 0.7).cos()).collect();
+        let s = sampling(1.0, 1.0, 0);
+        let weights: Vec<f64> = logits.iter().map(|&z| f64::from(z).exp()).collect();
+        let total: f64 = weights.iter().sum();
+        let mut below = 0.0;
+        for (token, weight) in weights.iter().enumerate() {
+            let middle = (below + weight / 2.0) / total;
+            assert_eq!(s.choose(&logits, middle).token as usize, token);
+            below += weight;
+        }
     }
 
     #[test]

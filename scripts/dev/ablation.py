@@ -1,7 +1,7 @@
 """The indexer in reinforcement learning, frozen against live against live with replay: one table over several seeds.
 
     cargo build --release
-    python3 scripts/dev/ablation.py [--seeds 1,2,3] [--out runs/ablation] [--threads N] [--temper target/release/temper]
+    python3 scripts/dev/ablation.py [--seeds 1,2,3] [--out runs/ablation] [--threads N] [--steps N] [--temper target/release/temper]
 
 Runs configs/ablation.toml once a seed, all seeds at once, and reads their metrics.jsonl and summary.json. A cell is the mean over seeds with the
 smallest and the largest value. Needs only the standard library.
@@ -16,10 +16,10 @@ ARMS = ["frozen", "live", "replay"]
 LATE = 10
 
 
-def run(temper, seed, out, threads, sets):
+def run(temper, seed, out, threads, sets, look_only):
     """Starts one seed's run; a finished one is kept."""
     folder = out / f"seed-{seed}"
-    if (folder / "summary.json").exists():
+    if (folder / "summary.json").exists() or look_only:
         return folder, None
     verb = ["resume", str(folder)] if (folder / "resolved.toml").exists() else ["run", "configs/ablation.toml", "--set", f"run.out={out}", "--name", folder.name,
             "--set", f"run.seed={seed}", *[w for s in sets for w in ("--set", s)]]
@@ -27,9 +27,9 @@ def run(temper, seed, out, threads, sets):
     return folder, subprocess.Popen([temper, *verb, "--device", "cpu", "--threads", str(threads)], stdout=log, stderr=log)
 
 
-def steps(folder, stage):
+def steps(folder, stage, most):
     lines = [json.loads(line) for line in open(folder / "metrics.jsonl")]
-    return [line for line in lines if line["stage"] == stage and "critic/score/mean" in line]
+    return [line for line in lines if line["stage"] == stage and "critic/score/mean" in line][:most]
 
 
 def mean(values):
@@ -37,9 +37,9 @@ def mean(values):
     return sum(values) / len(values) if values else float("nan")
 
 
-def arm(folder, stage):
+def arm(folder, stage, most):
     """The numbers of one arm of one run."""
-    rows = steps(folder, stage)
+    rows = steps(folder, stage, most)
     late = rows[-LATE:]
     column = lambda rows, name: [row.get(name) for row in rows]
     found = {
@@ -54,11 +54,11 @@ def arm(folder, stage):
         "gradient norm, mean": mean(column(rows, "actor/grad_norm")),
         "gradient norm, largest": max(v for v in column(rows, "actor/grad_norm") if v is not None),
     }
-    summary = json.load(open(folder / "summary.json"))
-    for entry in summary["stages"]:
-        if entry["name"] == stage:
-            for domain, score in (entry.get("eval") or {}).items():
-                found[f"pass@1, {domain}"] = score["pass_at_1"] if isinstance(score, dict) else score
+    # The held-out scores belong to the last step alone.
+    if most is None:
+        summary = json.load(open(folder / "summary.json"))
+        scores = next(entry["eval"] for entry in summary["stages"] if entry["name"] == stage)
+        found.update({f"pass@1, {domain}": score["pass_at_1"] for domain, score in scores.items()})
     return found
 
 
@@ -73,15 +73,16 @@ def main():
     parser.add_argument("--seeds", default="1,2,3")
     parser.add_argument("--out", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--steps", type=int, help="start nothing; look at this many steps of what there is")
     parser.add_argument("--temper", default="target/release/temper")
     parser.add_argument("--set", action="append", default=[], help="as temper's")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    begun = [run(args.temper, seed, args.out, args.threads, args.set) for seed in args.seeds.split(",")]
+    begun = [run(args.temper, seed, args.out, args.threads, args.set, args.steps is not None) for seed in args.seeds.split(",")]
     for folder, process in begun:
         if process and process.wait() != 0:
             raise SystemExit(f"{folder}: see {folder}.log")
-    arms = {name: [arm(folder, name) for folder, _ in begun] for name in ARMS}
+    arms = {name: [arm(folder, name, args.steps) for folder, _ in begun] for name in ARMS}
     print("| | " + " | ".join({"replay": "live+replay"}.get(name, name) for name in ARMS) + " |")
     print("| --- |" + " --- |" * len(ARMS))
     for key in arms["frozen"][0]:

@@ -3,6 +3,7 @@
 mod bench;
 mod doctor;
 mod eval;
+mod explain;
 mod generate;
 mod run;
 mod sandbox;
@@ -10,6 +11,7 @@ mod sandbox;
 pub use bench::bench;
 pub use doctor::doctor;
 pub use eval::eval;
+pub use explain::explain;
 pub use generate::generate;
 pub use run::{report, resume, run};
 pub use sandbox::sandbox;

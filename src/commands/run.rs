@@ -53,7 +53,7 @@ pub fn report(args: &ReportArgs) -> Result<(), Failure> {
 }
 
 /// A run's folder as it is, or by its name under `runs/`.
-fn named(run: &Path) -> PathBuf {
+pub(super) fn named(run: &Path) -> PathBuf {
     let below = Path::new("runs").join(run);
     if !run.exists() && below.exists() { below } else { run.to_owned() }
 }

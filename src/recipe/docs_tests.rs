@@ -15,7 +15,7 @@ use super::Recipe;
 const DOCS: &str = include_str!("../../docs/recipes.md");
 
 /// Maps whose keys are the user's; they are documented as a whole.
-const MAPS: [&str; 4] = ["settings", "columns", "mix", "teachers"];
+const MAPS: [&str; 5] = ["settings", "columns", "mix", "teachers", "variables"];
 
 /// Every table of a recipe, each with what is required and no more.
 const EVERYTHING: &str = r#"
@@ -139,6 +139,40 @@ fn the_example_of_the_page_is_sound() {
     let example =
         DOCS.split("```toml").nth(1).and_then(|rest| rest.split("```").next()).expect("the page has an example");
     Recipe::parse(example, "example.toml", &[]).expect("the example is sound");
+}
+
+/// docs/data.md: each row is read by the source beside it, and found to be of its format.
+#[test]
+fn the_examples_of_the_data_page_are_read() {
+    let page = include_str!("../../docs/data.md");
+    let block =
+        |text: &str, kind: &str| text.split(&format!("```{kind}\n")).nth(1)?.split("```").next().map(str::to_owned);
+    let folder = tempfile::tempdir().expect("folder");
+    let mut checked = Vec::new();
+    for part in page.split("\n**").skip(1) {
+        let name = part.split(['*', ',']).next().unwrap_or_default();
+        let (Some(row), Some(source)) = (block(part, "json"), block(part, "toml")) else { continue };
+        let text = format!(
+            "[model]\ncheckpoint = \"base\"\n[domains.d]\n{source}[[stages]]\nname = \"s\"\nkind = \"sft\"\nsteps = 1\noptimizer.lr = 1.0"
+        );
+        let recipe = Recipe::parse(&text, "r.toml", &[]).expect("the source is sound");
+        let super::Source::File { format, template, columns, .. } = &recipe.domains["d"].train[0] else {
+            panic!("{name}: no file")
+        };
+        let path = folder.path().join("row.jsonl");
+        std::fs::write(&path, row).expect("written");
+        let options = data::LoadOptions {
+            format: *format,
+            template: (!template.is_empty()).then(|| template.clone()),
+            columns: columns.clone(),
+            domain: Some("d".into()),
+            ..Default::default()
+        };
+        let file = data::PromptFile::open(&path, &options).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(serde_json::to_value(file.format()).expect("a name"), name, "the format of its example");
+        checked.push(name);
+    }
+    assert_eq!(checked, ["verl", "jsonl", "trl", "prime-rl", "openrlhf", "text"]);
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! that file gives the same recipe.
 
 mod batch;
+mod chat;
 mod distill;
 mod domain;
 mod error;
@@ -39,6 +40,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use batch::Batch;
+pub use chat::{ChatEncoding, ChatSettings};
 pub use distill::{Distill, DistillLoss};
 pub use domain::{Domain, VerifierEntry, VerifierName};
 pub use error::{Place, Problem, RecipeError};
@@ -61,6 +63,9 @@ pub struct Recipe {
     pub run: RunSettings,
     /// `[model]`.
     pub model: ModelSource,
+    /// `[chat]`.
+    #[serde(default)]
+    pub chat: ChatSettings,
     /// `[sampling]`.
     #[serde(default)]
     pub sampling: Sampling,

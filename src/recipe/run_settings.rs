@@ -16,10 +16,10 @@ pub struct RunSettings {
     pub seed: u64,
     /// What chat templates take for now, in seconds since 1970, UTC; 0: the moment at which the run starts.
     pub clock: i64,
-    /// CPU threads; 0: one a core. One and two give the same bits (INV-2, INV-7); four cut a weight's gradient in other parts.
+    /// CPU threads; 0: one a core. Does not change a bit of the result (INV-7).
     pub threads: usize,
     /// Learner shards: threads that each take units of a batch, with their share of the CPU threads. Does not change a bit of the
-    /// result (INV-7) where that share is one or two.
+    /// result (INV-7).
     pub shards: usize,
     /// Units of a batch that a shard takes at once, rounded up to a power of two. Does not change a bit of the result (INV-7).
     pub micro_batch: usize,
@@ -32,6 +32,9 @@ pub struct RunSettings {
     /// Refuse to start where the sampler's and the learner's log-probabilities cannot be made bit for bit equal
     /// (INV-1, INV-2).
     pub exact: bool,
+    /// Share of the prompts whose samples are recomputed only to be compared with what the sampler recorded, where no learner recomputes
+    /// them under the weights that sampled them.
+    pub compare_share: f64,
     /// Seconds that the verifiers may take over one group. After them its samples have no reward (INV-9).
     pub verdict_deadline_s: f64,
     /// Seconds after which a wait ends the run, with a dump of who waits for what (INV-9).
@@ -51,6 +54,7 @@ impl Default for RunSettings {
             precision: Precision::F32,
             out: "runs".into(),
             exact: true,
+            compare_share: 1.0,
             verdict_deadline_s: 120.0,
             stall_s: 1800.0,
         }

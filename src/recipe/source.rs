@@ -22,8 +22,10 @@ pub enum Source {
     File {
         /// The file, as seen from the working directory.
         path: String,
-        /// How it is read.
+        /// What its columns are called.
         format: Format,
+        /// What stands around a prompt that is a string, `{}` for the prompt; empty: a turn of the user.
+        template: String,
         /// Which column holds what.
         columns: Columns,
         /// Rows to read; 0: all.
@@ -62,6 +64,8 @@ struct Typed {
     #[serde(skip_serializing_if = "Option::is_none")]
     format: Option<Format>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    template: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     limit: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     bad_rows: Option<BadRows>,
@@ -76,6 +80,7 @@ impl Typed {
     fn misplaced(&self) -> Vec<&'static str> {
         let of_files = [
             ("format", self.format.is_some()),
+            ("template", self.template.is_some()),
             ("columns", self.columns.is_some()),
             ("limit", self.limit.is_some()),
             ("bad_rows", self.bad_rows.is_some()),
@@ -106,7 +111,8 @@ impl TryFrom<Typed> for Source {
                 seed: typed.seed.unwrap_or(DEFAULT_SEED),
             }),
             (None, Some(path)) => Ok(Self::File {
-                format: typed.format.map_or_else(|| format_of(&path), Ok)?,
+                format: checked_format(&path, typed.format.unwrap_or_default())?,
+                template: checked_template(typed.template.unwrap_or_default())?,
                 path,
                 columns: typed.columns.unwrap_or_default(),
                 limit: typed.limit.unwrap_or(0),
@@ -116,14 +122,23 @@ impl TryFrom<Typed> for Source {
     }
 }
 
-fn format_of(path: &str) -> Result<Format, String> {
-    match path.rsplit_once('.').map(|(_, extension)| extension) {
-        Some("parquet") => Ok(Format::Verl),
-        Some("jsonl" | "ndjson") => Ok(Format::Jsonl),
-        _ => Err(format!(
-            "`{path}` ends neither in .parquet nor in .jsonl: say `format = \"verl\"` or `format = \"jsonl\"`"
-        )),
+/// The format, if with the file's ending it says how the file is read.
+fn checked_format(path: &str, format: Format) -> Result<Format, String> {
+    let is_known = path.rsplit_once('.').is_some_and(|(_, e)| matches!(e, "parquet" | "jsonl" | "ndjson" | "txt"));
+    if is_known || format != Format::Auto {
+        return Ok(format);
     }
+    Err(format!(
+        "`{path}` ends neither in .parquet nor in .jsonl nor in .txt: say what it is, such as `format = \"verl\"` (Parquet), \
+         `format = \"jsonl\"` or `format = \"text\"`"
+    ))
+}
+
+fn checked_template(template: String) -> Result<String, String> {
+    if template.is_empty() || template.matches("{}").count() == 1 {
+        return Ok(template);
+    }
+    Err(format!("`template` must have `{{}}` once, where the prompt stands; it is {template:?}"))
 }
 
 /// The generator with its settings, or what is wrong with them.
@@ -161,9 +176,10 @@ impl From<Source> for Typed {
                     ..Self::default()
                 }
             }
-            Source::File { path, format, columns, limit, bad_rows } => Self {
+            Source::File { path, format, template, columns, limit, bad_rows } => Self {
                 path: Some(path),
                 format: Some(format),
+                template: Some(template),
                 columns: Some(columns),
                 limit: Some(limit),
                 bad_rows: Some(bad_rows),

@@ -111,7 +111,7 @@ fn half_a_model_or_source_is_refused() {
     refused(
         "held-out.parquet",
         "held-out.csv",
-        "8:8 `held-out.csv` ends neither in .parquet nor in .jsonl: say `format = \"verl\"` or `format = \"jsonl\"`",
+        "8:8 `held-out.csv` ends neither in .parquet nor in .jsonl nor in .txt: say what it is, such as `format = \"verl\"` (Parquet), `format = \"jsonl\"` or `format = \"text\"`",
     );
     refused(
         "\"held-out.parquet\"",
@@ -266,7 +266,7 @@ fn defaults_that_depend_on_other_settings_are_filled_in() {
     assert_eq!((base.evaluates(), export.evaluates(), rl.optimizer().indexer_lr), (true, false, Some(1e-4)));
     assert!(base.rl.is_none() && rl.rl.is_some() && export.optimizer.is_none());
     let Domain { eval, .. } = &recipe.domains["math"];
-    assert!(matches!(&eval[0], Source::File { format: data::load::Format::Verl, limit: 0, .. }));
+    assert!(matches!(&eval[0], Source::File { format: data::load::Format::Auto, limit: 0, .. }));
 }
 
 #[test]

@@ -30,6 +30,8 @@ impl Recipe {
         f.require(is_name(&self.run.name), at(&[&"run", &"name"]), NAME_RULE);
         f.require(!self.run.out.is_empty(), at(&[&"run", &"out"]), "must name a folder");
         let clock = at(&[&"run", &"clock"]);
+        let share = at(&[&"run", &"compare_share"]);
+        f.number(share, self.run.compare_share, "between 0 and 1", |s| (0.0..=1.0).contains(&s));
         let seconds = [("verdict_deadline_s", self.run.verdict_deadline_s), ("stall_s", self.run.stall_s)];
         for (key, value) in seconds {
             f.number(at(&[&"run", &key]), value, "above 0 and at most a year", |s| s > 0.0 && s <= YEAR_S);

@@ -135,13 +135,19 @@ pub(super) fn trust(html: &mut Html, summary: &Summary) {
     html.raw("<section id=\"trust\"><h2>Exactness and verdicts</h2><div class=\"pair\">");
     exactness(html, summary.exactness);
     verdicts(html, summary.verdicts);
-    html.raw("</div></section>");
+    html.raw("</div>");
+    for (path, rows) in &summary.skipped_rows {
+        html.raw("<p class=\"fine\"><b>").text(grouped(*rows)).raw("</b> rows of <code>").text(path.as_str());
+        html.raw("</code> were no prompts and were left out.</p>");
+    }
+    html.raw("</section>");
 }
 
 fn exactness(html: &mut Html, exactness: Exactness) {
     let (difference, tokens) = (exactness.max_abs_logprob_diff, exactness.tokens_compared);
     // `== 0.0` is meant: the claim is equality of bits, not closeness.
     let (class, word) = match (tokens, difference == 0.0) {
+        _ if exactness.waived => ("inexact", "not exact, by the recipe"),
         (0, _) => ("unknown", "not compared"),
         (_, true) => ("exact", "exact"),
         (_, false) => ("inexact", "not exact"),
@@ -151,6 +157,9 @@ fn exactness(html: &mut Html, exactness: Exactness) {
         .raw("\"><h3>Sampler = learner <span class=\"badge\">")
         .raw(word)
         .raw("</span></h3>");
+    if exactness.waived {
+        html.raw("<p><code>run.exact = false</code>: nothing was done to make the two equal, and only what a learner recomputed anyway was compared.</p>");
+    }
     if tokens == 0 {
         html.raw("<p>No sampled token was recomputed by a learner in this run, so nothing was compared.</p></div>");
         return;
@@ -161,7 +170,9 @@ fn exactness(html: &mut Html, exactness: Exactness) {
     html.raw("<p>is the largest |log p<sub>sampler</sub> − log p<sub>learner</sub>| over <b>")
         .text(grouped(tokens))
         .raw("</b> sampled tokens, ");
-    html.raw(if class == "exact" {
+    html.raw(if exactness.waived {
+        "in nats.</p></div>"
+    } else if class == "exact" {
         "each compared: the probability that sampled a token and the one that the learner recomputed are equal bit for bit.</p></div>"
     } else {
         "in nats. The two forwards differ; <code>temper doctor</code> finds where.</p></div>"
@@ -245,9 +256,18 @@ mod tests {
     fn inv_1_exact_is_said_only_of_zero_over_some_tokens() {
         let say = |difference: f64, tokens: u64| {
             let mut html = Html::default();
-            exactness(&mut html, Exactness { max_abs_logprob_diff: difference, tokens_compared: tokens });
+            exactness(
+                &mut html,
+                Exactness { max_abs_logprob_diff: difference, tokens_compared: tokens, waived: false },
+            );
             html.finish()
         };
+        let mut waived = Html::default();
+        exactness(&mut waived, Exactness { max_abs_logprob_diff: 0.0, tokens_compared: 9, waived: true });
+        let waived = waived.finish();
+        assert!(
+            waived.contains("proof inexact") && waived.contains("run.exact = false") && !waived.contains("bit for bit")
+        );
         let exact = say(0.0, 1_234_567);
         assert!(
             exact.contains("proof exact") && exact.contains(">0.0<") && exact.contains("1\u{202f}234\u{202f}567"),

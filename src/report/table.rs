@@ -114,6 +114,11 @@ fn line(cells: &[Cell], widths: &[usize], look: Look, bold: bool) -> String {
 fn footer(summary: &Summary, look: Look) -> String {
     let exactness = summary.exactness;
     let claim = match (exactness.tokens_compared, exactness.max_abs_logprob_diff) {
+        (n, diff) if exactness.waived => {
+            let diff = number(diff).replace('−', "-");
+            let seen = format!("{diff} nats apart over the {n} sampled tokens that a learner recomputed");
+            look.paint("33", &format!("sampler = learner: NOT exact, by the recipe (run.exact = false); up to {seen}"))
+        }
         (0, _) => "sampler = learner: no token was compared".to_owned(),
         (n, 0.0) => look.paint("32", &format!("sampler = learner: exact, bit for bit, over {n} sampled tokens")),
         (n, diff) => {
@@ -127,6 +132,10 @@ fn footer(summary: &Summary, look: Look) -> String {
         "verdicts: {} pass, {} fail, {} undecided, {} error (masked)\n",
         v.pass, v.fail, v.undecided, v.error
     ));
+    for (path, rows) in &summary.skipped_rows {
+        out.push_str(&look.paint("31", &format!("data: {rows} bad rows of {path} were skipped")));
+        out.push('\n');
+    }
     out.push_str(&format!("time: {}", seconds(summary.elapsed_s)));
     if summary.post_training_share.is_finite() {
         out.push_str(&format!("; post-training took {} of all FLOPs", percent(summary.post_training_share)));
@@ -160,7 +169,7 @@ mod tests {
         Summary {
             run: "r".into(),
             stages: vec![stage("base", 0.25, None), stage("math-specialist", 0.875, Some(0.5))],
-            exactness: Exactness { max_abs_logprob_diff: 0.0, tokens_compared: 42 },
+            exactness: Exactness { max_abs_logprob_diff: 0.0, tokens_compared: 42, waived: false },
             ..Default::default()
         }
     }
@@ -193,5 +202,8 @@ mod tests {
         nan.exactness.max_abs_logprob_diff = 1e-7;
         let text = render(&nan, Look::Plain);
         assert!(!text.contains("NaN") && text.contains("NOT exact, up to 1e-7"), "{text}");
+        nan.exactness = Exactness { waived: true, ..Exactness::default() };
+        let text = render(&nan, Look::Plain);
+        assert!(text.contains("NOT exact, by the recipe (run.exact = false)"), "{text}");
     }
 }

@@ -187,13 +187,10 @@ impl Ahead {
         learn: impl FnOnce(&mut Active<'_>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let (run, steps) = (active.run, self.overlap);
-        let exact = run.recipe.run.exact;
         let Some(own) = self.own.take() else {
             let done = steps_of(&mut self.engine, &active.model, version, steps);
             done.into_iter().try_for_each(|done| self.finish(run, done))?;
-            if exact {
-                self.compare(&active.model, version, inverse_temperature, &mut active.state);
-            }
+            self.compare(run, &active.model, version, inverse_temperature, &mut active.state);
             return learn(active);
         };
         let engine = &mut self.engine;
@@ -208,23 +205,19 @@ impl Ahead {
             (own, done, learned)
         });
         done.into_iter().try_for_each(|done| self.finish(run, done))?;
-        if exact {
-            self.compare(&own, version, inverse_temperature, &mut active.state);
-        }
+        self.compare(run, &own, version, inverse_temperature, &mut active.state);
         self.own = Some(own);
         learned
     }
 
     /// Compares what the weights of `version` sampled in groups that are still open with what the learner computes. After the step
     /// these weights are gone.
-    fn compare(&self, model: &Model, version: u64, inverse_temperature: f32, state: &mut StageState) {
+    fn compare(&self, run: &Run, model: &Model, version: u64, inverse_temperature: f32, state: &mut StageState) {
         let finished = self.open.values().flat_map(|group| group.progress.trajectories());
-        // With `keep`, what was begun by other weights has their keys in the cache, and there is nothing that it should equal.
-        let ours = |t: &&Trajectory| match self.on_swap {
-            OnSwap::Recompute => t.versions.contains(&version),
-            OnSwap::Keep => t.versions.first() == Some(&version),
-        };
-        let trajectories: Vec<&Trajectory> = finished.chain(self.engine.begun()).filter(ours).collect();
+        let ours = |t: &&Trajectory| t.versions.contains(&version) && run.compares(&t.prompt_id, version);
+        let mut trajectories: Vec<&Trajectory> = finished.chain(self.engine.begun()).filter(ours).collect();
+        // Samples of one prompt side by side: they share its rows.
+        trajectories.sort_by(|a, b| (&a.prompt_id, a.sample).cmp(&(&b.prompt_id, b.sample)));
         state.compared(replay::check(model, version, &trajectories, inverse_temperature, CHECK_TOKENS));
     }
 
@@ -279,7 +272,7 @@ impl Ahead {
         open: Open,
         begun: Vec<Begun>,
     ) -> Result<(), Failure> {
-        let tokens = run.tokenizer.encode_prompt(&open.prompt.messages).or_fail(Code::Data);
+        let tokens = run.tokenizer.encode_asked(&open.prompt).or_fail(Code::Data);
         let tokens = tokens.map_err(|f| f.context(&open.prompt.id))?;
         let (key, prompt_id) = (open.key.clone(), open.prompt.id.clone());
         let request = Request { id: id as usize, key, prompt_id, tokens, samples: round.group, begun };

@@ -87,6 +87,23 @@ pub fn last_sound(stage: &Path) -> Result<Option<PathBuf>, Failure> {
     Ok(None)
 }
 
+/// The newest checkpoint at or before `step` whose hashes hold. One that is damaged is passed over with a word to the user, and stays.
+///
+/// # Errors
+/// [`Code::Disk`].
+pub fn sound_up_to(stage: &Path, step: u64) -> Result<Option<PathBuf>, Failure> {
+    for checkpoint in all(stage)?.into_iter().rev().filter(|path| step_of(path).is_some_and(|at| at <= step)) {
+        let Err(damage) = verify(&checkpoint) else { return Ok(Some(checkpoint)) };
+        eprintln!("warning: {damage}; the checkpoint before it is used");
+    }
+    Ok(None)
+}
+
+/// The step of a checkpoint, by its folder's name.
+pub fn step_of(checkpoint: &Path) -> Option<u64> {
+    checkpoint.file_name()?.to_str()?.strip_prefix(PREFIX)?.parse().ok()
+}
+
 /// Refuses a checkpoint whose hashes do not hold.
 ///
 /// # Errors

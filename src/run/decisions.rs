@@ -1,21 +1,18 @@
 //! The `timed` schedule's decisions. Which verdicts have come when the sampler looks depends on the machine's mood; so when a verdict was
 //! first seen is kept beside the step's groups, and a resumed run sees it at the same moment.
 
-use std::collections::VecDeque;
 use std::io::Write;
 use std::path::PathBuf;
 
 use super::stage::Active;
 use crate::exit::{Code, Failure, OrFail};
-
-/// That a group's verdicts were there: after how many steps of the sampler since the last step of the learner, and which group.
-pub type Seen = (u64, u64);
+pub use crate::seen::Seen;
+use crate::seen::Sight;
 
 /// When the verdicts of a step's groups are seen.
 pub struct Decisions {
     path: PathBuf,
-    /// What the log says; it is decided again.
-    logged: Option<VecDeque<Seen>>,
+    sight: Sight,
 }
 
 impl Decisions {
@@ -26,30 +23,20 @@ impl Decisions {
     pub fn open(active: &Active<'_>, is_logged: bool, seen: &[Seen]) -> Result<Self, Failure> {
         let groups = active.run.log.path(&active.stage.name, active.state.step + 1).or_fail(Code::Internal)?;
         let path = groups.with_extension("decisions.json");
-        let logged = if is_logged {
+        let sight = if is_logged {
             let text = std::fs::read_to_string(&path).or_fail(Code::Data);
             let read = text.and_then(|text| serde_json::from_str(&text).or_fail(Code::Data));
-            let mut all: VecDeque<Seen> = read.map_err(|f| f.context(path.display()))?;
-            all.drain(..seen.len().min(all.len()));
-            Some(all)
+            let all: Vec<Seen> = read.map_err(|f| f.context(path.display()))?;
+            Sight::logged(all, seen.len())
         } else {
-            None
+            Sight::new()
         };
-        Ok(Self { path, logged })
+        Ok(Self { path, sight })
     }
 
-    /// The groups to judge at `tick` among those that have `finished`: the logged ones, or those whose verdicts are there. Where the
-    /// sampler is `idle`, the first of them is waited for.
+    /// The groups to judge at `tick`: [`Sight::at`].
     pub fn at(&mut self, tick: u64, finished: &[u64], idle: bool, is_there: impl Fn(u64) -> bool) -> Vec<u64> {
-        if let Some(logged) = &mut self.logged {
-            let now = logged.iter().take_while(|(at, id)| *at == tick && finished.contains(id)).count();
-            return logged.drain(..now).map(|(_, id)| id).collect();
-        }
-        let mut now: Vec<u64> = finished.iter().copied().filter(|id| is_there(*id)).collect();
-        if now.is_empty() && idle {
-            now.extend(finished.first());
-        }
-        now
+        self.sight.at(tick, finished, idle, is_there)
     }
 
     /// Keeps what was decided, before the step's groups are logged.

@@ -51,7 +51,9 @@ pub fn evaluate(
         all.extend(groups);
     }
     let inverse_t = sampling(&run.recipe.sampling, &run.tokenizer, settings.temperature, false).inverse_temperature();
-    check_exactness(model, version, &all, inverse_t, state);
+    if run.recipe.run.exact {
+        check_exactness(model, version, &all.iter().collect::<Vec<_>>(), inverse_t, state);
+    }
     state.judged(&all);
     state.eval = scores;
     Ok(all)
@@ -61,7 +63,7 @@ pub fn evaluate(
 pub fn check_exactness(
     model: &Model,
     version: u64,
-    groups: &[ScoredGroup],
+    groups: &[&ScoredGroup],
     inverse_temperature: f32,
     state: &mut StageState,
 ) {

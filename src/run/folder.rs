@@ -21,7 +21,8 @@ const RUN_DEPTH: usize = 3;
 /// An open run folder. The lock goes with the process, however it ends.
 pub struct RunFolder {
     root: PathBuf,
-    _lock: File,
+    /// None where it is only looked at.
+    lock: Option<File>,
 }
 
 impl RunFolder {
@@ -55,17 +56,36 @@ impl RunFolder {
     /// # Errors
     /// [`Code::RunFolder`] if there is no run, or another process has it.
     pub fn open(root: &Path) -> Result<Self, Failure> {
-        if !root.join("resolved.toml").exists() {
-            let failure = Failure::new(Code::RunFolder, format!("{} holds no run", root.display()));
-            return Err(failure.hint("name a folder that `temper run` made, such as runs/quickstart"));
-        }
+        Self::holds_a_run(root)?;
         Self::lock(root)
+    }
+
+    /// The folder of a run that began, to look at: whoever works in it goes on.
+    ///
+    /// # Errors
+    /// [`Code::RunFolder`] if there is no run.
+    pub fn view(root: &Path) -> Result<Self, Failure> {
+        Self::holds_a_run(root)?;
+        Ok(Self { root: root.to_owned(), lock: None })
+    }
+
+    /// True where the folder must stay as it is.
+    pub fn is_view(&self) -> bool {
+        self.lock.is_none()
+    }
+
+    fn holds_a_run(root: &Path) -> Result<(), Failure> {
+        if root.join("resolved.toml").exists() {
+            return Ok(());
+        }
+        let failure = Failure::new(Code::RunFolder, format!("{} holds no run", root.display()));
+        Err(failure.hint("name a folder that `temper run` made, such as runs/quickstart"))
     }
 
     fn lock(root: &Path) -> Result<Self, Failure> {
         let lock = File::create(root.join(".lock")).map_err(|e| cannot(root, &e))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { root: root.to_owned(), _lock: lock }),
+            Ok(()) => Ok(Self { root: root.to_owned(), lock: Some(lock) }),
             Err(TryLockError::WouldBlock) => {
                 Err(Failure::new(Code::RunFolder, format!("{} is in use by another temper process", root.display()))
                     .hint("wait for it to end, or give this run another --name"))

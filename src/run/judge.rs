@@ -25,7 +25,7 @@ const VOLATILE_METRICS: [&str; 3] = ["cpu_s", "wall_s", "peak_memory_mb"];
 
 /// The verifiers of every domain, and the threads that run them.
 pub struct Judge {
-    /// `None` only while it is dropped.
+    /// `None` while it is dropped, and where it is [`Judge::absent`].
     runtime: Option<Runtime>,
     permits: Arc<Semaphore>,
     threads: usize,
@@ -69,6 +69,13 @@ impl Judge {
         let deadline = Duration::from_secs_f64(recipe.run.verdict_deadline_s);
         let (permits, stuck) = (Arc::new(Semaphore::new(threads)), Arc::new(AtomicUsize::new(0)));
         Ok(Self { runtime: Some(runtime), permits, threads, stuck, deadline, domains })
+    }
+
+    /// The judge of a run that is only looked at: it has no verifiers and is sent nothing.
+    pub fn absent() -> Self {
+        let permits = Arc::new(Semaphore::new(0));
+        let (stuck, domains) = (Arc::new(AtomicUsize::new(0)), BTreeMap::new());
+        Self { runtime: None, permits, threads: 0, stuck, deadline: Duration::ZERO, domains }
     }
 
     /// Sends items of one domain to its verifiers.

@@ -113,21 +113,19 @@ pub fn indexer_metrics(kl: f64, coverage: &[policy::kernels::indexer_loss::Cover
     metrics
 }
 
-/// A prompt with its answer as sequences: whole for fine-tuning, cut to `longest` for pre-training.
+/// A row as sequences: whole for fine-tuning, where only what the model says is learned; cut to `longest` for pre-training,
+/// where all is.
 fn encode(run: &Run, kind: Kind, prompt: &data::Prompt, longest: usize) -> Result<Vec<Sequence>, Failure> {
-    let text =
-        |result: Result<Vec<u32>, data::TokenizerError>| result.or_fail(Code::Data).map_err(|f| f.context(&prompt.id));
-    let answer = prompt.answer.as_ref().ok_or_else(|| {
-        Failure::new(Code::Data, format!("prompt {} has no answer to learn from", prompt.id))
-            .hint("name the column that holds it in `columns.answer`")
-    })?;
-    let question = text(run.tokenizer.encode_prompt(&prompt.messages))?;
-    let mut answer = text(run.tokenizer.encode(answer, false))?;
-    answer.extend(run.tokenizer.eos_ids().first());
-    if kind == Kind::Sft {
-        return Ok(vec![Sequence::answered(&question, &answer)]);
+    let learned = run.tokenizer.encode_to_learn(prompt).or_fail(Code::Data).map_err(|f| f.context(&prompt.id))?;
+    if learned.is_empty() {
+        return Err(Failure::new(Code::Data, format!("prompt {} has no answer to learn from", prompt.id))
+            .hint("name the column that holds it in `columns.answer`"));
     }
-    let tokens: Vec<u32> = question.into_iter().chain(answer).collect();
+    if kind == Kind::Sft {
+        return Ok(learned.into_iter().map(|l| Sequence { tokens: l.tokens, trained: l.trained }).collect());
+    }
+    // Sequences before the last are the same turns again, as they were when they were said.
+    let tokens = learned.into_iter().next_back().expect("there is one").tokens;
     Ok(tokens.chunks(longest).map(|part| Sequence::text(part.to_vec())).collect())
 }
 

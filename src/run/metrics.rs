@@ -11,7 +11,8 @@ use crate::exit::{Code, Failure, OrFail};
 /// The metrics file of a run.
 pub struct Metrics {
     path: PathBuf,
-    file: File,
+    /// None where nothing is written.
+    file: Option<File>,
 }
 
 impl Metrics {
@@ -27,7 +28,12 @@ impl Metrics {
             data::atomic::write_atomic(&path, |file| file.write_all(kept.as_bytes())).or_fail(Code::Disk)?;
         }
         let file = OpenOptions::new().create(true).append(true).open(&path).or_fail(Code::Disk)?;
-        Ok(Self { path, file })
+        Ok(Self { path, file: Some(file) })
+    }
+
+    /// Metrics of a run that is only looked at: nothing is written.
+    pub fn unwritten(folder: &Path) -> Self {
+        Self { path: folder.join("metrics.jsonl"), file: None }
     }
 
     /// Appends one step's numbers.
@@ -51,9 +57,23 @@ impl Metrics {
             row.insert(name.clone(), json!(value));
         }
         let line = Value::Object(row).to_string() + "\n";
-        let written = self.file.write_all(line.as_bytes());
+        let written = self.file.as_mut().map_or(Ok(()), |file| file.write_all(line.as_bytes()));
         written.or_fail(Code::Disk).map_err(|f| f.context(format!("cannot write {}", self.path.display())))
     }
+}
+
+/// The numbers that were written of a step; the last, where it was done again.
+///
+/// # Errors
+/// [`Code::Data`] where there is no such file.
+pub fn row(folder: &Path, stage: &str, step: u64) -> Result<Option<Map<String, Value>>, Failure> {
+    let path = folder.join("metrics.jsonl");
+    let text = std::fs::read_to_string(&path).or_fail(Code::Data).map_err(|f| f.context(path.display()))?;
+    let mut rows = text.lines().filter_map(|line| serde_json::from_str::<Map<String, Value>>(line).ok());
+    let ours = |row: &Map<String, Value>| {
+        row.get("stage").and_then(Value::as_str) == Some(stage) && row.get("step").and_then(Value::as_u64) == Some(step)
+    };
+    Ok(rows.rfind(ours))
 }
 
 /// A torn last line is dropped with the rest.

@@ -13,10 +13,12 @@
 
 mod ahead;
 mod checkpoints;
+mod data_files;
 mod decisions;
 pub mod device;
 mod distill;
 pub mod evaluate;
+pub mod explain;
 mod export;
 mod folder;
 mod groups;
@@ -43,13 +45,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use data::{Prompt, RunLog, ScoredGroup, Tokenizer};
+use data::{ChatTemplate, CounterRng, Prompt, RunLog, ScoredGroup, Tokenizer};
 use policy::Compute;
 
 use crate::exit::{Code, Failure, OrFail};
-use crate::recipe::{Kind, MODEL, ModelSource, Recipe, Stage};
+use crate::recipe::{ChatEncoding, Kind, MODEL, ModelSource, Recipe, Stage};
 use crate::report;
 use crate::summary::{Exactness, Score, StageSummary, Summary};
+use data_files::DataFiles;
 use folder::RunFolder;
 use judge::{Judge, Pending, Verdicts};
 use metrics::Metrics;
@@ -91,9 +94,10 @@ pub fn start(mut recipe: Recipe) -> Result<Summary, Failure> {
     // All that can refuse a run is asked before its folder is made.
     RunFolder::free(&root)?;
     let tokenizer = open_tokenizer(&recipe)?;
-    preflight::check(&recipe, &tokenizer)?;
+    let files = preflight::check(&recipe, &tokenizer)?;
     let judge = Judge::new(&recipe)?;
     let folder = RunFolder::create(&root)?;
+    files.write(&root)?;
     let resolved = recipe.with_absolute_paths().or_fail(Code::Usage)?.to_toml();
     manifest::write(&root, &recipe, compute)?;
     // Written last: a folder with it holds a run.
@@ -146,6 +150,13 @@ fn open_tokenizer(recipe: &Recipe) -> Result<Tokenizer, Failure> {
         }
     };
     let mut tokenizer = Tokenizer::load(folder).or_fail(Code::Checkpoint)?;
+    match recipe.chat.encoding {
+        ChatEncoding::Auto => {}
+        ChatEncoding::DeepSeekV32 => tokenizer.set_chat_template(Some(ChatTemplate::deepseek_v32())),
+        ChatEncoding::None => tokenizer.set_chat_template(None),
+    }
+    let variables = serde_json::to_value(&recipe.chat.variables).or_fail(Code::Usage)?;
+    tokenizer.set_variables(variables.as_object().cloned().unwrap_or_default());
     if recipe.run.clock != 0 {
         tokenizer.set_clock(recipe.run.clock);
     }
@@ -162,13 +173,32 @@ impl Run {
     ) -> Result<Self, Failure> {
         let log = RunLog::open(folder.root().join("log")).or_fail(Code::Disk)?;
         let metrics = RefCell::new(Metrics::open(folder.root(), |_, _| true)?);
-        let base = match &recipe.model {
-            ModelSource::Checkpoint { path } => manifest::base_cost(Path::new(path)),
-            ModelSource::Fresh { .. } => Ledger::default(),
-        };
+        let base = base_cost(&recipe);
         let tokenizer = Arc::new(tokenizer);
         let watchdog = Watchdog::new(folder.root(), Duration::from_secs_f64(recipe.run.stall_s));
         Ok(Self { recipe, folder, compute, tokenizer, log, judge, watchdog, metrics, began: Instant::now(), base })
+    }
+
+    /// A run as it stands, to look at: nothing in its folder is changed, whoever works in it.
+    ///
+    /// # Errors
+    /// [`Code::RunFolder`] where there is no run, and as [`resume`].
+    pub fn view(root: &Path, device: Option<crate::recipe::Device>, threads: Option<usize>) -> Result<Self, Failure> {
+        let folder = RunFolder::view(root)?;
+        let mut recipe = Recipe::load(&root.join("resolved.toml"), &[])?;
+        recipe.run.device = device.unwrap_or(recipe.run.device);
+        recipe.run.threads = threads.unwrap_or(recipe.run.threads);
+        let compute = device::compute(&recipe.run)?;
+        let tokenizer = Arc::new(open_tokenizer(&recipe)?);
+        if !root.join("log").is_dir() {
+            return Err(Failure::new(Code::RunFolder, format!("{} has no log", root.display())));
+        }
+        let log = RunLog::open(root.join("log")).or_fail(Code::Disk)?;
+        let metrics = RefCell::new(Metrics::unwritten(root));
+        let watchdog = Watchdog::asleep(root, Duration::from_secs_f64(recipe.run.stall_s));
+        let base = base_cost(&recipe);
+        let (judge, began) = (Judge::absent(), Instant::now());
+        Ok(Self { recipe, folder, compute, tokenizer, log, judge, watchdog, metrics, began, base })
     }
 
     fn carry_on(self) -> Result<Summary, Failure> {
@@ -231,6 +261,14 @@ impl Run {
         }
     }
 
+    /// True where what weights of `version` sampled for a prompt, and no learner is about to recompute under them, is recomputed only to be
+    /// compared: for a share of the prompts, chosen by their own random number (INV-4).
+    pub fn compares(&self, prompt_id: &str, version: u64) -> bool {
+        let settings = &self.recipe.run;
+        let draw = || CounterRng::new(settings.seed, &format!("compare/{prompt_id}")).uniform_at(version);
+        settings.exact && (settings.compare_share >= 1.0 || draw() < settings.compare_share)
+    }
+
     /// Waits for a group's verdicts.
     ///
     /// # Errors
@@ -269,7 +307,16 @@ impl Run {
     /// [`Code::Data`] for a damaged log.
     pub fn logged(&self, stage: &str, step: u64) -> Result<Option<Vec<ScoredGroup>>, Failure> {
         let there = self.log.path(stage, step).or_fail(Code::Internal)?.exists();
-        there.then(|| self.log.read(stage, step).or_fail(Code::Data)).transpose()
+        let read = || {
+            let groups = self.log.read(stage, step).or_fail(Code::Data);
+            groups.map_err(|failure| {
+                let root = self.folder.root().display();
+                failure.hint(format!(
+                    "move the file away: `temper resume {root}` then samples the step again, to the same groups; or restore it from a copy"
+                ))
+            })
+        };
+        there.then(read).transpose()
     }
 
     /// Logs groups, unless the log has them: a resumed run samples the same ones again.
@@ -311,6 +358,7 @@ impl Run {
             let stage = &self.recipe.stages[number];
             summary.elapsed_s += state.ledger.elapsed_s;
             let exactness = &mut summary.exactness;
+            exactness.waived = !self.recipe.run.exact;
             exactness.max_abs_logprob_diff = exactness.max_abs_logprob_diff.max(state.exactness.max_abs_logprob_diff);
             exactness.tokens_compared += state.exactness.tokens_compared;
             summary.verdicts.pass += state.verdicts.pass;
@@ -332,8 +380,16 @@ impl Run {
             });
         }
         summary.post_training_share = post / all;
+        summary.skipped_rows = DataFiles::read(self.folder.root())?.skipped_rows();
         summary.write(self.folder.root()).or_fail(Code::Disk)?;
         Ok(summary)
+    }
+}
+
+fn base_cost(recipe: &Recipe) -> Ledger {
+    match &recipe.model {
+        ModelSource::Checkpoint { path } => manifest::base_cost(Path::new(path)),
+        ModelSource::Fresh { .. } => Ledger::default(),
     }
 }
 
@@ -350,6 +406,9 @@ fn body<'a>(kind: Kind, active: &mut Active<'a>) -> Result<Box<dyn Body + 'a>, F
 
 /// Keeps the token ids of a batch whose step was refused, and says where.
 pub(crate) fn keep_batch(active: &Active<'_>, sequences: &[&[u32]]) -> String {
+    if active.run.folder.is_view() {
+        return "the run log".into();
+    }
     let folder = active.run.folder.stage(active.number, &active.stage.name);
     let path = folder.join(format!("refused-{:06}.json", active.state.step + 1));
     let text = serde_json::to_string(sequences).expect("token ids are plain JSON");

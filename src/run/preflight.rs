@@ -8,30 +8,34 @@ use data::tasks::Split;
 use data::{Prompt, Tokenizer};
 use policy::{ModelConfig, checkpoint};
 
+use super::data_files::DataFiles;
 use super::models::check_vocabulary;
 use super::prompts::Pool;
 use crate::exit::{Code, Failure, OrFail};
 use crate::memory;
 use crate::recipe::{Kind, ModelSource, Recipe};
 
-/// Checks the model's config and weights, the tokenizer against them, and every file of prompts.
+/// Checks the model's config and weights, the tokenizer against them, and every file of prompts. Gives the files.
 ///
 /// # Errors
 /// [`Code::Checkpoint`]; [`Code::Memory`]; [`Code::Data`], naming file, row and field, or the prompt that is too long.
-pub fn check(recipe: &Recipe, tokenizer: &Tokenizer) -> Result<(), Failure> {
+pub fn check(recipe: &Recipe, tokenizer: &Tokenizer) -> Result<DataFiles, Failure> {
     let config = match &recipe.model {
         ModelSource::Checkpoint { path } => checkpoint::check(Path::new(path)).or_fail(Code::Checkpoint)?,
         ModelSource::Fresh { config, .. } => ModelConfig::read(Path::new(config)).or_fail(Code::Checkpoint)?,
     };
     check_vocabulary(tokenizer, &config)?;
     memory::check(&config, recipe.stages.iter().any(|stage| stage.kind.trains()))?;
+    let mut files = DataFiles::default();
     for ((domain, is_eval), sampled) in used(recipe) {
         let pool = Pool::open(recipe, &domain, if is_eval { Split::Eval } else { Split::Train })?;
         if sampled {
-            pool.loaded().try_for_each(|prompt| fits(tokenizer, prompt, config.max_position_embeddings as usize))?;
+            pool.for_each_loaded(|prompt| fits(tokenizer, prompt, config.max_position_embeddings as usize))?;
         }
+        files.0.extend(pool.files());
     }
-    Ok(())
+    files.tell();
+    Ok(files)
 }
 
 /// The prompts that some stage reads, by domain and whether they are held out; true where completions of them are sampled.
@@ -52,7 +56,7 @@ fn used(recipe: &Recipe) -> BTreeMap<(String, bool), bool> {
 }
 
 fn fits(tokenizer: &Tokenizer, prompt: &Prompt, context: usize) -> Result<(), Failure> {
-    let tokens = tokenizer.encode_prompt(&prompt.messages).or_fail(Code::Data).map_err(|f| f.context(&prompt.id))?;
+    let tokens = tokenizer.encode_asked(prompt).or_fail(Code::Data).map_err(|f| f.context(&prompt.id))?;
     if tokens.len() < context {
         return Ok(());
     }

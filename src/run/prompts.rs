@@ -3,10 +3,12 @@
 
 use std::collections::BTreeMap;
 
+use data::order::WINDOW_BYTES;
 use data::tasks::Split;
-use data::{CounterRng, LoadOptions, Prompt, Tokenizer, load_prompts};
+use data::{CounterRng, LoadOptions, Prompt, PromptFile, Tokenizer, WindowOrder};
 use serde::{Deserialize, Serialize};
 
+use super::data_files::DataFile;
 use crate::exit::{Code, Failure, OrFail};
 use crate::recipe::{Recipe, Source};
 
@@ -18,28 +20,34 @@ pub struct Pool {
     domain: String,
     split: Split,
     parts: Vec<Part>,
-    total: u64,
-    seed: u64,
-    /// The order of the epoch that was asked for last.
-    order: Option<(u64, Vec<u32>)>,
+    order: WindowOrder,
 }
 
 enum Part {
     Generated { task: data::Task, name: String, seed: u64, n: u64 },
-    Loaded(Vec<Prompt>),
+    File(Box<PromptFile>),
 }
 
 impl Part {
     fn len(&self) -> u64 {
         match self {
             Self::Generated { n, .. } => *n,
-            Self::Loaded(prompts) => prompts.len() as u64,
+            Self::File(file) => file.len(),
+        }
+    }
+
+    /// Prompts and bytes of what an order should keep together.
+    fn blocks(&self) -> Vec<(u64, u64)> {
+        match self {
+            Self::Generated { n, .. } => vec![(*n, 0)],
+            Self::File(file) => file.blocks().collect(),
         }
     }
 }
 
 impl Pool {
-    /// Opens the sources of a domain. Files are read whole; generated prompts are made when they are asked for.
+    /// Opens the sources of a domain. Files are checked from end to end and read anew, piece by piece, when they are asked for;
+    /// generated prompts are made then.
     ///
     /// # Errors
     /// [`Code::Data`], naming file, row and field.
@@ -53,26 +61,49 @@ impl Pool {
             .enumerate()
             .map(|(i, s)| part(s, &format!("{domain}-{i}"), domain))
             .collect::<Result<_, _>>()?;
-        let total = parts.iter().map(Part::len).sum();
-        if total == 0 {
+        let name = format!("order/{domain}/{}", split.name());
+        let order = WindowOrder::new(parts.iter().flat_map(Part::blocks), WINDOW_BYTES, recipe.run.seed, &name);
+        if order.total() == 0 {
             let list = split.name();
             return Err(Failure::new(Code::Data, format!("domain `{domain}` has no prompts in `{list}`"))
                 .hint(format!("give it a source: [[domains.{domain}.{list}]]")));
         }
-        Ok(Self { domain: domain.to_owned(), split, parts, total, seed: recipe.run.seed, order: None })
+        Ok(Self { domain: domain.to_owned(), split, parts, order })
     }
 
-    /// The prompts that were read from files.
-    pub fn loaded(&self) -> impl Iterator<Item = &Prompt> {
-        self.parts.iter().flat_map(|part| match part {
-            Part::Loaded(prompts) => prompts.as_slice(),
-            Part::Generated { .. } => &[],
+    /// Hands each prompt of the files to `take`.
+    ///
+    /// # Errors
+    /// That of `take`; [`Code::Data`] where a file has changed.
+    pub fn for_each_loaded(&self, mut take: impl FnMut(&Prompt) -> Result<(), Failure>) -> Result<(), Failure> {
+        let files = self.parts.iter().filter_map(|part| if let Part::File(file) = part { Some(file) } else { None });
+        for file in files {
+            for i in 0..file.len() {
+                take(&file.get(i).or_fail(Code::Data)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the files are, by their paths.
+    pub fn files(&self) -> impl Iterator<Item = (String, DataFile)> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Generated { .. } => None,
+            Part::File(file) => Some((
+                file.path().display().to_string(),
+                DataFile {
+                    format: file.format(),
+                    prompts: file.len(),
+                    skipped: file.skipped_rows(),
+                    first_skipped: file.skipped().first().map(ToString::to_string).unwrap_or_default(),
+                },
+            )),
         })
     }
 
     /// Prompts in one epoch.
     pub fn len(&self) -> u64 {
-        self.total
+        self.order.total()
     }
 
     /// The `i`-th prompt in the order of use: every epoch is a shuffle of its own.
@@ -80,15 +111,8 @@ impl Pool {
     /// # Errors
     /// [`Code::Data`] where a generator's settings leave it without problems.
     pub fn get(&mut self, i: u64) -> Result<Prompt, Failure> {
-        let epoch = i / self.total;
-        if self.order.as_ref().is_none_or(|(e, _)| *e != epoch) {
-            let mut order: Vec<u32> = (0..self.total as u32).collect();
-            CounterRng::new(self.seed, &format!("order/{}/{}/{epoch}", self.domain, self.split.name()))
-                .shuffle(&mut order);
-            self.order = Some((epoch, order));
-        }
-        let (_, order) = self.order.as_ref().expect("made above");
-        self.at(u64::from(order[(i % self.total) as usize]))
+        let row = self.order.at(i);
+        self.at(row)
     }
 
     /// The first `n` prompts as the sources list them: the fixed set of an evaluation.
@@ -96,7 +120,7 @@ impl Pool {
     /// # Errors
     /// As [`Pool::get`].
     pub fn first(&self, n: u64) -> Result<Vec<Prompt>, Failure> {
-        (0..n.min(self.total)).map(|i| self.at(i)).collect()
+        (0..n.min(self.len())).map(|i| self.at(i)).collect()
     }
 
     fn at(&self, mut i: u64) -> Result<Prompt, Failure> {
@@ -106,7 +130,7 @@ impl Pool {
                 continue;
             }
             let mut prompt = match part {
-                Part::Loaded(prompts) => prompts[i as usize].clone(),
+                Part::File(file) => file.get(i).or_fail(Code::Data)?,
                 Part::Generated { task, name, seed, .. } => {
                     task.item(name, *seed, self.split, i).or_fail(Code::Data)?
                 }
@@ -123,19 +147,17 @@ fn part(source: &Source, name: &str, domain: &str) -> Result<Part, Failure> {
         Source::Generated { task, n, seed } => {
             Ok(Part::Generated { task: task.clone(), name: name.to_owned(), seed: *seed, n: *n as u64 })
         }
-        Source::File { path, format, columns, limit, bad_rows } => {
+        Source::File { path, format, template, columns, limit, bad_rows } => {
             let options = LoadOptions {
-                format: Some(*format),
+                format: *format,
+                template: (!template.is_empty()).then(|| template.clone()),
                 columns: columns.clone(),
                 domain: Some(domain.to_owned()),
                 limit: (*limit > 0).then_some(*limit),
                 bad_rows: *bad_rows,
             };
-            let loaded = load_prompts(path.as_ref(), &options).or_fail(Code::Data)?;
-            if let Some(first) = loaded.skipped.first() {
-                eprintln!("warning: {path}: {} rows skipped, the first: {first}", loaded.skipped.len());
-            }
-            Ok(Part::Loaded(loaded.prompts))
+            let file = PromptFile::open(path.as_ref(), &options).or_fail(Code::Data)?;
+            Ok(Part::File(Box::new(file)))
         }
     }
 }
@@ -179,10 +201,10 @@ impl Stream {
     pub fn longest(&self, tokenizer: &Tokenizer) -> Result<usize, Failure> {
         let mut longest = 0;
         for pool in self.pools.values() {
-            let looked_at = LOOKED_AT.min(pool.total);
+            let looked_at = LOOKED_AT.min(pool.len());
             for i in 0..looked_at {
-                let prompt = pool.at(i * pool.total / looked_at)?;
-                let tokens = tokenizer.encode_prompt(&prompt.messages).or_fail(Code::Data);
+                let prompt = pool.at(i * pool.len() / looked_at)?;
+                let tokens = tokenizer.encode_asked(&prompt).or_fail(Code::Data);
                 longest = longest.max(tokens.map_err(|f| f.context(&prompt.id))?.len());
             }
         }

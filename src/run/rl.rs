@@ -37,10 +37,24 @@ use crate::recipe::{self, IndexerMode, Rl, RlSchedule};
 /// The body of an `rl` stage.
 pub struct Reinforce {
     stream: Stream,
-    reference: Option<Model>,
-    settings: GrpoSettings,
+    learner: Learner,
     /// The sampler of a stage whose samples may be older than the weights that learn from them.
     ahead: Option<Ahead>,
+}
+
+/// The half of the stage that learns from a step's groups, wherever they come from.
+pub struct Learner {
+    reference: Option<Model>,
+    /// What its steps are made with.
+    pub settings: GrpoSettings,
+}
+
+/// What a step of the learner did.
+pub struct Learned {
+    /// One entry a mini-step.
+    pub reports: Vec<GrpoReport>,
+    /// Its numbers for `metrics.jsonl`: those that are a function of weights and groups.
+    pub metrics: Vec<(String, f64)>,
 }
 
 impl Reinforce {
@@ -52,9 +66,7 @@ impl Reinforce {
         let (run, stage) = (active.run, active.stage);
         let mut stream = Stream::open(&run.recipe, &stage.name, &stage.mix, active.state.cursor.clone())?;
         let ahead = (stage.rl().max_staleness > 0).then(|| ahead(active, &mut stream)).transpose()?;
-        let regularised = stage.domains.iter().any(|d| run.recipe.domains[d].kl_beta > 0.0);
-        let reference = regularised.then(|| reference(active)).transpose()?;
-        Ok(Self { stream, reference, settings: settings(active), ahead })
+        Ok(Self { stream, learner: Learner::new(active)?, ahead })
     }
 
     /// The step's groups: rounds of prompts until enough of them have a signal.
@@ -82,29 +94,29 @@ impl Body for Reinforce {
     fn step(&mut self, active: &mut Active<'_>) -> Result<Stepped, Failure> {
         let began = std::time::Instant::now();
         let version = active.version();
-        self.settings.version = version;
+        self.learner.settings.version = version;
         let groups = self.groups(active)?;
         let sampled_s = began.elapsed().as_secs_f64();
         let rl = active.stage.rl();
         too_many_errors(active, rl, &groups)?;
-        let (useful, idle): (Vec<_>, Vec<_>) =
-            groups.iter().cloned().partition(|g| !rl.dynamic_sampling || informative(g));
-        let inverse_t = self.settings.inverse_temperature;
-        check_exactness(&active.model, version, &idle, inverse_t, &mut active.state);
-        if self.ahead.is_some() && active.run.recipe.run.exact {
-            // The first mini-step compares its own.
-            let later = &useful[mini_step(rl, useful.len()).min(useful.len())..];
-            check_exactness(&active.model, version, later, inverse_t, &mut active.state);
-        }
+        let (useful, idle) = useful_and_idle(rl, &groups);
+        let inverse_t = self.learner.settings.inverse_temperature;
+        let compared_before = active.state.exactness.tokens_compared;
+        // The first mini-step compares its own.
+        let learned = if self.ahead.is_some() { mini_step(rl, useful.len()).min(useful.len()) } else { useful.len() };
+        let run = active.run;
+        let unlearned = idle.iter().chain(&useful[learned..]).filter(|g| run.compares(&g.prompt.id, version));
+        check_exactness(&active.model, version, &unlearned.collect::<Vec<_>>(), inverse_t, &mut active.state);
         active.state.ledger.add(&active.model.config, sampling_work(&active.model.config, &groups), 1.0);
         active.state.judged(&groups);
 
-        let measured = self.measured(active, &useful);
+        let measured = self.learner.measured(active, &useful);
         let began = std::time::Instant::now();
         let reports = match self.ahead.take() {
-            None => self.learn(active, rl, &useful)?,
+            None => self.learner.learn(active, rl, &useful)?,
             Some(mut ahead) => {
-                let learned = ahead.beside(active, version, inverse_t, |active| self.learn(active, rl, &useful));
+                let learner = &self.learner;
+                let learned = ahead.beside(active, version, inverse_t, |active| learner.learn(active, rl, &useful));
                 self.ahead = Some(ahead);
                 learned?
             }
@@ -114,15 +126,13 @@ impl Body for Reinforce {
             ahead.publish(&active.model);
         }
         active.state.cursor = self.stream.cursor.clone();
-        self.refresh_reference(active, rl)?;
-        let mut metrics = group_stats(&groups);
+        self.learner.refresh_reference(active, rl)?;
+        let mut metrics = step_metrics(active, &groups, idle.len(), &reports, measured);
+        metrics.extend(aged.into_iter().flatten());
         metrics.push(("timing_s/gen".into(), sampled_s));
         metrics.push(("timing_s/update".into(), began.elapsed().as_secs_f64()));
-        metrics.push(("training/groups_without_signal".into(), idle.len() as f64));
-        metrics.extend(aged.into_iter().flatten());
-        metrics.extend(report_metrics(&reports));
-        metrics.extend(measured);
-        metrics.push(("actor/lr".into(), active.learning_rate()));
+        let compared = active.state.exactness.tokens_compared - compared_before;
+        metrics.push(("training/tokens_compared".into(), compared as f64));
         let message = format!("score {:.3}", mean(groups.iter().flat_map(|g| &g.samples).filter_map(|s| s.reward)));
         Ok(Stepped { metrics, message })
     }
@@ -167,7 +177,34 @@ fn groups_ahead(active: &Active<'_>, ahead: &mut Ahead, stream: &mut Stream) -> 
     Ok(groups)
 }
 
-impl Reinforce {
+impl Learner {
+    /// The learner of a stage, its reference policy as of the step at which the stage stands.
+    ///
+    /// # Errors
+    /// [`Code::Checkpoint`].
+    pub fn new(active: &Active<'_>) -> Result<Self, Failure> {
+        let domains = &active.run.recipe.domains;
+        let regularised = active.stage.domains.iter().any(|d| domains[d].kl_beta > 0.0);
+        let reference = regularised.then(|| reference(active)).transpose()?;
+        Ok(Self { reference, settings: settings(active) })
+    }
+
+    /// A step from groups that the log has, without a sampler: the weights move as they did when the groups were new.
+    ///
+    /// # Errors
+    /// [`Code::Numeric`] where a loss or a gradient is not finite.
+    pub fn relearn(&mut self, active: &mut Active<'_>, groups: &[ScoredGroup]) -> Result<Learned, Failure> {
+        let rl = active.stage.rl();
+        self.settings.version = active.version();
+        let (useful, idle) = useful_and_idle(rl, groups);
+        active.state.ledger.add(&active.model.config, sampling_work(&active.model.config, groups), 1.0);
+        let measured = self.measured(active, &useful);
+        let reports = self.learn(active, rl, &useful)?;
+        self.refresh_reference(active, rl)?;
+        let metrics = step_metrics(active, groups, idle.len(), &reports, measured);
+        Ok(Learned { reports, metrics })
+    }
+
     /// The mini-steps over one batch of groups; none where no group has a signal.
     fn learn(&self, active: &mut Active<'_>, rl: &Rl, groups: &[ScoredGroup]) -> Result<Vec<GrpoReport>, Failure> {
         let mut reports = Vec::new();
@@ -222,8 +259,29 @@ impl Reinforce {
     }
 }
 
+/// The groups to learn from, and those without a signal.
+pub fn useful_and_idle(rl: &Rl, groups: &[ScoredGroup]) -> (Vec<ScoredGroup>, Vec<ScoredGroup>) {
+    groups.iter().cloned().partition(|g| !rl.dynamic_sampling || informative(g))
+}
+
+/// The numbers of a step that are a function of the weights and its groups.
+fn step_metrics(
+    active: &Active<'_>,
+    groups: &[ScoredGroup],
+    idle: usize,
+    reports: &[GrpoReport],
+    measured: Vec<(String, f64)>,
+) -> Vec<(String, f64)> {
+    let mut metrics = group_stats(groups);
+    metrics.push(("training/groups_without_signal".into(), idle as f64));
+    metrics.extend(report_metrics(reports));
+    metrics.extend(measured);
+    metrics.push(("actor/lr".into(), active.learning_rate()));
+    metrics
+}
+
 /// Groups of a mini-step.
-fn mini_step(rl: &Rl, groups: usize) -> usize {
+pub fn mini_step(rl: &Rl, groups: usize) -> usize {
     groups.div_ceil(rl.mini_steps.max(1)).max(1)
 }
 

@@ -50,7 +50,7 @@ pub fn sample_groups(
 ) -> Result<Vec<ScoredGroup>, Failure> {
     let tokens: Vec<Vec<u32>> = prompts
         .iter()
-        .map(|(p, _)| run.tokenizer.encode_prompt(&p.messages).or_fail(Code::Data).map_err(|f| f.context(&p.id)))
+        .map(|(p, _)| run.tokenizer.encode_asked(p).or_fail(Code::Data).map_err(|f| f.context(&p.id)))
         .collect::<Result<_, _>>()?;
     let longest = tokens.iter().map(Vec::len).max().unwrap_or(0);
     let mut engine = engine(run, round, longest, run.recipe.sampling.batch);

@@ -102,13 +102,15 @@ pub fn train<'a>(
         if run.check_interrupt().is_err() {
             return interrupted(&active, body.as_mut());
         }
-        let began = Instant::now();
-        let stepped = match body.step(&mut active) {
+        let (began, processor) = (Instant::now(), processor_seconds());
+        let mut stepped = match body.step(&mut active) {
             Err(failure) if failure.code == Code::Interrupted => return interrupted(&active, body.as_mut()),
             other => other?,
         };
         active.state.step += 1;
         active.state.ledger.elapsed_s += began.elapsed().as_secs_f64();
+        stepped.metrics.push(("timing_s/step".into(), began.elapsed().as_secs_f64()));
+        stepped.metrics.push(("timing_s/processor".into(), processor_seconds() - processor));
         settle_total(&mut active)?;
         run.write_metrics(stage, active.state.step, &stepped.metrics)?;
         run.watchdog.event(format!("stage {}: step {} done, {}", stage.name, active.state.step, stepped.message));
@@ -121,6 +123,14 @@ pub fn train<'a>(
     }
     save(&active, body.as_mut())?;
     finish(active, progress)
+}
+
+/// Seconds that this process' threads have computed: on a machine with other work they say more than the clock.
+fn processor_seconds() -> f64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the call writes to `time` alone. Where the clock does not exist it stays 0.
+    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
+    time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
 }
 
 /// Evaluates the last checkpoint and marks the stage as done.
@@ -155,7 +165,7 @@ fn interrupted(active: &Active<'_>, body: &mut dyn Body) -> Result<StageState, F
 }
 
 /// Where the recipe gives a share of the compute instead of steps, the first step tells how many steps that is.
-fn settle_total(active: &mut Active<'_>) -> Result<(), Failure> {
+pub fn settle_total(active: &mut Active<'_>) -> Result<(), Failure> {
     if active.state.total > 0 {
         return Ok(());
     }
@@ -177,6 +187,26 @@ fn restore<'a>(run: &'a Run, number: usize) -> Result<Active<'a>, Failure> {
         return Ok(Active { run, number, stage, model, trainer, state, restored: Some(last) });
     }
     run.rewind(number, 0)?;
+    begin(run, number)
+}
+
+/// The stage as its newest sound checkpoint at or before `step` left it, or as it begins. Nothing on the disk is changed.
+///
+/// # Errors
+/// [`Code::Checkpoint`] where neither is there.
+pub fn at<'a>(run: &'a Run, number: usize, step: u64) -> Result<Active<'a>, Failure> {
+    let stage = &run.recipe.stages[number];
+    let folder = run.folder.stage(number, &stage.name);
+    if let Some(before) = checkpoints::sound_up_to(&folder, step)? {
+        let (model, trainer, state) = read(run, stage, &before)?;
+        return Ok(Active { run, number, stage, model, trainer, state, restored: Some(before) });
+    }
+    begin(run, number)
+}
+
+/// The stage as it begins.
+fn begin<'a>(run: &'a Run, number: usize) -> Result<Active<'a>, Failure> {
+    let stage = &run.recipe.stages[number];
     let model = models::initial(run, number)?;
     let trainer = models::trainer(run, stage, &model)?;
     let state = StageState { total: if stage.budget_share > 0.0 { 0 } else { stage.steps }, ..StageState::default() };

@@ -62,12 +62,17 @@ impl Drop for Waiting<'_> {
 impl Watchdog {
     /// Watches over the run in `root`, whose waits may take up to `limit`.
     pub fn new(root: &Path, limit: Duration) -> Self {
+        let watchdog = Self::asleep(root, limit);
+        let watched = Arc::clone(&watchdog.shared);
+        std::thread::spawn(move || watched.watch());
+        watchdog
+    }
+
+    /// One that ends nothing and writes nothing, for a run that is only looked at.
+    pub fn asleep(root: &Path, limit: Duration) -> Self {
         let state = Mutex::new(State::default());
         let shared = Shared { root: root.to_owned(), began: Instant::now(), state, changed: Condvar::new() };
-        let shared = Arc::new(shared);
-        let watched = Arc::clone(&shared);
-        std::thread::spawn(move || watched.watch());
-        Self { shared, limit }
+        Self { shared: Arc::new(shared), limit }
     }
 
     /// `owner` waits for `what` from now on, until the guard is dropped.

@@ -67,11 +67,11 @@ fn nothing_passes_that_the_suite_fails() {
     }
 }
 
-#[test]
-fn our_own_pairs_agree() {
+/// Checks that what passes is exactly what is expected to.
+fn all_agree(text: &str) {
     let verifier = MathVerifier::default();
     let mut wrong = Vec::new();
-    for (id, expected, item) in read(include_str!("math/own_pairs.jsonl")) {
+    for (id, expected, item) in read(text) {
         let verdict = verifier.verify(std::slice::from_ref(&item)).remove(0);
         if (verdict.status == Status::Pass) != expected {
             let (gold, said) = (&item.ground_truth, &item.completion);
@@ -79,6 +79,17 @@ fn our_own_pairs_agree() {
         }
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn our_own_pairs_agree() {
+    all_agree(include_str!("math/own_pairs.jsonl"));
+}
+
+/// Lookalikes, structures that must not be thrown away, short prose: written to find false positives.
+#[test]
+fn adversarial_pairs_agree() {
+    all_agree(include_str!("math/adversarial_pairs.jsonl"));
 }
 
 #[test]

@@ -34,8 +34,7 @@ pub(super) fn batch(groups: &[ScoredGroup], first: usize) -> Result<RecordBatch,
 }
 
 fn prompt_columns(rows: &[Row]) -> Vec<ArrayRef> {
-    let messages =
-        |g: &ScoredGroup| serde_json::to_string(&g.prompt.messages).expect("two strings a message are always JSON");
+    let messages = |g: &ScoredGroup| serde_json::to_string(&g.prompt.messages).expect("a message is always JSON");
     vec![
         Arc::new(rows.iter().map(|r| r.0 as u64).collect::<UInt64Array>()),
         Arc::new(rows.iter().map(|r| r.1.version).collect::<UInt64Array>()),

@@ -219,7 +219,7 @@ mod tests {
         let messages = [Message::user("1+2*3"), Message::assistant("\\boxed{7}"), Message::user("k1=2;?k1")];
         let text = t.prompt_text(&messages).expect("renders");
         assert_eq!(text, "<|user|>1+2*3<|assistant|>\\boxed{7}<|eos|><|user|>k1=2;?k1<|assistant|>");
-        let error = t.prompt_text(&[Message { role: "robot".into(), content: String::new() }]).expect_err("refused");
+        let error = t.prompt_text(&[Message::new("robot", "")]).expect_err("refused");
         assert!(error.to_string().contains("line 3") && error.to_string().contains("unknown role: robot"), "{error}");
     }
 

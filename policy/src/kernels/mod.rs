@@ -11,6 +11,7 @@
 pub mod attention;
 mod attention_reference;
 pub mod experts;
+pub mod gemm;
 pub mod indexer;
 pub mod indexer_loss;
 pub mod log_prob;
@@ -42,6 +43,18 @@ pub(crate) fn floats(tensor: &Tensor) -> &[f32] {
     // SAFETY: the tensor is contiguous f32 on the CPU and holds `numel` elements; it is borrowed for the slice's life, and the
     // kernels write only to tensors that they made themselves.
     unsafe { std::slice::from_raw_parts(tensor.data_ptr().cast(), tensor.numel()) }
+}
+
+/// An f32 CPU tensor's elements from its first to its last, with the step of each dimension.
+///
+/// # Panics
+/// If the tensor is anything else, or empty.
+pub(crate) fn strided(tensor: &Tensor) -> (&[f32], Vec<usize>) {
+    assert!(tensor.kind() == Kind::Float && tensor.device() == tch::Device::Cpu && tensor.numel() > 0);
+    let strides: Vec<usize> = tensor.stride().into_iter().map(|step| step as usize).collect();
+    let last: usize = tensor.size().iter().zip(&strides).map(|(&size, step)| (size as usize - 1) * step).sum();
+    // SAFETY: a CPU tensor's elements lie where its steps say, from `data_ptr` on; it is borrowed for the slice's life.
+    (unsafe { std::slice::from_raw_parts(tensor.data_ptr().cast(), last + 1) }, strides)
 }
 
 /// As [`floats`], for writing to a tensor that the caller has just made.

@@ -1,25 +1,27 @@
-//! Matrix products whose bits do not depend on the number of threads, forward and backward.
-//!
-//! A BLAS that is given several threads cuts a product among them, and what it computes at a cut has other bits (seen with three threads
-//! and a width of 24). So the cut is made here, and depends on nothing but the product's shape: each tile of the result is computed by one
-//! thread, and the number of threads decides who computes it (INV-7).
+//! Matrix products whose bits depend on nothing around them, forward and backward.
 //!
 //! `y_rh = x_rh W_h` for `x [rows, heads, k]`, `y [rows, heads, n]`. Backward, with `g` the gradient of `y`: `dx_rh = g_rh W_hᵀ` and
-//! `dW_h = Σ_r x_rhᵀ g_rh`; the last sum is long and its result may be small, so it is cut in blocks of rows too, which are added in order.
+//! `dW_h = Σ_r x_rhᵀ g_rh`.
+//!
+//! A result is cut into tiles that threads take one after another. [`gemm`] gives an element the same bits wherever it is computed, so
+//! neither the cut nor the number of threads shows (INV-7), nor how many rows there are (INV-2).
 
-use native::gemm::{Matrix, sgemm};
-use native::{custom_op, parallel_chunks, parallel_for, wants_grad};
+use native::{custom_op, parallel_for, wants_grad};
 use tch::Tensor;
 
-use super::{empty, floats, floats_mut, plain};
+use super::gemm::{Factor, Out, Packed, Right, WIDE, gemm};
+use super::{empty, floats, floats_mut, plain, strided};
+use crate::packs::Packs;
 
-/// Rows of a tile of `y` or `dx`.
+/// The largest tile.
 const ROWS: usize = 256;
-/// Rows that one part of a weight's gradient sums over, where it has fewer tiles than [`FEW_TILES`].
-const SUMMED: usize = 512;
-const FEW_TILES: usize = 8;
-/// Elements that a task adds up.
-const ADDED: usize = 4096;
+const COLUMNS: usize = 16 * WIDE;
+/// The fewest rows of a tile.
+const LEAST_ROWS: usize = 32;
+/// Tiles that even out what threads have to do.
+const TILES_A_THREAD: usize = 4;
+/// Multiplications that are worth a task.
+const LEAST_WORK: usize = 1 << 17;
 
 /// How the weights lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,27 +32,19 @@ pub enum Layout {
     Heads,
 }
 
-/// The rows that the BLAS is given at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Together {
-    /// Tiles of 256; a rest of fewer than these goes with the tile before it, so that no row is computed among too few (INV-2).
-    Tiles(usize),
-    /// All of them: where it is measured how many are too few.
-    All,
-}
-
 /// `x W`: see the module. `x [rows, k]` gives `[rows, n]` with [`Layout::Transposed`], and `x [rows, heads, k]` `[rows, heads, n]` with
-/// [`Layout::Heads`]; f32 on the CPU.
+/// [`Layout::Heads`]; f32 on the CPU. `packs` keeps the weights laid out for the next product with them.
 ///
 /// # Panics
 /// If the shapes do not fit: a caller's bug.
-pub fn product(x: &Tensor, w: &Tensor, layout: Layout, together: Together) -> Tensor {
-    let (x_plain, w_plain) = (plain(x), plain(w));
-    let shape = Shape::new(&x_plain, &w_plain, layout);
+pub fn product(x: &Tensor, w: &Tensor, layout: Layout, packs: &Packs) -> Tensor {
+    let (x_plain, w_read) = (plain(x), readable(w));
+    let shape = Shape::new(&x_plain, &w_read, layout);
     let mut size = x_plain.size();
     *size.last_mut().expect("x has columns") = shape.n as i64;
     let mut out = empty(&size);
-    shape.forward(floats(&x_plain), floats(&w_plain), together, floats_mut(&mut out));
+    let packed = packs.get(&w_read, |w| shape.pack(w));
+    shape.forward(floats(&x_plain), &packed, floats_mut(&mut out));
     if !wants_grad(&[x, w]) {
         return out;
     }
@@ -60,17 +54,24 @@ pub fn product(x: &Tensor, w: &Tensor, layout: Layout, together: Together) -> Te
         let g = plain(g);
         let dx = for_x.then(|| {
             let mut dx = empty(&x_plain.size());
-            shape.dx(floats(&g), floats(&w_plain), floats_mut(&mut dx));
+            shape.dx(floats(&g), &w_read, floats_mut(&mut dx));
             dx
         });
         let dw = for_w.then(|| {
-            let mut dw = empty(&w_plain.size());
+            let mut dw = empty(&w_read.size());
             shape.dw(floats(&g), floats(&x_plain), floats_mut(&mut dw));
             dw
         });
         vec![dx, dw]
     };
     custom_op(&[x, w], vec![out], backward).pop().expect("one output")
+}
+
+/// The weights without history, copied only where neither rows nor columns lie together.
+fn readable(w: &Tensor) -> Tensor {
+    let strides = w.stride();
+    let steps = &strides[strides.len() - 2..];
+    if steps.contains(&1) { w.detach() } else { plain(w) }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -95,139 +96,113 @@ impl Shape {
     }
 
     /// `x`, or what lies like it.
-    fn input<'a>(self, data: &'a [f32]) -> Factor<'a> {
-        Factor { data, head: self.k, row: self.heads * self.k, transposed: false }
+    fn input<'a>(self, data: &'a [f32]) -> Heads<'a> {
+        Heads { of_first: Factor { data, row: self.heads * self.k, column: 1 }, head: self.k }
     }
 
     /// `y`'s gradient.
-    fn output<'a>(self, data: &'a [f32]) -> Factor<'a> {
-        Factor { data, head: self.n, row: self.heads * self.n, transposed: false }
+    fn output<'a>(self, data: &'a [f32]) -> Heads<'a> {
+        Heads { of_first: Factor { data, row: self.heads * self.n, column: 1 }, head: self.n }
     }
 
-    fn weights<'a>(self, data: &'a [f32]) -> Factor<'a> {
-        match self.layout {
-            Layout::Transposed => Factor { data, head: 0, row: self.k, transposed: true },
-            Layout::Heads => Factor { data, head: self.k * self.n, row: self.n, transposed: false },
+    /// `W [k, n]` of each head.
+    fn weights<'a>(self, w: &'a Tensor) -> Heads<'a> {
+        let (data, strides) = strided(w);
+        match (self.layout, strides.as_slice()) {
+            (Layout::Transposed, &[column, row]) => Heads { of_first: Factor { data, row, column }, head: 0 },
+            (Layout::Heads, &[head, row, column]) => Heads { of_first: Factor { data, row, column }, head },
+            _ => unreachable!("`new` has seen the dimensions"),
         }
     }
 
-    fn forward(self, x: &[f32], w: &[f32], together: Together, y: &mut [f32]) {
-        let lengths = Lengths { heads: self.heads, m: self.rows, n: self.n, k: self.k };
-        // The columns' cut must not depend on the number of rows, nor a row's bits with it.
-        let (rows, least) = match together {
-            Together::Tiles(least) => (ROWS, least),
-            Together::All => (self.rows.max(1), 0),
-        };
-        let tiles = Tiles { rows, least, columns: columns(self.n) };
-        multiply(lengths, tiles, self.input(x), self.weights(w), y, (self.n, self.heads * self.n));
+    fn pack(self, w: &Tensor) -> Vec<Packed> {
+        let weights = self.weights(w);
+        (0..self.heads).map(|head| Packed::new(weights.of(head), self.k, self.n)).collect()
     }
 
-    fn dx(self, g: &[f32], w: &[f32], dx: &mut [f32]) {
-        let lengths = Lengths { heads: self.heads, m: self.rows, n: self.k, k: self.n };
-        let tiles = Tiles { rows: ROWS, least: 0, columns: columns(self.k) };
-        multiply(lengths, tiles, self.output(g), self.weights(w).flipped(), dx, (self.k, self.heads * self.k));
+    fn forward(self, x: &[f32], w: &[Packed], y: &mut [f32]) {
+        let x = self.input(x);
+        let right = |head: usize, j: usize| Right::Packed(&w[head], j);
+        self.multiply((self.rows, self.n, self.k), |head| x.of(head), right, y, (self.n, self.heads * self.n));
+    }
+
+    fn dx(self, g: &[f32], w: &Tensor, dx: &mut [f32]) {
+        let (g, w) = (self.output(g), self.weights(w));
+        let right = |head: usize, j: usize| Right::Plain(w.of(head).flipped().from(0, j));
+        self.multiply((self.rows, self.k, self.n), |head| g.of(head), right, dx, (self.k, self.heads * self.k));
     }
 
     fn dw(self, g: &[f32], x: &[f32], dw: &mut [f32]) {
+        let (x, g) = (self.input(x), self.output(g));
         let (left, right, m, n) = match self.layout {
-            Layout::Transposed => (self.output(g), self.input(x), self.n, self.k),
-            Layout::Heads => (self.input(x), self.output(g), self.k, self.n),
+            Layout::Transposed => (g, x, self.n, self.k),
+            Layout::Heads => (x, g, self.k, self.n),
         };
-        let lengths = Lengths { heads: self.heads, m, n, k: self.rows };
-        let tiles = Tiles { rows: columns(m), least: 0, columns: columns(n) };
-        let places = (m * n, n);
-        if lengths.heads * m.div_ceil(tiles.rows) * n.div_ceil(tiles.columns) >= FEW_TILES || self.rows <= SUMMED {
-            return multiply(lengths, tiles, left.flipped(), right, dw, places);
+        let right = |head: usize, j: usize| Right::Plain(right.of(head).from(0, j));
+        self.multiply((m, n, self.rows), |head| left.of(head).flipped(), right, dw, (m * n, n));
+    }
+
+    /// `c = a b` for each head, one task a tile. `places`: elements of `c` from one head to the next, and from one row to the next.
+    fn multiply<'a>(
+        self,
+        (m, n, k): (usize, usize, usize),
+        a: impl Fn(usize) -> Factor<'a> + Sync,
+        b: impl Fn(usize, usize) -> Right<'a> + Sync,
+        c: &mut [f32],
+        (head, row): (usize, usize),
+    ) {
+        if c.is_empty() {
+            return;
         }
-        let mut parts = vec![0.0f32; self.rows.div_ceil(SUMMED) * dw.len()];
-        parallel_chunks(&mut parts, dw.len(), |part, out| {
-            let first = part * SUMMED;
-            let lengths = Lengths { k: SUMMED.min(self.rows - first), ..lengths };
-            multiply(lengths, tiles, left.from_row(first).flipped(), right.from_row(first), out, places);
-        });
-        let size = dw.len();
-        parallel_chunks(dw, ADDED, |chunk, out| {
-            out.fill(0.0);
-            for part in parts.chunks_exact(size) {
-                out.iter_mut().zip(&part[chunk * ADDED..]).for_each(|(sum, part)| *sum += part);
+        if k == 0 {
+            return c.fill(0.0);
+        }
+        assert!((self.heads - 1) * head + (m - 1) * row + n <= c.len(), "the result has room");
+        let (rows, columns) = tile(self.heads, m, n, k);
+        let (high, wide) = (m.div_ceil(rows), n.div_ceil(columns));
+        let base = Base(c.as_mut_ptr());
+        parallel_for(self.heads * high * wide, |task| {
+            let (h, up, across) = (task / (high * wide), task / wide % high, task % wide);
+            let (i, j) = (up * rows, across * columns);
+            let size = (rows.min(m - i), columns.min(n - j), k);
+            // SAFETY: the assertion above has checked the bounds, and the tiles of different tasks do not overlap: heads, rows and columns
+            // of a result are apart.
+            unsafe {
+                let c = Out { data: base.get().add(h * head + i * row + j), row };
+                gemm(size, a(h).from(i, 0), b(h, j), c);
             }
         });
     }
 }
 
-/// Columns of a tile of a result that is so wide: small results are cut for the threads' sake, large ones for the cache's.
-fn columns(wide: usize) -> usize {
-    if wide < 1024 { 128 } else { 512 }
+/// Rows and columns of a tile: as large as fits the cache, and smaller where the threads would not all have some.
+fn tile(heads: usize, m: usize, n: usize, k: usize) -> (usize, usize) {
+    let wanted = TILES_A_THREAD * tch::get_num_threads().max(1) as usize;
+    let (mut rows, mut columns) = (ROWS, COLUMNS);
+    let enough = |rows: usize, columns: usize| {
+        heads * m.div_ceil(rows) * n.div_ceil(columns) >= wanted || rows.min(m) * columns.min(n) * k <= LEAST_WORK
+    };
+    // Columns first: a tile of few rows lays its right factor out for little.
+    while columns > WIDE && !enough(rows, columns) {
+        columns /= 2;
+    }
+    while rows > LEAST_ROWS && !enough(rows, columns) {
+        rows /= 2;
+    }
+    (rows, columns)
 }
 
-/// One matrix a head, heads `head` elements apart and rows `row`.
+/// One matrix a head, `head` elements apart.
 #[derive(Clone, Copy)]
-struct Factor<'a> {
-    data: &'a [f32],
+struct Heads<'a> {
+    of_first: Factor<'a>,
     head: usize,
-    row: usize,
-    transposed: bool,
 }
 
-impl<'a> Factor<'a> {
-    fn flipped(self) -> Self {
-        Self { transposed: !self.transposed, ..self }
+impl<'a> Heads<'a> {
+    fn of(self, head: usize) -> Factor<'a> {
+        Factor { data: &self.of_first.data[head * self.head..], ..self.of_first }
     }
-
-    fn from_row(self, row: usize) -> Self {
-        Self { data: &self.data[row * self.row..], ..self }
-    }
-
-    /// `m` rows from `i` on and `n` columns from `j` on of a head's factor.
-    fn part(self, head: usize, (i, m): (usize, usize), (j, n): (usize, usize)) -> Matrix {
-        let ((i, m), (j, n)) = if self.transposed { ((j, n), (i, m)) } else { ((i, m), (j, n)) };
-        let data = &self.data[head * self.head + i * self.row + j..];
-        assert!((m - 1) * self.row + n <= data.len(), "the part lies in the factor");
-        Matrix { data: data.as_ptr(), row: self.row, transposed: self.transposed }
-    }
-}
-
-/// `[m, k] × [k, n]` for each head.
-#[derive(Clone, Copy)]
-struct Lengths {
-    heads: usize,
-    m: usize,
-    n: usize,
-    k: usize,
-}
-
-/// How a result is cut: into tiles so high and wide, of which the last in a column takes a rest of fewer than `least` rows along.
-#[derive(Clone, Copy)]
-struct Tiles {
-    rows: usize,
-    least: usize,
-    columns: usize,
-}
-
-/// `c = a b` for each head, one task a tile. `places`: elements of `c` from one head to the next, and from one row to the next.
-fn multiply(l: Lengths, tiles: Tiles, a: Factor<'_>, b: Factor<'_>, c: &mut [f32], places: (usize, usize)) {
-    if c.is_empty() {
-        return;
-    }
-    if l.k == 0 {
-        return c.fill(0.0);
-    }
-    let (head, row) = places;
-    assert!((l.heads - 1) * head + (l.m - 1) * row + l.n <= c.len(), "the result has room");
-    let own_rest = l.m % tiles.rows >= tiles.least.max(1);
-    let high = (l.m / tiles.rows + usize::from(own_rest)).max(1);
-    let wide = l.n.div_ceil(tiles.columns);
-    let base = Base(c.as_mut_ptr());
-    parallel_for(l.heads * high * wide, |task| {
-        let (h, up, across) = (task / (high * wide), task / wide % high, task % wide);
-        let (i, j) = (up * tiles.rows, across * tiles.columns);
-        let m = if up + 1 == high { l.m - i } else { tiles.rows };
-        let n = tiles.columns.min(l.n - j);
-        let (a, b) = (a.part(h, (i, m), (0, l.k)), b.part(h, (0, l.k), (j, n)));
-        // SAFETY: `part` and the assertion above have checked the bounds, and the tiles of different tasks do not overlap: rows, columns
-        // and heads of a result are apart.
-        unsafe { sgemm((m, n, l.k), a, b, base.get().add(h * head + i * row + j), row) };
-    });
 }
 
 struct Base(*mut f32);
@@ -283,7 +258,7 @@ mod tests {
     #[test]
     fn products_and_gradients_are_those_of_f64() {
         for (x, w, layout) in cases() {
-            let found = all(&x, &w, |x, w| product(x, w, layout, Together::Tiles(16)));
+            let found = all(&x, &w, |x, w| product(x, w, layout, &Packs::default()));
             let wanted = all(&x.to_kind(Kind::Double), &w.to_kind(Kind::Double), |x, w| match layout {
                 Layout::Transposed => x.matmul(&w.tr()),
                 Layout::Heads => x.transpose(0, 1).bmm(w).transpose(0, 1),
@@ -303,7 +278,7 @@ mod tests {
             tch::set_num_threads(threads);
             cases()
                 .into_iter()
-                .map(|(x, w, layout)| all(&x, &w, |x, w| product(x, w, layout, Together::Tiles(16))))
+                .map(|(x, w, layout)| all(&x, &w, |x, w| product(x, w, layout, &Packs::default())))
                 .collect()
         };
         let alone: Vec<[Tensor; 3]> = with(1);

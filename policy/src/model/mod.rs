@@ -98,7 +98,7 @@ pub struct Model {
     pub config: ModelConfig,
     /// The parameters. Update them in place: the layers share their storage.
     pub params: Params,
-    /// Products with the safe number of rows.
+    /// What multiplies rows and weights.
     pub products: Products,
     layers: Vec<Layer>,
     rope: RopeTable,
@@ -129,7 +129,7 @@ impl Model {
         let compute: Compute = compute.into();
         let device = compute.device;
         let params: Params = params.into_iter().map(|(name, p)| (name, p.to_device(device))).collect();
-        let products = Products::measure(compute, &product_shapes(&config))?;
+        let products = Products::new(compute, &product_shapes(&config))?;
         let layers = (0..config.num_hidden_layers).map(|l| Layer::new(&config, &params, l)).collect();
         let rope = RopeTable::new(&config, device);
         Ok(Self { config, params, products, layers, rope, compute })
@@ -158,7 +158,7 @@ impl Model {
         let params: Params = self.params.iter().map(|(name, p)| (name.clone(), handle(p))).collect();
         let layers = (0..self.config.num_hidden_layers).map(|l| Layer::new(&self.config, &params, l)).collect();
         let (config, rope) = (self.config.clone(), self.rope.shallow_clone());
-        Self { config, params, products: self.products, layers, rope, compute: self.compute }
+        Self { config, params, products: self.products.clone(), layers, rope, compute: self.compute }
     }
 
     /// Where the model lives.

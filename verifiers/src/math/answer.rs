@@ -1,7 +1,8 @@
 //! Typed answers: what a tree means.
 
+use super::budget::{Budget, Unread};
 use super::quotient::Quotient;
-use super::tokens::Relation;
+use super::tokens::{Operator, Relation};
 use super::tree::Shape;
 use super::units::Unit;
 
@@ -60,6 +61,19 @@ pub enum Answer {
         /// The cells, row by row.
         cells: Vec<Answer>,
     },
+    /// `{element | conditions}` where it is more than the numbers that fulfil conditions.
+    Builder(Box<Builder>),
+    /// `a ≡ b (mod m)`
+    Congruence {
+        /// Left side minus right side.
+        difference: Quotient,
+        /// What it is a multiple of.
+        modulus: Quotient,
+        /// The right side with its modulus, where the left one is a name: what `r (mod m)` says too.
+        residue: Option<Value>,
+    },
+    /// An operator of which only the structure is known.
+    Operation(Operator, Box<[Answer; 2]>),
     /// Words, in lower case.
     Text(String),
     /// What the reader is to continue.
@@ -86,7 +100,43 @@ pub struct Conditions {
     pub last: Option<Box<Answer>>,
 }
 
+/// A set by its elements.
+#[derive(Debug, Clone)]
+pub struct Builder {
+    /// What stands before the bar.
+    pub element: Answer,
+    /// Variables and the sets that they run through, in order.
+    pub domains: Vec<(String, Answer)>,
+    /// What else holds.
+    pub conditions: Vec<Condition>,
+    /// Written without braces: `2k, k ∈ Z`.
+    pub listed: bool,
+}
+
 impl Answer {
+    /// The answer with another value for a variable.
+    ///
+    /// # Errors
+    /// [`Unread`] where that divides by zero, or a limit is reached.
+    pub fn substituted(&self, variable: &str, value: &Quotient, budget: &mut Budget) -> Result<Self, Unread> {
+        let mut all = |answers: &[Self]| -> Result<Vec<Self>, Unread> {
+            answers.iter().map(|answer| answer.substituted(variable, value, budget)).collect()
+        };
+        Ok(match self {
+            Self::Sequence(shape, items, and) => Self::Sequence(*shape, all(items)?, *and),
+            Self::Matrix { rows, cells } => Self::Matrix { rows: *rows, cells: all(cells)? },
+            Self::Value(own) => {
+                Self::Value(Value { form: own.form.substituted(variable, value, budget)?, ..own.clone() })
+            }
+            Self::Assignment(own) => Self::Assignment(Assignment {
+                label: own.label.clone(),
+                left: own.left.as_ref().map(|left| left.substituted(variable, value, budget)).transpose()?,
+                value: Box::new(own.value.substituted(variable, value, budget)?),
+            }),
+            other => other.clone(),
+        })
+    }
+
     /// A form with nothing behind it.
     pub fn plain(form: Quotient) -> Self {
         Self::Value(Value::plain(form))

@@ -1,7 +1,7 @@
 //! The commands of LaTeX.
 
 use super::lexer::Font;
-use super::tokens::{Big, Bracket, Environment, Relation, Token};
+use super::tokens::{Big, Bracket, Environment, Operator, Relation, Token};
 use super::words::{FUNCTIONS, GREEK};
 
 /// What a command is.
@@ -79,8 +79,7 @@ fn known(name: &str) -> Option<Command> {
         | "operatorname" | "emph" | "underbrace" | "mathtt" => Command::Font(Font::Prose),
         "mathrm" => Command::Font(Font::Upright),
         "mathbf" | "boldsymbol" | "bm" | "mathit" | "mathsf" | "mathcal" | "mathscr" | "mathfrak" | "boxed"
-        | "fbox" | "vec" | "hat" | "widehat" | "tilde" | "widetilde" | "overrightarrow" | "pmb" | "underline"
-        | "mathop" | "mathrel" | "mathbin" | "mathord" | "ensuremath" | "cancel" | "ddot" => {
+        | "fbox" | "pmb" | "underline" | "mathop" | "mathrel" | "mathbin" | "mathord" | "ensuremath" | "cancel" => {
             Command::Font(Font::Mathematics)
         }
         "color" | "textcolor" | "colorbox" => Command::Colour,
@@ -111,7 +110,8 @@ fn token(name: &str) -> Option<Token> {
         "infty" | "infinity" => Token::Infinity,
         "emptyset" | "varnothing" | "empty" => Token::EmptySet,
         "reals" | "R" | "Reals" => Token::Reals,
-        "cdot" | "times" | "ast" | "cdotp" => Token::Times,
+        "cdot" | "ast" | "cdotp" => Token::Times,
+        "times" => Token::Cross,
         "div" | "slash" => Token::Divide,
         "pm" => Token::PlusMinus(false),
         "mp" => Token::PlusMinus(true),
@@ -140,9 +140,16 @@ fn token(name: &str) -> Option<Token> {
         "mid" => Token::Such,
         "imath" => Token::Named("i"),
         "ell" => Token::Named("l"),
-        "land" | "wedge" => Token::Conjunction(super::tokens::Conjunction::And),
-        "lor" | "vee" => Token::Conjunction(super::tokens::Conjunction::Or),
-        _ => return relation(name).map(Token::Relation).or_else(|| letter(name)),
+        "vec" | "overrightarrow" => Token::Decoration("vector"),
+        "hat" | "widehat" => Token::Decoration("hat"),
+        "tilde" | "widetilde" => Token::Decoration("tilde"),
+        "ddot" => Token::Decoration("two points"),
+        _ => {
+            return relation(name)
+                .map(Token::Relation)
+                .or_else(|| operator(name).map(|(operator, turned)| Token::Operator(operator, turned)))
+                .or_else(|| letter(name));
+        }
     })
 }
 
@@ -155,6 +162,34 @@ fn relation(name: &str) -> Option<Relation> {
         "ne" | "neq" => Relation::NotEqual,
         "approx" | "thickapprox" | "simeq" | "doteq" => Relation::About,
         "equiv" | "cong" => Relation::Congruent,
+        _ => return None,
+    })
+}
+
+/// An operator of which only the structure is known, and whether its operands are written the other way round.
+fn operator(name: &str) -> Option<(Operator, bool)> {
+    Some(match name {
+        "subset" => (Operator::Subset, false),
+        "supset" => (Operator::Subset, true),
+        "subseteq" => (Operator::SubsetOrEqual, false),
+        "supseteq" => (Operator::SubsetOrEqual, true),
+        "subsetneq" => (Operator::ProperSubset, false),
+        "supsetneq" => (Operator::ProperSubset, true),
+        "to" | "rightarrow" | "longrightarrow" => (Operator::To, false),
+        "gets" | "leftarrow" | "longleftarrow" => (Operator::To, true),
+        "mapsto" | "longmapsto" => (Operator::MapsTo, false),
+        "implies" | "Rightarrow" | "Longrightarrow" => (Operator::Implies, false),
+        "impliedby" | "Leftarrow" | "Longleftarrow" => (Operator::Implies, true),
+        "iff" | "Leftrightarrow" | "Longleftrightarrow" | "leftrightarrow" => (Operator::Equivalent, false),
+        "propto" | "varpropto" => (Operator::Proportional, false),
+        "sim" => (Operator::Similar, false),
+        "parallel" => (Operator::Parallel, false),
+        "perp" => (Operator::Perpendicular, false),
+        "notin" => (Operator::NotIn, false),
+        "land" | "wedge" => (Operator::And, false),
+        "lor" | "vee" => (Operator::Or, false),
+        "oplus" => (Operator::DirectSum, false),
+        "otimes" => (Operator::Tensor, false),
         _ => return None,
     })
 }

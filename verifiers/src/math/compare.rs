@@ -10,6 +10,7 @@ use super::tree::Shape;
 
 mod relations;
 mod sequences;
+mod structures;
 mod values;
 
 pub use values::{Percent, Units};
@@ -42,6 +43,10 @@ pub struct Policy {
     pub relation_for_set: bool,
     /// Of an equation between other things than a name and its value, the last side counts.
     pub last_side_counts: bool,
+    /// Texts that differ in the case of letters only are the same.
+    pub fold_case: bool,
+    /// Sets, tuples and lists in square brackets stand for each other, but for intervals.
+    pub any_brackets: bool,
 }
 
 /// Compares two answers.
@@ -80,6 +85,9 @@ impl Comparison<'_> {
         if let Some(outcome) = self.as_regions(gold, other)? {
             return Ok(outcome);
         }
+        if let Some(outcome) = self.structures(gold, other)? {
+            return Ok(outcome);
+        }
         match (gold, other) {
             (Value(a), Value(b)) => self.values(a, b),
             (Answer::Assignment(a), Answer::Assignment(b)) => self.assignments(a, b),
@@ -97,6 +105,17 @@ impl Comparison<'_> {
                 self.answers(last, other)
             }
             (Sequence(a, xs, _), Sequence(b, ys, _)) => self.sequences((*a, xs), (*b, ys)),
+            // What is said twice is said once.
+            (_, Sequence(Shape::Bare, ys, _)) if !is_list(gold) && ys.len() > 1 && self.all_the_same(ys)? => {
+                self.answers(gold, &ys[ys.len() - 1])
+            }
+            // A system may be written in lines.
+            (Matrix { cells, .. }, Sequence(Shape::Bare, items, _))
+            | (Sequence(Shape::Bare, items, _), Matrix { cells, .. })
+                if cells.iter().all(region::is_equation) =>
+            {
+                self.as_sets(cells, items)
+            }
             // A set of one may stand for its element, but not within another set.
             (Sequence(Shape::Set, xs, _), _) if xs.len() == 1 && self.within == 0 => self.answers(&xs[0], other),
             (_, Sequence(Shape::Set, ys, _)) if ys.len() == 1 && self.within == 0 => self.answers(gold, &ys[0]),
@@ -120,6 +139,9 @@ impl Comparison<'_> {
             }
             (Text(_), Text(_)) => Ok(Outcome::Different("different words")),
             (Answer::Dots, Answer::Dots) => Ok(Outcome::Equal("both go on")),
+            (Answer::Conditions(_), other) | (other, Answer::Conditions(_)) if region::is_set(other) => {
+                Ok(Outcome::Unknown("a condition that is not solved"))
+            }
             _ => Ok(Outcome::Different("answers of different kinds")),
         }
     }

@@ -15,9 +15,11 @@ use super::tree::{Id, Node, Shape, Tree};
 use super::units::Unit;
 
 mod functions;
+mod infinity;
 mod matrices;
 mod relations;
 mod series;
+mod structures;
 
 /// What `\log` without a base means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -39,6 +41,8 @@ pub struct Reader {
     pub last_side_counts: bool,
     /// Variables are numbered in the order in which they occur.
     pub anonymous_variables: bool,
+    /// `1/2x` is one over `2x`.
+    pub slash_takes_product: bool,
 }
 
 /// The answer that a tree stands for. A `±` makes two of it.
@@ -110,6 +114,8 @@ fn children(node: &Node) -> Vec<Id> {
         | Subtract(a, b)
         | PlusMinus(Some(a), b, _)
         | Multiply(a, b)
+        | Cross(a, b)
+        | Operator(_, a, b)
         | Apply(a, b)
         | Divide(a, b)
         | Power(a, b)
@@ -123,7 +129,9 @@ fn children(node: &Node) -> Vec<Id> {
         | Intersection(a, b)
         | Without(a, b)
         | Builder(a, b) => vec![*a, *b],
-        Big(_, low, high, _, body) => low.iter().chain(high).chain([body]).copied().collect(),
+        Congruence(a, b, c) => vec![*a, *b, *c],
+        Derivative(a, ..) => vec![*a],
+        Big(_, low, high, _, body, _) => low.iter().chain(high).chain([body]).copied().collect(),
         Sequence(_, items, _) | Relation(items, _) | Matrix(_, _, items) => items.clone(),
     }
 }
@@ -135,6 +143,8 @@ struct Evaluator<'a> {
     plus: bool,
     /// Variables that have a value: those that a sum runs over.
     bindings: Vec<(Rc<str>, Rational)>,
+    /// Letters that run through a range and are no constants there: the `i` of `Σ_{i=1}^n`.
+    letters: Vec<Rc<str>>,
     /// Variables in the order of their occurrence, where they are anonymous.
     variables: Vec<Rc<str>>,
     budget: &'a mut Budget,
@@ -178,7 +188,7 @@ fn form_of(answer: Answer) -> Result<Quotient, Unread> {
 
 impl<'a> Evaluator<'a> {
     fn new(tree: &'a Tree, reader: Reader, plus: bool, budget: &'a mut Budget) -> Self {
-        Self { tree, reader, plus, bindings: Vec::new(), variables: Vec::new(), budget }
+        Self { tree, reader, plus, bindings: Vec::new(), letters: Vec::new(), variables: Vec::new(), budget }
     }
 
     fn run(mut self) -> Result<Answer, Unread> {
@@ -216,19 +226,36 @@ impl<'a> Evaluator<'a> {
             Node::Percent(of) => return self.percent(done.form(*of)?),
             Node::Unit(of, name) => return unit(done.take(*of)?, name),
             Node::Text(text) => return Ok(Answer::Text(text.clone())),
-            Node::Sequence(shape, items, and) => return Ok(Answer::Sequence(*shape, done.take_all(items)?, *and)),
+            Node::Sequence(shape, items, and) => return self.sequence(*shape, done.take_all(items)?, *and),
             Node::Union(a, b) => return Ok(Answer::Union(Box::new(done.take(*a)?), Box::new(done.take(*b)?))),
             Node::Intersection(a, b) => {
                 return Ok(Answer::Intersection(Box::new(done.take(*a)?), Box::new(done.take(*b)?)));
             }
             Node::Without(a, b) => return Ok(Answer::Without(Box::new(done.take(*a)?), Box::new(done.take(*b)?))),
-            Node::Builder(_, condition) => return done.take(*condition),
+            Node::Builder(element, condition) => {
+                let element = done.take(*element)?;
+                return self.builder(element, done.take(*condition)?);
+            }
+            Node::Operator(operator, a, b) => return self.operator(*operator, done.take(*a)?, done.take(*b)?),
+            Node::Congruence(a, b, by) => {
+                let left = done.form(*a)?;
+                let difference = left.subtract(&done.form(*b)?, self.budget)?;
+                return structures::congruence(&left, difference, done.form(*by)?, self.budget);
+            }
+            Node::Derivative(of, variable, order) => self.derivative(&done.form(*of)?, variable, *order)?,
             Node::Member(left, right) => return self.member(*left, *right, done),
             Node::Relation(operands, relations) => return self.relation(operands, relations, done),
             Node::Matrix(Environment::Determinant, rows, cells) => self.determinant(*rows, done.take_all(cells)?)?,
             Node::Matrix(_, rows, cells) => return Ok(Answer::Matrix { rows: *rows, cells: done.take_all(cells)? }),
-            Node::Big(big, low, high, first, body) => self.big((*big, *low, *high), (*first, *body), done)?,
+            Node::Big(big, low, high, first, body, variable) => {
+                self.big((*big, *low, *high), (*first, *body), variable.as_deref(), done)?
+            }
             Node::Call(name, of) => self.call(name, done.take(*of)?)?,
+            _ if self.tree.has_infinity
+                && let Some(form) = self.beyond_numbers(node, done)? =>
+            {
+                form
+            }
             _ if self.has_matrix(node, done) => return self.matrix_operation(node, done),
             _ => self.operation(node, done)?,
         };
@@ -240,6 +267,7 @@ impl<'a> Evaluator<'a> {
             return Quotient::rational(value.clone());
         }
         Quotient::atom(match name.as_ref() {
+            _ if self.letters.contains(name) => Atom::Symbol(name.clone()),
             "e" => Atom::Euler,
             "i" => Atom::Imaginary,
             _ if self.reader.anonymous_variables => {
@@ -263,6 +291,7 @@ impl<'a> Evaluator<'a> {
                 if self.plus != *flipped { left.add(&right, self.budget) } else { left.subtract(&right, self.budget) }
             }
             Node::Multiply(a, b) => done.form(*a)?.multiply(&done.form(*b)?, self.budget),
+            Node::Cross(a, b) => self.cross(&done.form(*a)?, &done.form(*b)?),
             Node::Apply(a, b) => self.apply(*a, done.form(*a)?, done.take(*b)?),
             Node::Divide(a, b) => {
                 let over = done.form(*a)?;
@@ -281,7 +310,7 @@ impl<'a> Evaluator<'a> {
                 self.logarithm(&base, &done.form(*of)?)
             }
             Node::Remainder(a, b) => self.remainder(&done.form(*a)?, &done.form(*b)?),
-            Node::Factorial(of, 1) => self.exact_or_opaque("factorial", &done.form(*of)?, number::factorial),
+            Node::Factorial(of, 1) => self.factorial(&done.form(*of)?),
             Node::Factorial(of, 2) => {
                 self.exact_or_opaque("double factorial", &done.form(*of)?, number::double_factorial)
             }
@@ -318,9 +347,14 @@ impl<'a> Evaluator<'a> {
         Ok(Answer::Value(Value { percent: true, ..Value::plain(form) }))
     }
 
-    /// `f(x)`: a product, unless the brackets hold more than a value.
+    /// `f(x)`: of a letter that hardly ever names a number; of others a product, unless the brackets hold more than a value.
     fn apply(&mut self, name: Id, left: Quotient, right: Answer) -> Result<Quotient, Unread> {
+        let function = matches!(&self.tree.nodes[name], Node::Symbol(name) if names_a_function(name));
         match right {
+            Answer::Value(value) if value.unit.is_none() && function => {
+                let name = left.to_string();
+                Quotient::opaque(name.trim_start_matches("1*"), &[&value.form], self.budget)
+            }
             Answer::Value(value) if value.unit.is_none() => left.multiply(&value.form, self.budget),
             Answer::Sequence(Shape::Brackets(false, false), items, _) => {
                 let forms = items.into_iter().map(form_of).collect::<Result<Vec<_>, _>>()?;
@@ -333,6 +367,11 @@ impl<'a> Evaluator<'a> {
             other => form_of(other),
         }
     }
+}
+
+/// Letters that stand for functions and hardly ever for numbers.
+fn names_a_function(name: &str) -> bool {
+    matches!(name.trim_end_matches('\''), "f" | "g" | "F" | "G" | "H")
 }
 
 fn unit(of: Answer, name: &str) -> Result<Answer, Unread> {

@@ -67,6 +67,9 @@ pub fn extract(completion: &str, mode: Mode) -> Result<Finals<'_>, &'static str>
         return Err("no final box");
     }
     let last = visible.last().expect("checked above to hold a segment");
+    if let Some(content) = in_answer_tags(last) {
+        return Ok(Finals { rule: "answer tags", texts: vec![content] });
+    }
     announced(last).or_else(|| last_number(last)).ok_or("no final answer")
 }
 
@@ -96,6 +99,14 @@ pub fn outside_reasoning(text: &str) -> Vec<&str> {
     }
     segments.retain(|segment| !segment.trim().is_empty());
     segments
+}
+
+/// What stands in the last `<answer>…</answer>`, when there is one that says something.
+pub fn in_answer_tags(text: &str) -> Option<&str> {
+    const OPEN: &str = "<answer>";
+    let close = text.rfind("</answer>")?;
+    let open = text[..close].rfind(OPEN)? + OPEN.len();
+    Some(text[open..close].trim()).filter(|content| !content.is_empty())
 }
 
 /// The outermost boxes of a text.

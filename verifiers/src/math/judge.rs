@@ -46,7 +46,7 @@ impl Reading {
 pub fn read(normal: &str, commas: Commas, reader: Reader, budget: &mut Budget) -> (Result<Answer, Unread>, bool) {
     match lexer::lex(normal, commas) {
         Ok(lexed) => {
-            let tree = parser::parse(normal, lexed.lexemes, budget);
+            let tree = parser::parse(normal, lexed.lexemes, reader.slash_takes_product, budget);
             (tree.and_then(|tree| evaluate::evaluate(&tree, reader, budget)), lexed.ambiguous)
         }
         Err(unread) => (Err(unread), false),
@@ -160,6 +160,9 @@ impl<'a> Judge<'a> {
         let first = self.compared(gold, other, Commas::Thousands);
         if matches!(first, Outcome::Equal(_)) {
             return first;
+        }
+        if self.policy.fold_case && normal::same_but_for_case(&gold.normal, &other.normal) {
+            return Outcome::Equal("the same text but for its case");
         }
         if normal::same_word(&gold.normal, &other.normal) {
             return Outcome::Equal("the same word");

@@ -192,10 +192,7 @@ impl<'a> Lexer<'a> {
                 self.skip(name.map_or(width, |(_, end)| end - self.at));
             }
             Command::Dot if self.repeats(self.at + width) => self.push(Token::Overline, width),
-            Command::Dot => {
-                self.skip(width);
-                self.font_argument(Font::Mathematics);
-            }
+            Command::Dot => self.push(Token::Decoration("point"), width),
             Command::Font(font) => {
                 self.skip(width);
                 self.font_argument(font);

@@ -95,7 +95,8 @@ fn verify_as_library(item: &Item, gold: &str, settings: &MathSettings) -> Verdic
     if visible.is_empty() {
         return Verdict::fail(&item.id, "nothing stands outside the reasoning");
     }
-    let answers = library::candidates(&visible, settings, library::Side::Completion);
+    let visible = extract::in_answer_tags(&visible).unwrap_or(&visible);
+    let answers = library::candidates(visible, settings, library::Side::Completion);
     let Some((candidate, _)) = chosen(&answers, &mut judge) else {
         return Verdict::fail(&item.id, "no final answer");
     };

@@ -127,6 +127,17 @@ fn undecorated(text: &str) -> &str {
     let mut inner = text.trim();
     loop {
         let before = inner.len();
+        for mark in ["__", "*", "'"] {
+            let within = inner.strip_prefix(mark).and_then(|rest| rest.strip_suffix(mark));
+            if let Some(rest) = within.filter(|rest| !rest.is_empty() && !rest.contains(mark)) {
+                inner = rest.trim();
+            }
+        }
+        for label in ["final answer:", "the answer is", "answer is", "answer:"] {
+            if inner.get(..label.len()).is_some_and(|head| head.eq_ignore_ascii_case(label)) {
+                inner = inner[label.len()..].trim_start_matches([' ', ':']);
+            }
+        }
         for (open, close) in PAIRS {
             if let Some(rest) = inner.strip_prefix(open).and_then(|rest| rest.strip_suffix(close)) {
                 inner = rest.trim();
@@ -225,6 +236,19 @@ pub fn same_word(a: &str, b: &str) -> bool {
         (letters && plain.chars().count() > 1).then(|| plain.replace(' ', "").to_lowercase())
     };
     word(a).is_some_and(|a| word(b) == Some(a))
+}
+
+/// Whether two texts differ in nothing but the case of letters that are no part of a command.
+pub fn same_but_for_case(a: &str, b: &str) -> bool {
+    let folded = |text: &str| {
+        let mut command = false;
+        let fold = |c: char| {
+            command = c == '\\' || command && c.is_ascii_alphabetic();
+            if command { c } else { c.to_ascii_lowercase() }
+        };
+        text_key(text).chars().map(fold).collect::<String>()
+    };
+    folded(a) == folded(b)
 }
 
 /// The letter of a multiple-choice answer: `B`, `(b)`, `\text{(B)}`, `B. Paris`, `(B) 12`; `None` when the text is

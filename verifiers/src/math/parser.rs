@@ -8,12 +8,13 @@ use std::rc::Rc;
 use dashu::Rational;
 
 use super::budget::{Budget, Unread};
-use super::tokens::{Bracket, Lexeme, Relation, Token};
+use super::tokens::{Bracket, Lexeme, Operator, Relation, Token};
 use super::tree::{Id, Node, Shape, Tree};
 use super::units;
 use super::words;
 
 mod brackets;
+mod calculus;
 mod calls;
 mod literals;
 mod names;
@@ -25,13 +26,19 @@ pub const MAX_DEPTH: usize = 200;
 /// Unions, intersections and differences in one answer. Chains of them nest to the left, and are walked recursively.
 const MAX_SET_OPERATIONS: usize = 64;
 
-/// Reads the whole of `lexemes`, which [`super::lexer::lex`] made of `source`.
+/// Reads the whole of `lexemes`, which [`super::lexer::lex`] made of `source`. Whether a product without a sign behind a
+/// slash stands under it as a whole is the caller's choice.
 ///
 /// # Errors
 /// [`Unread`], and no answer at all, when any part of the text cannot be read: a part is never taken for the whole.
-pub fn parse(source: &str, lexemes: Vec<Lexeme>, budget: &mut Budget) -> Result<Tree, Unread> {
+pub fn parse(
+    source: &str,
+    lexemes: Vec<Lexeme>,
+    slash_takes_product: bool,
+    budget: &mut Budget,
+) -> Result<Tree, Unread> {
     budget.spend(lexemes.len() as u64 * 4)?;
-    let tree = Tree { nodes: Vec::with_capacity(lexemes.len() + 4), has_plus_minus: false };
+    let tree = Tree { nodes: Vec::with_capacity(lexemes.len() + 4), ..Tree::default() };
     let mut parser = Parser {
         half_open: has_half_open(&lexemes),
         source,
@@ -43,6 +50,9 @@ pub fn parse(source: &str, lexemes: Vec<Lexeme>, budget: &mut Budget) -> Result<
         in_argument: false,
         reversed: false,
         bar_ends: false,
+        in_congruence: false,
+        differential_at: usize::MAX,
+        slash_takes_product,
         tree,
         budget,
     };
@@ -79,6 +89,12 @@ struct Parser<'a> {
     reversed: bool,
     /// In braces, a bar between two operands introduces a condition: `{x | x > 3}`.
     bar_ends: bool,
+    /// On the right side of `≡`, a modulus ends it.
+    in_congruence: bool,
+    /// Where the `d x` of the innermost integral stands: it ends the integrand.
+    differential_at: usize,
+    /// `1/2x` is one over `2x`.
+    slash_takes_product: bool,
     tree: Tree,
     budget: &'a mut Budget,
 }
@@ -128,7 +144,12 @@ impl<'a> Parser<'a> {
 
     /// How tightly the next token binds to what stands before it; 0 when it ends the expression.
     fn binding_power(&self, token: Token) -> u8 {
+        if self.at == self.differential_at {
+            return 0;
+        }
         match token {
+            Token::Modulus if self.in_congruence => 0,
+            Token::Operator(operator, _) => operator.binding_power(),
             Token::Relation(_) | Token::In => 10,
             Token::Colon if !self.bar_ends => 12,
             Token::Cup | Token::Cap | Token::Without => 14,
@@ -136,7 +157,7 @@ impl<'a> Parser<'a> {
             Token::Word if words::multiplier(self.source_of(self.at)).is_some() => 30,
             Token::Word => 15,
             Token::Plus | Token::Minus | Token::PlusMinus(_) => 20,
-            Token::Times | Token::Divide => 30,
+            Token::Times | Token::Cross | Token::Divide => 30,
             Token::Choose | Token::Over => 5,
             Token::Caret => 50,
             Token::Bang | Token::Percent | Token::Degree | Token::Prime => 60,
@@ -185,7 +206,12 @@ impl<'a> Parser<'a> {
                 Node::PlusMinus(Some(left), self.expression(21)?, flipped)
             }
             Token::Times => Node::Multiply(left, self.expression(33)?),
-            Token::Divide => Node::Divide(left, self.expression(33)?),
+            Token::Cross => Node::Cross(left, self.expression(33)?),
+            Token::Operator(operator, turned) => {
+                let right = self.expression(power + 1)?;
+                if turned { Node::Operator(operator, right, left) } else { Node::Operator(operator, left, right) }
+            }
+            Token::Divide => Node::Divide(left, self.expression(if self.slash_takes_product { 31 } else { 33 })?),
             Token::Choose => Node::Binomial(left, self.expression(6)?),
             Token::Over => Node::Divide(left, self.expression(6)?),
             Token::Caret => return self.power(left),
@@ -281,6 +307,9 @@ impl<'a> Parser<'a> {
 
     /// `a < b < c …`, the first operator taken.
     fn relation(&mut self, left: Id, first: Relation) -> Result<Id, Unread> {
+        if first == Relation::Congruent {
+            return self.congruence(left);
+        }
         let (mut operands, mut relations) = (vec![left, self.expression(11)?], vec![first]);
         while let Some(Token::Relation(next)) = self.peek() {
             relations.push(next);
@@ -288,6 +317,19 @@ impl<'a> Parser<'a> {
             operands.push(self.expression(11)?);
         }
         Ok(self.add(Node::Relation(operands, relations)))
+    }
+
+    /// `a ≡ b (mod m)`, the sign taken; without a modulus, `a = b`.
+    fn congruence(&mut self, left: Id) -> Result<Id, Unread> {
+        let outer = std::mem::replace(&mut self.in_congruence, true);
+        let right = self.expression(11)?;
+        self.in_congruence = outer;
+        if !self.take(Token::Modulus) {
+            return Ok(self.add(Node::Relation(vec![left, right], vec![Relation::Congruent])));
+        }
+        let grouped = self.peek() == Some(Token::Open(Bracket::Group));
+        let by = if grouped { self.argument()? } else { self.expression(31)? };
+        Ok(self.add(Node::Congruence(left, right, by)))
     }
 
     /// `a : b : c`, the first colon taken. Two digits behind two may be a time of day.
@@ -310,21 +352,37 @@ impl<'a> Parser<'a> {
         self.at += 1;
         let node = match token {
             Token::Number => return self.number(least),
+            Token::Named("Gamma") if self.peek() == Some(Token::Open(Bracket::Paren)) => {
+                Node::Call("gamma", self.expression(61)?)
+            }
+            Token::Named("zeta") if self.peek() == Some(Token::Open(Bracket::Paren)) => {
+                Node::Call("zeta", self.expression(61)?)
+            }
             Token::Symbol | Token::Named(_) => return self.name(token),
-            Token::Unknown => Node::Unknown(self.source_of(self.at - 1).into()),
+            Token::Unknown => Node::Unknown(plain_command(self.source_of(self.at - 1)).into()),
             Token::Word => return self.text(),
             Token::Pi => Node::Pi,
-            Token::Infinity => Node::Infinity,
+            Token::Infinity => {
+                self.tree.has_infinity = true;
+                Node::Infinity
+            }
             Token::Reals => Node::Reals,
             Token::Dots => Node::Dots,
             Token::EmptySet => Node::Sequence(Shape::Set, Vec::new(), false),
             Token::Minus => Node::Negate(self.expression(least.max(30))?),
             Token::Plus => return self.expression(least.max(30)),
+            // At the very beginning these only say that a value is rounded.
+            Token::Relation(Relation::About) | Token::Operator(Operator::Similar, _) if self.at == 1 => {
+                return self.expression(least);
+            }
             Token::PlusMinus(flipped) => {
                 self.tree.has_plus_minus = true;
                 Node::PlusMinus(None, self.expression(least.max(30))?, flipped)
             }
             Token::Frac => {
+                if let Some(derivative) = self.derivative()? {
+                    return Ok(derivative);
+                }
                 let over = self.argument()?;
                 Node::Divide(over, self.argument()?)
             }
@@ -339,7 +397,8 @@ impl<'a> Parser<'a> {
             Token::Open(bracket) => return self.bracketed(bracket),
             Token::Close(Bracket::Square) => return self.reversed_interval(),
             Token::Begin(environment) => return self.matrix(environment),
-            Token::Overline => return self.overlined(),
+            Token::Overline => return self.overlined("overline"),
+            Token::Decoration(name) => return self.overlined(name),
             Token::Underscore | Token::Caret => return self.indexed_before(token),
             _ => return Err(Unread::Malformed("an operator without its operand")),
         };
@@ -349,5 +408,14 @@ impl<'a> Parser<'a> {
     fn symbol(&mut self, name: &str) -> Id {
         let name: Rc<str> = name.into();
         self.add(Node::Symbol(name))
+    }
+}
+
+/// One spelling for the sets of numbers: `\mathbb Z` and `\Bbb{Z}` are `\mathbb{Z}`.
+fn plain_command(command: &str) -> String {
+    let name = command.strip_prefix("\\mathbb").or_else(|| command.strip_prefix("\\Bbb"));
+    match name {
+        Some(name) => format!("\\mathbb{{{}}}", name.trim_matches([' ', '{', '}'])),
+        None => command.to_owned(),
     }
 }

@@ -114,6 +114,11 @@ impl Polynomial {
         self.terms.last_key_value().map_or(Rational::ZERO, |(_, coefficient)| coefficient.clone())
     }
 
+    /// The term without atoms; zero where there is none.
+    pub fn constant_term(&self) -> Rational {
+        self.terms.get(&Monomial::new()).cloned().unwrap_or(Rational::ZERO)
+    }
+
     /// The terms, each once.
     pub fn terms(&self) -> impl Iterator<Item = (&Monomial, &Rational)> {
         self.terms.iter()

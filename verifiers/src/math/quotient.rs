@@ -4,6 +4,7 @@
 //! opaque atom named by its canonical text: equal texts are equal values, and unequal ones prove nothing
 //! ([`Quotient::is_unresolved`]).
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::rc::Rc;
 
@@ -13,6 +14,10 @@ use super::budget::{Budget, Unread};
 use super::number;
 use super::polynomial::{Atom, Monomial, Opaque, Polynomial, settle};
 
+mod absolute;
+mod calculus;
+mod perfect;
+mod substitution;
 mod symbolic_power;
 
 /// Characters that the canonical text of an opaque atom may have.
@@ -83,6 +88,19 @@ impl Quotient {
     /// Every atom of the numerator and the denominator.
     pub fn atoms(&self) -> impl Iterator<Item = &Atom> {
         self.numerator.atoms().chain(self.denominator.atoms())
+    }
+
+    /// Adds the names of the variables, those inside of functions included.
+    pub fn collect_variables<'a>(&'a self, names: &mut BTreeSet<&'a str>) {
+        for atom in self.atoms() {
+            match atom {
+                Atom::Symbol(name) => {
+                    names.insert(name);
+                }
+                Atom::Opaque(opaque) => opaque.arguments.iter().for_each(|argument| argument.collect_variables(names)),
+                _ => {}
+            }
+        }
     }
 
     /// The polynomial under the numerator.
@@ -189,6 +207,9 @@ impl Quotient {
 
     /// `self ^ exponent`. What is over a limit or has no exact form stays symbolic.
     pub fn power(&self, exponent: &Self, budget: &mut Budget) -> Result<Self, Unread> {
+        if let Some(value) = self.of_logarithm(exponent, budget)? {
+            return Ok(value);
+        }
         let Some(e) = exponent.as_rational() else {
             return self.symbolic_power(exponent, budget);
         };
@@ -206,8 +227,18 @@ impl Quotient {
             return Ok(Self::rational(Rational::ONE));
         }
         if let (true, Some((monomial, coefficient))) = (self.is_whole(), self.numerator.as_term()) {
-            let form = power_of_term(monomial, coefficient, &e, budget)?;
-            return form.map_or_else(|| Self::opaque("power", &[self, exponent], budget), |form| Ok(Self::whole(form)));
+            if let Some(form) = power_of_term(monomial, coefficient, &e, budget)? {
+                return Ok(Self::whole(form));
+            }
+            if let Some(root) = self.perfect_power(&e, budget)? {
+                return Ok(root);
+            }
+            return Self::opaque("power", &[self, exponent], budget);
+        }
+        if !e.is_int()
+            && let Some(root) = self.perfect_power(&e, budget)?
+        {
+            return Ok(root);
         }
         match number::small_integer(&e) {
             Some(n) if n.abs() <= MAX_EXPANDED_POWER => {
@@ -215,6 +246,21 @@ impl Quotient {
                 base.repeated_product(n.unsigned_abs(), budget)
             }
             _ => Self::opaque("power", &[self, exponent], budget),
+        }
+    }
+
+    /// `e^{c ln u} = u^c`
+    fn of_logarithm(&self, exponent: &Self, budget: &mut Budget) -> Result<Option<Self>, Unread> {
+        let Some((monomial, factor)) = exponent.numerator.as_term().filter(|_| exponent.is_whole()) else {
+            return Ok(None);
+        };
+        match monomial.as_slice() {
+            [(Atom::Opaque(opaque), power)]
+                if power.is_one() && *opaque.function == *"ln" && *self == Self::atom(Atom::Euler) =>
+            {
+                opaque.arguments[0].power(&Self::rational(factor.clone()), budget).map(Some)
+            }
+            _ => Ok(None),
         }
     }
 
@@ -271,8 +317,10 @@ fn power_of_term(
         fractional_power(coefficient, exponent, budget)?
     };
     let Some(mut product) = scalar else { return Ok(None) };
+    let signed = monomial.iter().filter(|(atom, _)| !is_positive(atom)).count();
     for (atom, power) in monomial {
-        if !exponent.is_int() && !splits_under_root(atom, power) {
+        // Two factors below zero have a product above it: √(xy) is not √x √y.
+        if !(exponent.is_int() || is_positive(atom) || signed == 1 && splits_under_root(atom, power)) {
             return Ok(None);
         }
         let (factor, rest) = settle(atom, power * exponent, budget)?;
@@ -282,16 +330,18 @@ fn power_of_term(
     Ok(Some(product))
 }
 
-/// Whether a fractional power of `atom ^ power` is the atom to the product of both.
-///
-/// It is for positive atoms. A variable to an odd power is taken to be one too, because its root is real nowhere
-/// else; (x²)^½ is |x| and is not.
-fn splits_under_root(atom: &Atom, power: &Rational) -> bool {
+fn is_positive(atom: &Atom) -> bool {
     match atom {
         Atom::Prime(_) | Atom::Euler | Atom::Pi => true,
-        Atom::Symbol(_) => power.is_int() && power.numerator() % Integer::from(2) != Integer::ZERO,
-        Atom::Imaginary | Atom::Infinity | Atom::Opaque(_) => false,
+        Atom::Opaque(opaque) => *opaque.function == *"abs",
+        _ => false,
     }
+}
+
+/// Whether a fractional power of `atom ^ power` is the atom to the product of both. A variable to an odd power is taken
+/// to be positive, because its root is real nowhere else; (x²)^½ is |x| and is not.
+fn splits_under_root(atom: &Atom, power: &Rational) -> bool {
+    matches!(atom, Atom::Symbol(_)) && power.is_int() && power.numerator() % Integer::from(2) != Integer::ZERO
 }
 
 /// A rational number to a fractional power, as a product of prime roots; √−c is i√c.

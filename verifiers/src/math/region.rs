@@ -262,6 +262,11 @@ pub fn is_relation(answer: &Answer) -> bool {
     }
 }
 
+/// Whether an answer says that things are equal.
+pub fn is_equation(answer: &Answer) -> bool {
+    matches!(answer, Answer::Assignment(_) | Answer::Conditions(_))
+}
+
 /// Whether an answer is a set of more than listed members.
 pub fn is_set(answer: &Answer) -> bool {
     match answer {

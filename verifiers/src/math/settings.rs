@@ -30,7 +30,8 @@ pub struct MathSettings {
     pub targets: Vec<Target>,
     /// Mode `math_verify` only: the rank of a box among the announcements; 0 is before all, negative is never.
     pub boxed_match_priority: i32,
-    /// Mode `math_verify` only: where one side is a decimal literal, both are rounded to so many places.
+    /// Mode `math_verify` only: where one side is a decimal literal, both are rounded to so many places, halves to
+    /// the even digit; not at all when 0.
     pub float_rounding: u32,
     /// Mode `math_verify` only: the names of variables count.
     pub strict: bool,
@@ -78,7 +79,12 @@ impl MathSettings {
 
     pub(super) fn reader(&self) -> Reader {
         let library = self.mode == Mode::MathVerify;
-        Reader { log_base: self.log_base, last_side_counts: library, anonymous_variables: library && !self.strict }
+        Reader {
+            log_base: self.log_base,
+            last_side_counts: library,
+            anonymous_variables: library && !self.strict,
+            slash_takes_product: library,
+        }
     }
 
     pub(super) fn policy(&self) -> Policy {
@@ -91,6 +97,8 @@ impl MathSettings {
             ordered_lists: self.ordered_lists,
             relation_for_set: !library || self.allow_set_relation_comp,
             last_side_counts: library,
+            fold_case: library,
+            any_brackets: library,
         }
     }
 }

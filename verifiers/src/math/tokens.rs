@@ -75,6 +75,64 @@ pub enum Big {
     Limit,
 }
 
+/// An operator of which only the structure is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operator {
+    /// `⊂`
+    Subset,
+    /// `⊆`
+    SubsetOrEqual,
+    /// `⊊`
+    ProperSubset,
+    /// `→`
+    To,
+    /// `↦`
+    MapsTo,
+    /// `⇒`
+    Implies,
+    /// `⇔`
+    Equivalent,
+    /// `∝`
+    Proportional,
+    /// `∼`
+    Similar,
+    /// `∥`
+    Parallel,
+    /// `⊥`
+    Perpendicular,
+    /// `∉`
+    NotIn,
+    /// `∧`
+    And,
+    /// `∨`
+    Or,
+    /// `⊕`
+    DirectSum,
+    /// `⊗`
+    Tensor,
+}
+
+impl Operator {
+    /// Whether the order of its operands says nothing.
+    pub fn is_symmetric(self) -> bool {
+        use Operator::{And, DirectSum, Equivalent, Or, Parallel, Perpendicular, Similar};
+        matches!(self, And | DirectSum | Equivalent | Or | Parallel | Perpendicular | Similar)
+    }
+
+    /// How tightly it binds.
+    pub fn binding_power(self) -> u8 {
+        match self {
+            Self::To | Self::MapsTo => 9,
+            Self::Implies | Self::Equivalent => 2,
+            Self::And => 4,
+            Self::Or => 3,
+            Self::DirectSum => 20,
+            Self::Tensor => 30,
+            _ => 10,
+        }
+    }
+}
+
 /// What a piece of the text is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Token {
@@ -120,6 +178,12 @@ pub enum Token {
     PlusMinus(bool),
     /// `*`
     Times,
+    /// `\times`
+    Cross,
+    /// An operator of which only the structure is known; true when its operands are written the other way round.
+    Operator(Operator, bool),
+    /// An arrow, a hat or points above a name, by its name.
+    Decoration(&'static str),
     /// `/`
     Divide,
     /// `^`

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use dashu::Rational;
 
-use super::tokens::{Big, Environment, Relation};
+use super::tokens::{Big, Environment, Operator, Relation};
 
 /// Index of a node in its [`Tree`].
 pub type Id = usize;
@@ -61,8 +61,16 @@ pub enum Node {
     Call(&'static str, Id),
     /// The base, then the argument.
     Logarithm(Id, Id),
-    /// The operator, its limits, the first node of what it is applied to, and that.
-    Big(Big, Option<Id>, Option<Id>, Id, Id),
+    /// The operator, its limits, the first node of what it is applied to, that, and what an integral runs over.
+    Big(Big, Option<Id>, Option<Id>, Id, Id, Option<Rc<str>>),
+    /// What is derived, by which variable, and how often.
+    Derivative(Id, Rc<str>, usize),
+    /// `×` between vectors is no product.
+    Cross(Id, Id),
+    /// An operator that only its structure is known of: `A ⊂ B`, `p ⇒ q`.
+    Operator(Operator, Id, Id),
+    /// Left side, right side, modulus.
+    Congruence(Id, Id, Id),
     /// A quantity with the words behind it.
     Unit(Id, String),
     /// The remainder of a division.
@@ -89,4 +97,6 @@ pub struct Tree {
     pub nodes: Vec<Node>,
     /// True when a `±` occurs: the tree then stands for two answers.
     pub has_plus_minus: bool,
+    /// True when an infinity occurs, which is no number to reckon with.
+    pub has_infinity: bool,
 }

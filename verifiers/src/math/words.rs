@@ -16,10 +16,10 @@ pub enum Word {
 }
 
 /// Functions that stay symbolic unless a rule evaluates them.
-pub const FUNCTIONS: [&str; 40] = [
+pub const FUNCTIONS: [&str; 41] = [
     "sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "arccot", "arcsec", "arccsc", "sinh",
     "cosh", "tanh", "coth", "arcsinh", "arccosh", "arctanh", "log", "ln", "lg", "exp", "gcd", "lcm", "max", "min",
-    "det", "arg", "abs", "deg", "floor", "ceil", "cbrt", "asin", "acos", "atan", "binom", "tg", "ctg",
+    "det", "arg", "abs", "deg", "floor", "ceil", "cbrt", "asin", "acos", "atan", "binom", "tg", "ctg", "sgn",
 ];
 
 /// Functions that may have their argument glued to them: `sinx`.

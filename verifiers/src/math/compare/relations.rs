@@ -138,19 +138,6 @@ fn name_the_same(a: &str, b: &str) -> bool {
 /// The variables of conditions, each once and in order.
 fn variables(conditions: &[Condition]) -> BTreeSet<&str> {
     let mut names = BTreeSet::new();
-    conditions.iter().for_each(|condition| collect_variables(&condition.difference, &mut names));
+    conditions.iter().for_each(|condition| condition.difference.collect_variables(&mut names));
     names
-}
-
-/// The variables of a form, those inside of functions included.
-fn collect_variables<'a>(form: &'a Quotient, names: &mut BTreeSet<&'a str>) {
-    for atom in form.atoms() {
-        match atom {
-            Atom::Symbol(name) => {
-                names.insert(name);
-            }
-            Atom::Opaque(opaque) => opaque.arguments.iter().for_each(|argument| collect_variables(argument, names)),
-            _ => {}
-        }
-    }
 }

@@ -1,5 +1,7 @@
 //! Tuples, lists, sets, ratios and sets of real numbers.
 
+use dashu::Rational;
+
 use super::{Comparison, Outcome};
 use crate::math::answer::{Answer, Value};
 use crate::math::budget::Unread;
@@ -24,8 +26,21 @@ impl Comparison<'_> {
             (Ratio(true), Ratio(true)) => self.ordered(gold, other),
             (Ratio(_), Ratio(_)) => self.ratios(gold, other),
             (a, b) if a == b => self.ordered(gold, other),
+            (Set, Brackets(a, b)) if self.any_brackets(a, b, gold) => self.as_sets(gold, other),
+            (Brackets(a, b), Set) if self.any_brackets(a, b, gold) => self.as_sets(gold, other),
+            (Brackets(a, b), Bare) if self.policy.any_brackets && a == b && gold.len() != 2 => {
+                self.ordered(gold, other)
+            }
+            (Brackets(a, b), Brackets(c, d)) if self.policy.any_brackets && a == b && c == d && gold.len() != 2 => {
+                self.ordered(gold, other)
+            }
             _ => Ok(Outcome::Different("brackets of different kinds")),
         }
+    }
+
+    /// Whether a set may stand for a tuple: two items in brackets that close are an interval, and so are two that descend.
+    fn any_brackets(&self, opens: bool, closes: bool, items: &[Answer]) -> bool {
+        self.policy.any_brackets && opens == closes && (items.len() != 2 || !opens)
     }
 
     pub(super) fn ordered(&mut self, gold: &[Answer], other: &[Answer]) -> Result<Outcome, Unread> {
@@ -45,13 +60,23 @@ impl Comparison<'_> {
 
     /// Two items of lists, tuples or sets.
     fn item(&mut self, gold: &Answer, other: &Answer) -> Result<Outcome, Unread> {
+        // Pairs of long lists are many, and each is dearer than what it counts itself.
+        self.budget.spend(120)?;
         self.within += 1;
         let outcome = self.answers(gold, other);
         self.within -= 1;
         outcome
     }
 
-    fn as_sets(&mut self, gold: &[Answer], other: &[Answer]) -> Result<Outcome, Unread> {
+    pub(super) fn as_sets(&mut self, gold: &[Answer], other: &[Answer]) -> Result<Outcome, Unread> {
+        if let (Some(a), Some(b)) = (numbers(gold), numbers(other)) {
+            if a == b {
+                return Ok(Outcome::Equal("the same numbers"));
+            }
+            if self.policy.float_rounding.is_none() && self.policy.decimal_places.is_none() {
+                return Ok(Outcome::Different("an item is missing"));
+            }
+        }
         if gold.len() == other.len()
             && let equal @ Outcome::Equal(_) = self.unordered(gold, other)?
         {
@@ -90,6 +115,16 @@ impl Comparison<'_> {
             (false, Some(why)) => Outcome::Unknown(why),
             (false, None) => Outcome::Equal("the same items"),
         })
+    }
+
+    /// Whether a list says one thing several times.
+    pub(super) fn all_the_same(&mut self, items: &[Answer]) -> Result<bool, Unread> {
+        for pair in items.windows(2) {
+            if !matches!(self.item(&pair[0], &pair[1])?, Outcome::Equal(_)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// The items without repetitions.
@@ -156,6 +191,19 @@ impl Comparison<'_> {
         }
         Ok(Outcome::Equal("the same set"))
     }
+}
+
+/// The distinct numbers of a long list in ascending order, so that not all pairs need to be tried.
+fn numbers(items: &[Answer]) -> Option<Vec<Rational>> {
+    const MIN_ITEMS: usize = 8;
+    let plain = |item: &Answer| match item {
+        Answer::Value(value) if value.unit.is_none() && !value.percent => value.form.as_rational(),
+        _ => None,
+    };
+    let mut numbers = (items.len() >= MIN_ITEMS).then(|| items.iter().map(plain).collect::<Option<Vec<_>>>())??;
+    numbers.sort();
+    numbers.dedup();
+    Some(numbers)
 }
 
 /// Assignments to coordinates in the order of a tuple of them: `y = 3, x = 1` says `(1, 3)`. Anything else stays as it is.

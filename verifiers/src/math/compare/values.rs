@@ -104,6 +104,10 @@ impl Comparison<'_> {
             return Ok(outcome);
         }
         if a.is_unresolved() || b.is_unresolved() {
+            let (a, b) = (&a.settled_magnitudes(self.budget)?, &b.settled_magnitudes(self.budget)?);
+            if a.equals(b, self.budget)? {
+                return Ok(Outcome::Equal("equal values"));
+            }
             return Ok(match numeric::compare(a, b, self.budget)? {
                 Finding::Equal => Outcome::Equal("equal at every point and precision that was tried"),
                 Finding::Different => Outcome::Different("different values, proved by intervals"),
@@ -125,7 +129,7 @@ impl Comparison<'_> {
             }
         }
         let Some(places) = self.policy.float_rounding else { return Ok(None) };
-        if gold.decimals.is_none() && other.decimals.is_none() {
+        if places == 0 || gold.decimals.is_none() && other.decimals.is_none() {
             return Ok(None);
         }
         let (Some(a), Some(b)) = (self.approximate(&gold.form)?, self.approximate(&other.form)?) else {
@@ -133,7 +137,7 @@ impl Comparison<'_> {
         };
         let scale = Rational::from(Integer::from(power_of_ten(places)));
         number::spend_bits(self.budget, number::bits(&a) + number::bits(&b) + number::bits(&scale))?;
-        let (a, b) = ((a * &scale).round(), (b * &scale).round());
+        let (a, b) = (half_even(&(a * &scale)), half_even(&(b * &scale)));
         // A number that rounds to nothing has lost all of its digits: two of them are not the same.
         Ok((a == b && !a.is_zero()).then_some(Outcome::Equal("equal when rounded")))
     }
@@ -145,6 +149,15 @@ impl Comparison<'_> {
         }
         numeric::approximate(form, self.budget)
     }
+}
+
+/// The nearest integer; of two the even one.
+fn half_even(value: &Rational) -> Integer {
+    let below = value.floor();
+    let rest = value - Rational::from(below.clone());
+    let half = Rational::from_parts(Integer::ONE, Natural::from(2u8));
+    let odd = &below % Integer::from(2) != Integer::ZERO;
+    if rest > half || rest == half && odd { below + Integer::ONE } else { below }
 }
 
 fn power_of_ten(places: u32) -> Natural {

@@ -1,6 +1,7 @@
 //! Functions of forms: exact where they have an exact value, opaque elsewhere.
 
 use std::cmp::Ordering;
+use std::rc::Rc;
 
 use dashu::base::Gcd;
 use dashu::{Integer, Natural, Rational};
@@ -10,7 +11,7 @@ use crate::math::answer::Answer;
 use crate::math::budget::{Budget, Unread};
 use crate::math::number;
 use crate::math::numeric;
-use crate::math::polynomial::Atom;
+use crate::math::polynomial::{Atom, Monomial};
 use crate::math::quotient::Quotient;
 
 /// Binomials of a variable over so much are polynomials.
@@ -40,13 +41,31 @@ impl Evaluator<'_> {
         match if constant { numeric::sign(&of, self.budget)? } else { None } {
             Some(Ordering::Less) => of.negate(self.budget),
             Some(_) => Ok(of),
-            None => {
-                // |−x| is |x|: of the two texts the smaller one stands for both.
-                let negative = of.negate(self.budget)?;
-                let of = if format!("{negative}") < format!("{of}") { negative } else { of };
-                Quotient::opaque("abs", &[&of], self.budget)
-            }
+            None => of.magnitude(self.budget),
         }
+    }
+
+    /// `n!`; of a sum with an integer, `(n + 2)! = n! (n + 1) (n + 2)`, so that neighbours have one form.
+    pub(super) fn factorial(&mut self, of: &Quotient) -> Result<Quotient, Unread> {
+        let shift = if of.is_whole() { of.numerator().constant_term() } else { Rational::ZERO };
+        let shift = match number::small_integer(&shift) {
+            Some(shift) if of.as_rational().is_none() && shift.abs() <= MAX_FALLING => shift,
+            _ => return self.exact_or_opaque("factorial", of, number::factorial),
+        };
+        let base = of.add(&Quotient::rational(Rational::from(-shift)), self.budget)?;
+        let mut product = Quotient::opaque("factorial", &[&base], self.budget)?;
+        for i in shift.min(0) + 1..=shift.max(0) {
+            let factor = base.add(&Quotient::rational(Rational::from(i)), self.budget)?;
+            let factor = if shift < 0 { factor.invert(self.budget)? } else { factor };
+            product = product.multiply(&factor, self.budget)?;
+        }
+        Ok(product)
+    }
+
+    /// `Γ(z) = (z - 1)!`
+    pub(super) fn gamma(&mut self, of: &Quotient) -> Result<Quotient, Unread> {
+        let below = of.add(&Quotient::rational(Rational::from(-1)), self.budget)?;
+        self.factorial(&below)
     }
 
     pub(super) fn binomial(&mut self, n: &Quotient, k: &Quotient) -> Result<Quotient, Unread> {
@@ -58,7 +77,13 @@ impl Evaluator<'_> {
         if let Some(k @ 0..=MAX_FALLING) = k.as_rational().as_ref().and_then(number::small_integer) {
             return self.falling(n, k);
         }
-        Quotient::opaque("binomial", &[n, k], self.budget)
+        // n over n − k is n over k, so a small difference is a product too.
+        let rest = n.subtract(k, self.budget)?;
+        if let Some(k @ 0..=MAX_FALLING) = rest.as_rational().as_ref().and_then(number::small_integer) {
+            return self.falling(n, k);
+        }
+        let (over, one, other) = (self.factorial(n)?, self.factorial(k)?, self.factorial(&rest)?);
+        over.multiply(&one.multiply(&other, self.budget)?.invert(self.budget)?, self.budget)
     }
 
     /// `n (n - 1) … (n - k + 1) / k!`
@@ -75,7 +100,7 @@ impl Evaluator<'_> {
     /// `n! / (n - k)!`
     pub(super) fn arrangements(&mut self, n: &Quotient, k: &Quotient) -> Result<Quotient, Unread> {
         let chosen = self.binomial(n, k)?;
-        let ways = self.exact_or_opaque("factorial", k, number::factorial)?;
+        let ways = self.factorial(k)?;
         chosen.multiply(&ways, self.budget)
     }
 
@@ -106,14 +131,33 @@ impl Evaluator<'_> {
         let argument = of.as_rational();
         let zero = argument.as_ref().is_some_and(Rational::is_zero);
         match name {
+            "gamma" => self.gamma(&of),
+            // One form for what is written in several.
+            "sec" | "csc" | "cot" | "tan" => self.by_sine_and_cosine(name, &of),
             "exp" => Quotient::atom(Atom::Euler).power(&of, self.budget),
             "ln" => self.natural_logarithm(&of),
             "log" if self.reader.log_base == LogBase::Natural => self.natural_logarithm(&of),
             "log" | "lg" => self.logarithm(&Quotient::rational(Rational::from(10)), &of),
-            "sin" | "tan" | "arcsin" | "arctan" | "sinh" | "tanh" if zero => Ok(Quotient::rational(Rational::ZERO)),
+            "sin" | "arcsin" | "arctan" | "sinh" | "tanh" if zero => Ok(Quotient::rational(Rational::ZERO)),
             "cos" | "cosh" if zero => Ok(Quotient::rational(Rational::ONE)),
             _ => Quotient::opaque(name, &[&of], self.budget),
         }
+    }
+
+    fn by_sine_and_cosine(&mut self, name: &str, of: &Quotient) -> Result<Quotient, Unread> {
+        let (sine, cosine) = if of.numerator().is_zero() {
+            (Quotient::rational(Rational::ZERO), Quotient::rational(Rational::ONE))
+        } else {
+            (Quotient::opaque("sin", &[of], self.budget)?, Quotient::opaque("cos", &[of], self.budget)?)
+        };
+        let one = Quotient::rational(Rational::ONE);
+        let (over, under) = match name {
+            "sec" => (one, cosine),
+            "csc" => (one, sine),
+            "cot" => (cosine, sine),
+            _ => (sine, cosine),
+        };
+        over.multiply(&under.invert(self.budget)?, self.budget)
     }
 
     /// So many degrees in radians.
@@ -155,7 +199,13 @@ impl Evaluator<'_> {
     pub(super) fn natural_logarithm(&mut self, of: &Quotient) -> Result<Quotient, Unread> {
         let term = if of.is_whole() { of.numerator().as_term() } else { None };
         let Some((monomial, coefficient)) = term else { return Quotient::opaque("ln", &[of], self.budget) };
-        let numbers = monomial.iter().all(|(atom, _)| matches!(atom, Atom::Prime(_) | Atom::Euler | Atom::Pi));
+        let monomial = &with_magnitudes(monomial, self.budget)?;
+        let positive = |atom: &Atom| match atom {
+            Atom::Prime(_) | Atom::Euler | Atom::Pi => true,
+            Atom::Opaque(opaque) => *opaque.function == *"abs",
+            _ => false,
+        };
+        let numbers = monomial.iter().all(|(atom, _)| positive(atom));
         if !numbers || *coefficient <= Rational::ZERO {
             return Quotient::opaque("ln", &[of], self.budget);
         }
@@ -194,6 +244,26 @@ impl Evaluator<'_> {
         let term = logarithm.multiply(&Quotient::rational(times), self.budget)?;
         sum.add(&term, self.budget)
     }
+}
+
+/// A monomial with `|x|²` for `x²`, where all variables have even powers: its logarithm is a sum then.
+fn with_magnitudes(monomial: &Monomial, budget: &mut Budget) -> Result<Monomial, Unread> {
+    let two = Integer::from(2);
+    let even = |power: &Rational| power.is_int() && power.numerator() % &two == Integer::ZERO;
+    let mut changed = Monomial::new();
+    for (atom, power) in monomial {
+        let atom = match atom {
+            Atom::Symbol(_) if even(power) => {
+                match Quotient::opaque("abs", &[&Quotient::atom(atom.clone())], budget)?.as_opaque() {
+                    Some(opaque) => Atom::Opaque(Rc::new(opaque.clone())),
+                    None => atom.clone(),
+                }
+            }
+            _ => atom.clone(),
+        };
+        changed.push((atom, power.clone()));
+    }
+    Ok(changed)
 }
 
 /// The greatest common divisor or the least common multiple of integers.

@@ -45,9 +45,12 @@ impl Evaluator<'_> {
     /// Whether an operand of an arithmetic operation is a matrix.
     pub(super) fn has_matrix(&self, node: &Node, done: &Done) -> bool {
         match node {
-            Node::Add(a, b) | Node::Subtract(a, b) | Node::Multiply(a, b) | Node::Divide(a, b) | Node::Power(a, b) => {
-                done.is_matrix(*a) || done.is_matrix(*b)
-            }
+            Node::Add(a, b)
+            | Node::Subtract(a, b)
+            | Node::Multiply(a, b)
+            | Node::Cross(a, b)
+            | Node::Divide(a, b)
+            | Node::Power(a, b) => done.is_matrix(*a) || done.is_matrix(*b),
             Node::Absolute(a) => done.is_matrix(*a),
             _ => false,
         }
@@ -67,7 +70,7 @@ impl Evaluator<'_> {
                 }
                 Ok(Matrix { rows: a.rows, cells }.into_answer())
             }
-            Node::Multiply(a, b) => {
+            Node::Multiply(a, b) | Node::Cross(a, b) => {
                 let both = done.is_matrix(*a) && done.is_matrix(*b);
                 let (a, b) = (done.take(*a)?, done.take(*b)?);
                 match (a, b) {

@@ -1,8 +1,11 @@
 //! Equations, inequalities and what they name.
 
+use dashu::{Natural, Rational};
+
 use super::{Done, Evaluator};
-use crate::math::answer::{Answer, Assignment, Condition, Conditions};
+use crate::math::answer::{Answer, Assignment, Condition, Conditions, Value};
 use crate::math::budget::Unread;
+use crate::math::number;
 use crate::math::numeric::{self, Finding};
 use crate::math::quotient::Quotient;
 use crate::math::tokens::Relation;
@@ -26,6 +29,7 @@ impl Evaluator<'_> {
             Node::Multiply(a, b) => format!("{}{}", inner(a)?, inner(b)?),
             Node::Apply(a, b) => format!("{}({})", inner(a)?, self.label_argument(*b, depth + 1)?),
             Node::Divide(a, b) => format!("{}/{}", inner(a)?, inner(b)?),
+            Node::Derivative(of, by, order) => format!("d{order} {}/d{by}", inner(of)?),
             Node::Absolute(a) => format!("|{}|", inner(a)?),
             Node::Call(name, a) => format!("{name}({})", inner(a)?),
             Node::Sequence(shape, items, _) if !matches!(shape, Shape::Set) => {
@@ -72,7 +76,7 @@ impl Evaluator<'_> {
         let equation =
             |relation: &Relation| matches!(relation, Relation::Equal | Relation::About | Relation::Congruent);
         if relations.iter().all(equation) {
-            return self.equation(operands[0], sides);
+            return self.equation(operands, sides);
         }
         let mut all = Vec::with_capacity(relations.len());
         for (pair, relation) in sides.windows(2).zip(relations) {
@@ -82,7 +86,20 @@ impl Evaluator<'_> {
     }
 
     /// Sides that are all equal: a name and its value, a value in several forms, or an equation.
-    fn equation(&mut self, first: Id, mut sides: Vec<Answer>) -> Result<Answer, Unread> {
+    fn equation(&mut self, operands: &[Id], mut sides: Vec<Answer>) -> Result<Answer, Unread> {
+        let first = operands[0];
+        // `5 = x` names the same as `x = 5`.
+        if let ([value, name], [_, left]) = (operands, sides.as_slice())
+            && self.label(*value, 0).is_none()
+            && let Some(label) = self.label(*name, 0)
+        {
+            let left = left.form().cloned();
+            return Ok(Answer::Assignment(Assignment { label, left, value: Box::new(sides.swap_remove(0)) }));
+        }
+        let literal = |id: &Id| matches!(self.tree.nodes[*id], Node::Number(_, None));
+        if (!self.reader.last_side_counts || operands.iter().all(literal)) && self.is_false(&sides)? {
+            return Err(Unread::Malformed("an equality that does not hold"));
+        }
         if let Some(label) = self.label(first, 0) {
             let value = sides.pop().expect("a relation has two sides");
             if !self.reader.last_side_counts {
@@ -101,6 +118,26 @@ impl Evaluator<'_> {
             all.push(self.condition(&pair[0], &pair[1], Relation::Equal)?);
         }
         Ok(Answer::Conditions(Conditions { all, last: sides.pop().map(Box::new) }))
+    }
+
+    /// True when two neighbours are different numbers, even when the digits of a decimal are only as good as they are.
+    fn is_false(&mut self, sides: &[Answer]) -> Result<bool, Unread> {
+        for pair in sides.windows(2) {
+            let (Answer::Value(a), Answer::Value(b)) = (&pair[0], &pair[1]) else { continue };
+            let plain = |value: &Value| value.unit.is_none() && !value.percent;
+            let (Some(x), Some(y)) = (a.form.as_rational(), b.form.as_rational()) else { continue };
+            if !(plain(a) && plain(b)) || x == y {
+                continue;
+            }
+            let places = [a.decimals, b.decimals].into_iter().flatten().max();
+            let Some(places) = places.filter(|places| *places < 100) else { return Ok(true) };
+            number::spend_bits(self.budget, number::bits(&x) + number::bits(&y) + 400)?;
+            let unit = Rational::from_parts(1.into(), Natural::from(10u8).pow(places as usize));
+            if number::magnitude(&(x - y)) > unit {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// True when all sides are the same expression, so that the last one is the answer: `3 + 4 = 7`.

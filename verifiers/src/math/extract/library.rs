@@ -54,7 +54,7 @@ impl Candidate {
 pub fn candidates(text: &str, settings: &MathSettings, side: Side) -> Vec<Candidate> {
     let latex = settings.targets.contains(&Target::Latex);
     let expr = settings.targets.contains(&Target::Expr);
-    let mut found = Vec::new();
+    let (mut found, mut whole) = (Vec::new(), None);
     let bare = is_bare(text);
     if bare && text.len() <= MAX_WHOLE_BYTES {
         let trimmed = text.trim().trim_end_matches(['.', '€', '£']);
@@ -64,11 +64,12 @@ pub fn candidates(text: &str, settings: &MathSettings, side: Side) -> Vec<Candid
             let alternative = decimal_comma.then(|| trimmed.to_owned());
             return vec![Candidate { alternative, ..Candidate::new(spelled, WHOLE) }];
         }
-        if !trimmed.is_empty() && !trimmed.contains('\n') {
-            found.push(Candidate::new(trimmed, WHOLE));
+        let said = without_label(trimmed.trim_start_matches(['#', '=', ' ']));
+        if !said.is_empty() && !said.contains('\n') {
+            whole = Some(Candidate::new(said, WHOLE));
             // A number in what is all mathematics is a part of it, and a part is never taken for the whole.
-            if !is_sentence(trimmed) {
-                return found;
+            if !is_sentence(said) && (said.contains('\\') || !is_remark(said)) {
+                return whole.into_iter().collect();
             }
         }
     }
@@ -93,6 +94,8 @@ pub fn candidates(text: &str, settings: &MathSettings, side: Side) -> Vec<Candid
     let best = ranked.first().map(|ranked| ranked.rank);
     ranked.retain(|ranked| Some(ranked.rank) == best);
     found.extend(ranked.into_iter().take(MAX_CANDIDATES).map(|ranked| ranked.candidate));
+    // Prose is an answer only where nothing in it is one.
+    found.extend(whole);
     found
 }
 
@@ -288,7 +291,7 @@ impl Search<'_> {
         let (mut low, mut high) = (at, at);
         let or = |a: &Plain, b: &Plain| {
             let between = &self.text[a.end..b.start];
-            between.len() < 12 && between.split_whitespace().any(|word| word.trim_matches(',') == "or")
+            between.len() < 12 && between.split_whitespace().any(|word| word.trim_matches([',', '(']) == "or")
         };
         while low > 0 && or(&self.numbers[low - 1], &self.numbers[low]) {
             low -= 1;
@@ -327,8 +330,35 @@ fn is_bare(text: &str) -> bool {
     !(dollar || text.contains("\\(") || text.contains("\\[") || text.contains("\\boxed"))
 }
 
+/// The text behind a label such as "Answer:" or "x:". Digits before a colon make a ratio or a time.
+fn without_label(text: &str) -> &str {
+    match text.split_once(':') {
+        Some((label, said))
+            if !label.is_empty()
+                && label.chars().all(|c| c.is_alphabetic() || c == ' ' || c == '*')
+                && said.starts_with(char::is_whitespace) =>
+        {
+            said.trim_matches(['*', ' '])
+        }
+        _ => text,
+    }
+}
+
+/// True for mathematics with a short word beside it: "so n=5", "it's 5", "x is 5", "72, I think", "* 5", "5 °C".
+fn is_remark(text: &str) -> bool {
+    const WORDS: [&str; 18] = [
+        "so", "is", "it", "it's", "to", "of", "we", "he", "an", "by", "as", "be", "the", "got", "get", "has", "was",
+        "I",
+    ];
+    text.starts_with("* ") || text.contains(" °") || text.split([' ', ',']).any(|word| WORDS.contains(&word))
+}
+
 /// True when a text holds words that are no commands and no names of functions: one of three letters, or two of two.
 fn is_sentence(text: &str) -> bool {
+    // "x=1orx=2" has no words of its own.
+    if text.contains('=') && !text.contains(char::is_whitespace) {
+        return false;
+    }
     let words = text.split(|c: char| !(c.is_alphabetic() || c == '\\'));
     let is_word = |word: &&str| {
         word.len() > 1

@@ -15,33 +15,39 @@ use crate::math::quotient::Quotient;
 pub enum Kind {
     /// Positive fractions.
     Positive,
-    /// Fractions of either sign.
+    /// Fractions below four in size.
     Signed,
+    /// Fractions up to so many powers of two, so that no constant of the forms is beyond them.
+    Wide(u32),
     /// Integers from 2 to 13.
     Whole,
 }
 
 /// Where forms are evaluated.
 #[derive(Debug, Clone, Copy)]
-pub struct Point {
+pub struct Point<'a> {
     /// The kind of values.
     pub kind: Kind,
     /// What the values depend on beside the names.
     pub seed: u64,
+    /// The variables below zero.
+    pub negative: &'a [&'a str],
 }
 
-impl Point {
+impl Point<'_> {
     /// The value of a variable.
     fn value(self, name: &str) -> Rational {
         let hash = hash(name, self.seed);
-        match self.kind {
-            Kind::Whole => Rational::from(2 + hash % 12),
-            _ => {
-                let sign = if self.kind == Kind::Signed && hash & 1 == 1 { -1 } else { 1 };
-                let over = i64::try_from(17 + (hash >> 8) % 383).expect("below 400");
-                Rational::from_parts(Integer::from(sign * over), Natural::from(101u8))
-            }
+        if self.kind == Kind::Whole {
+            return Rational::from(2 + hash % 12);
         }
+        let over = Integer::from(17 + (hash >> 8) % 383);
+        let over = match self.kind {
+            Kind::Wide(log2) => over << log2 as usize,
+            _ => over,
+        };
+        let over = if self.negative.contains(&name) { -over } else { over };
+        Rational::from_parts(over, Natural::from(101u8))
     }
 }
 
@@ -69,12 +75,21 @@ pub struct Trace {
     pub unknown_functions: bool,
     /// A variable occurs.
     pub variables: bool,
+    /// A function with corners or jumps (an absolute value, a maximum) was applied to something that varies: points
+    /// may show that it differs from another, but never that it is the same.
+    pub corners: bool,
+    /// A function that may be meant for integers only (a floor, a factorial, `(-1)^n`) was applied to something that
+    /// varies: fractions show nothing about it.
+    pub discrete: bool,
+    /// A root, a logarithm or an arc function was applied to something that varies: it has several branches, and
+    /// every combination of signs must be tried.
+    pub branches: bool,
 }
 
 /// Evaluates forms at one point to so many bits.
 pub struct Evaluation<'a> {
     /// Where.
-    pub point: Point,
+    pub point: Point<'a>,
     /// Bits of the midpoints.
     pub bits: usize,
     /// What was met.
@@ -143,18 +158,43 @@ impl Evaluation<'_> {
             Atom::Infinity => return Ok(None),
             Atom::Symbol(name) => {
                 self.trace.variables = true;
+                self.trace.branches |= !exponent.is_int();
                 real(self.point.value(name), self.bits)
             }
-            Atom::Opaque(opaque) => match self.function(opaque)? {
-                Some(value) => value,
-                None => return Ok(None),
-            },
+            Atom::Opaque(opaque) => {
+                let (value, varies) = self.varying(|this| this.function(opaque))?;
+                self.trace.branches |= varies && !exponent.is_int();
+                match value {
+                    Some(value) => value,
+                    None => return Ok(None),
+                }
+            }
         };
         if exponent.is_one() {
             return Ok(Some(base));
         }
         self.pay(if exponent.is_int() { 4 } else { 80 })?;
         Ok(base.rational_power(exponent, self.bits))
+    }
+
+    /// What `of` evaluates, and whether variables occur in it.
+    fn varying<T>(&mut self, of: impl FnOnce(&mut Self) -> Result<T, Unread>) -> Result<(T, bool), Unread> {
+        let before = std::mem::replace(&mut self.trace.variables, false);
+        let value = of(self)?;
+        let varies = std::mem::replace(&mut self.trace.variables, before);
+        self.trace.variables |= varies;
+        Ok((value, varies))
+    }
+
+    /// Notes what points can tell about a function of something that varies.
+    fn note_kind(&mut self, name: &str) {
+        match name {
+            "abs" | "max" | "min" | "sign" => self.trace.corners = true,
+            "floor" | "ceiling" | "factorial" | "binomial" => self.trace.discrete = true,
+            "ln" | "arcsin" | "arccos" | "arctan" | "arccot" | "arcsec" | "arccsc" | "arcsinh" | "arccosh"
+            | "arctanh" => self.trace.branches = true,
+            _ => {}
+        }
     }
 
     fn function(&mut self, opaque: &Opaque) -> Result<Option<Complex>, Unread> {
@@ -189,7 +229,11 @@ impl Evaluation<'_> {
         match (name, opaque.arguments.as_slice()) {
             ("power", [base, exponent]) => self.general_power(base, exponent),
             (_, [argument]) if unary => {
-                let Some(argument) = self.quotient(argument)? else { return Ok(None) };
+                let (argument, varies) = self.varying(|this| this.quotient(argument))?;
+                if varies {
+                    self.note_kind(name);
+                }
+                let Some(argument) = argument else { return Ok(None) };
                 self.note(&argument);
                 self.pay(100)?;
                 let value = match name {
@@ -199,11 +243,17 @@ impl Evaluation<'_> {
                 Ok(value.map(Complex::real))
             }
             ("binomial", [n, k]) => {
-                let (Some(n), Some(k)) = (self.quotient(n)?, self.quotient(k)?) else { return Ok(None) };
+                let (values, varies) = self.varying(|this| Ok((this.quotient(n)?, this.quotient(k)?)))?;
+                self.trace.discrete |= varies;
+                let (Some(n), Some(k)) = values else { return Ok(None) };
                 self.pay(100)?;
                 Ok(binomial(&n, &k, self.bits).map(Complex::real))
             }
-            ("max" | "min", arguments) => self.extreme(name == "max", arguments),
+            ("max" | "min", arguments) => {
+                let (value, varies) = self.varying(|this| this.extreme(name == "max", arguments))?;
+                self.trace.corners |= varies;
+                Ok(value)
+            }
             _ => {
                 self.trace.unknown_functions = true;
                 self.trace.variables = true;
@@ -219,16 +269,28 @@ impl Evaluation<'_> {
             self.pay(100)?;
             return Ok(exponent.exp());
         }
-        let Some(base) = self.quotient(base)? else { return Ok(None) };
-        self.note(&base);
+        let (base, varies) = self.varying(|this| this.quotient(base))?;
         if let Some(exponent) = exponent.as_rational() {
+            self.trace.branches |= varies && !exponent.is_int();
+            let Some(base) = base else { return Ok(None) };
+            self.note(&base);
             self.trace.height = self.trace.height.max(number::bits(&exponent));
             self.pay(80)?;
             return Ok(base.rational_power(&exponent, self.bits));
         }
-        let Some(exponent) = self.quotient(exponent)? else { return Ok(None) };
+        self.trace.branches |= varies;
+        let Some(base) = base else { return Ok(None) };
+        let (exponent, _) = self.varying(|this| this.quotient(exponent))?;
+        let Some(exponent) = exponent else { return Ok(None) };
+        self.note(&base);
         self.note(&exponent);
         self.pay(200)?;
+        match base.as_real().and_then(Ball::sign) {
+            Some(std::cmp::Ordering::Greater) => {}
+            // 0^x is nothing, everything or one, by what x is.
+            Some(std::cmp::Ordering::Equal) => return Ok(None),
+            _ => self.trace.discrete = true,
+        }
         if let Some(whole) = exponent.as_real().and_then(Ball::as_integer) {
             return Ok(base.rational_power(&Rational::from(whole), self.bits));
         }

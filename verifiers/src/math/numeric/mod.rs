@@ -11,6 +11,7 @@ mod tests;
 pub mod trigonometry;
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 
 use self::complex::Complex;
 use self::evaluate::{Evaluation, Kind, Point, Trace, hash};
@@ -35,64 +36,170 @@ pub enum Finding {
 enum At {
     Different(Trace),
     Equal(Trace),
+    /// Only one of the two has a value here.
+    OneSided(Trace),
     Undefined,
     Unknown,
 }
 
+/// Variables whose signs are combined in every way.
+const MAX_SIGNED: usize = 4;
+
+/// Points that must agree.
+const MIN_EQUAL: usize = 3;
+
 /// Compares two forms at points that depend on both of their texts, so that nobody can aim at them.
+///
+/// Agreement at points counts as equality only for functions that are analytic between them. A function with several
+/// branches must agree for every combination of signs, near zero and beyond every constant that occurs; one with corners
+/// or jumps is never found equal by points.
 pub fn compare(a: &Quotient, b: &Quotient, budget: &mut Budget) -> Result<Finding, Unread> {
     let seed = hash(&format!("{a}"), 0) ^ hash(&format!("{b}"), 1);
-    let points = [
-        Kind::Positive,
-        Kind::Signed,
-        Kind::Signed,
-        Kind::Positive,
-        Kind::Whole,
-        Kind::Whole,
-        Kind::Whole,
-        Kind::Whole,
-    ];
-    let (mut equal, mut apart) = (Vec::new(), false);
-    let mut variables = false;
-    for (i, kind) in points.into_iter().enumerate() {
-        match at(Point { kind, seed: seed.wrapping_add(i as u64) }, a, b, budget)? {
-            At::Different(trace) if trace.unknown_functions => {
-                return Ok(Finding::Unknown("functions that no rule computes"));
+    let mut search = Search { a, b, seed, equal: 0, apart: None, one_sided: false, seen: Trace::default() };
+    if let Some(finding) = search.point(Kind::Positive, 0, &[], budget)? {
+        return Ok(finding);
+    }
+    let names = variables(a, b);
+    if search.seen.discrete {
+        for i in 1..=4 {
+            if let Some(finding) = search.point(Kind::Whole, i, &[], budget)? {
+                return Ok(finding);
             }
-            At::Different(_) if equal.is_empty() || kind != Kind::Signed => return Ok(Finding::Different),
-            At::Different(_) => apart = true,
-            At::Equal(trace) => {
-                variables |= trace.variables;
-                equal.push(kind);
-                if !trace.variables {
-                    return Ok(Finding::Equal);
-                }
-            }
-            At::Undefined => {}
-            At::Unknown => return Ok(Finding::Unknown("values too close to separate")),
         }
-        if equal.len() >= 3 && kind != Kind::Signed {
+        return Ok(search.finding());
+    }
+    let wide = Kind::Wide(u32::try_from(search.seen.height.min(16)).expect("at most 16"));
+    let patterns = 1u64 << names.len().min(MAX_SIGNED);
+    for i in 1..=patterns.max(4) {
+        // All below zero first, where most that is not analytic shows.
+        let pattern = (patterns.wrapping_sub(i)) % patterns;
+        let negative: Vec<&str> =
+            (0..names.len()).filter(|at| pattern >> (at % MAX_SIGNED) & 1 == 1).map(|at| names[at]).collect();
+        let kinds = if search.seen.branches || search.seen.corners {
+            [Some(Kind::Signed), Some(wide)]
+        } else {
+            [Some(Kind::Signed), None]
+        };
+        for kind in kinds.into_iter().flatten() {
+            if let Some(finding) = search.point(kind, 8 + i, &negative, budget)? {
+                return Ok(finding);
+            }
+        }
+        let analytic = !(search.seen.branches || search.seen.corners || search.seen.discrete);
+        if analytic && search.equal >= MIN_EQUAL {
             break;
         }
     }
-    Ok(match (apart, equal.len()) {
-        (true, _) => Finding::Unknown("the same for positive variables only"),
-        (false, 3..) if variables => Finding::Equal,
-        _ => Finding::Unknown("undefined at the points that were tried"),
-    })
+    Ok(search.finding())
 }
 
-fn at(point: Point, a: &Quotient, b: &Quotient, budget: &mut Budget) -> Result<At, Unread> {
+/// The points that were tried so far.
+struct Search<'a> {
+    a: &'a Quotient,
+    b: &'a Quotient,
+    seed: u64,
+    /// Points at which the two agree.
+    equal: usize,
+    /// Why points at which they differ are no proof.
+    apart: Option<&'static str>,
+    /// At some point only one has a value.
+    one_sided: bool,
+    /// What was met at all points.
+    seen: Trace,
+}
+
+impl Search<'_> {
+    /// Tries one point; says so when that settles it.
+    fn point(&mut self, kind: Kind, i: u64, negative: &[&str], budget: &mut Budget) -> Result<Option<Finding>, Unread> {
+        let point = Point { kind, seed: self.seed.wrapping_add(i), negative };
+        match at(point, self.a, self.b, budget)? {
+            At::Different(trace) => {
+                self.note(trace);
+                if trace.unknown_functions {
+                    return Ok(Some(Finding::Unknown("functions that no rule computes")));
+                }
+                if trace.discrete && kind != Kind::Whole {
+                    self.apart = Some("functions that may be meant for integers only");
+                } else if negative.is_empty() || !(trace.branches || trace.corners) {
+                    return Ok(Some(Finding::Different));
+                } else {
+                    return Ok(Some(Finding::Unknown("the same for positive variables only")));
+                }
+            }
+            At::Equal(trace) => {
+                self.note(trace);
+                self.equal += 1;
+                if !trace.variables {
+                    return Ok(Some(Finding::Equal));
+                }
+            }
+            // What is meant for integers has no value at fractions, and that says nothing.
+            At::OneSided(trace) => {
+                self.note(trace);
+                self.one_sided |= !trace.discrete || kind == Kind::Whole;
+            }
+            At::Unknown if matches!(kind, Kind::Wide(_)) => {}
+            At::Unknown => return Ok(Some(Finding::Unknown("values too close to separate"))),
+            At::Undefined => {}
+        }
+        Ok(None)
+    }
+
+    fn note(&mut self, trace: Trace) {
+        self.seen.height = self.seen.height.max(trace.height);
+        self.seen.corners |= trace.corners;
+        self.seen.discrete |= trace.discrete;
+        self.seen.branches |= trace.branches;
+        self.seen.variables |= trace.variables;
+        self.seen.unknown_functions |= trace.unknown_functions;
+    }
+
+    /// What all points together say.
+    fn finding(&self) -> Finding {
+        if let Some(why) = self.apart {
+            return Finding::Unknown(why);
+        }
+        if self.one_sided {
+            return Finding::Unknown("only one of the two is defined at some points");
+        }
+        if self.seen.corners || self.seen.discrete {
+            return Finding::Unknown("functions with corners or jumps, about which points prove nothing");
+        }
+        if self.equal >= MIN_EQUAL {
+            Finding::Equal
+        } else {
+            Finding::Unknown("undefined at the points that were tried")
+        }
+    }
+}
+
+/// The names of the variables of both, in order.
+fn variables<'a>(a: &'a Quotient, b: &'a Quotient) -> Vec<&'a str> {
+    let mut names = BTreeSet::new();
+    a.collect_variables(&mut names);
+    b.collect_variables(&mut names);
+    names.into_iter().collect()
+}
+
+fn at(point: Point<'_>, a: &Quotient, b: &Quotient, budget: &mut Budget) -> Result<At, Unread> {
     let mut last = At::Unknown;
     for bits in RUNGS {
         let mut evaluation = Evaluation { point, bits, trace: Trace::default(), budget };
+        let values = (evaluation.quotient(a)?, evaluation.quotient(b)?);
+        let trace = evaluation.trace;
         // A ball that is too wide may leave a domain that the number itself is in: the next rung tells.
-        let (Some(left), Some(right)) = (evaluation.quotient(a)?, evaluation.quotient(b)?) else {
-            last = At::Undefined;
-            continue;
+        let (left, right) = match values {
+            (Some(left), Some(right)) => (left, right),
+            (None, None) => {
+                last = At::Undefined;
+                continue;
+            }
+            _ => {
+                last = At::OneSided(trace);
+                continue;
+            }
         };
         last = At::Unknown;
-        let trace = evaluation.trace;
         let difference = left.add(&right.negate());
         if difference.is_apart_from_zero() {
             return Ok(At::Different(trace));
@@ -118,7 +225,7 @@ pub fn sign(form: &Quotient, budget: &mut Budget) -> Result<Option<Ordering>, Un
         return Ok(Some(value.cmp(&dashu::Rational::ZERO)));
     }
     for bits in RUNGS {
-        let point = Point { kind: Kind::Positive, seed: 0 };
+        let point = Point { kind: Kind::Positive, seed: 0, negative: &[] };
         let mut evaluation = Evaluation { point, bits, trace: Trace::default(), budget };
         let Some(value) = evaluation.quotient(form)? else { continue };
         if evaluation.trace.variables {
@@ -138,7 +245,7 @@ pub fn sign(form: &Quotient, budget: &mut Budget) -> Result<Option<Ordering>, Un
 /// A rational number very near to a real constant; `None` where the form is none.
 pub fn approximate(form: &Quotient, budget: &mut Budget) -> Result<Option<dashu::Rational>, Unread> {
     for bits in RUNGS {
-        let point = Point { kind: Kind::Positive, seed: 0 };
+        let point = Point { kind: Kind::Positive, seed: 0, negative: &[] };
         let mut evaluation = Evaluation { point, bits, trace: Trace::default(), budget };
         let Some(value) = evaluation.quotient(form)? else { continue };
         if evaluation.trace.variables {

@@ -115,13 +115,16 @@ impl Parser<'_> {
             }
         }
         let first = self.tree.nodes.len();
-        let body = self.expression(if big == Big::Integral { 21 } else { 30 })?;
-        Ok(self.add(Node::Big(big, low, high, first, body)))
+        if big == Big::Integral {
+            return self.integral(low, high, first);
+        }
+        let body = self.expression(30)?;
+        Ok(self.add(Node::Big(big, low, high, first, body, None)))
     }
 
     /// `\bmod 5` computes; `\pmod{5}` says in which arithmetic the value before it holds. The command is taken.
     pub(super) fn modulus(&mut self, left: Id) -> Result<Id, Unread> {
-        if self.source_of(self.at - 1) == "\\bmod" {
+        if matches!(self.source_of(self.at - 1), "\\bmod" | "\\mod") {
             let by = self.expression(31)?;
             return Ok(self.add(Node::Remainder(left, by)));
         }
@@ -136,20 +139,26 @@ impl Parser<'_> {
         Ok(self.add(Node::Unit(left, name)))
     }
 
-    /// A line over letters is part of their name; its command taken.
-    pub(super) fn overlined(&mut self) -> Result<Id, Unread> {
+    /// A line, an arrow or a hat over letters is part of their name; its command taken.
+    pub(super) fn overlined(&mut self, mark: &'static str) -> Result<Id, Unread> {
         let (start, size) = (self.at, self.tree.nodes.len());
         let inner = self.argument()?;
-        let mut name = String::from("overline ");
+        let mut name = format!("{mark} ");
         for lexeme in &self.lexemes[start..self.at] {
             match lexeme.token {
-                Token::Symbol | Token::Word | Token::Number => name.push_str(&self.source[lexeme.start..lexeme.end]),
+                Token::Symbol | Token::Word | Token::Number | Token::Named(_) => {
+                    name.push_str(&self.source[lexeme.start..lexeme.end])
+                }
                 Token::Open(Bracket::Group) | Token::Close(Bracket::Group) => {}
-                _ => return Ok(self.add(Node::Call("conjugate", inner))),
+                _ => return Ok(self.add(Node::Call(if mark == "overline" { "conjugate" } else { mark }, inner))),
             }
         }
         // The letters under the line are no nodes of their own any more.
         self.tree.nodes.truncate(size);
+        // Unit vectors are written in many ways: bold, with an arrow, with a hat.
+        if matches!(name.as_str(), "vector i" | "vector j" | "vector k" | "hat i" | "hat j" | "hat k") {
+            return Ok(self.symbol(&name[name.len() - 1..]));
+        }
         let name: Rc<str> = name.into();
         Ok(self.add(Node::Unknown(name)))
     }

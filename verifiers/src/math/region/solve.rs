@@ -118,6 +118,10 @@ fn single(condition: &Condition, nesting: usize, budget: &mut Budget) -> Found<S
         [(Atom::Opaque(opaque), power)] if power.is_one() && *opaque.function == *"abs" => {
             mirrored(&opaque.arguments[0], &region, nesting, budget)
         }
+        // `f(x)` is an unknown as any other.
+        [(Atom::Opaque(opaque), power)] if power.is_one() && opaque.function.len() == 1 => {
+            Ok(Some(Solution { variable: opaque.text.clone(), region }))
+        }
         _ => Ok(None),
     }
 }

@@ -227,7 +227,10 @@ fn what_is_not_read_is_undecided_and_what_is_malformed_fails() {
     check(&[
         (r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}", r"\begin{pmatrix}1\\2\end{pmatrix}", Pass),
         (r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}", r"\begin{pmatrix}1\\3\end{pmatrix}", Fail),
-        ("5", r"\int_0^5 dx", Undecided),
+        ("5", r"\int_0^5 \cos x\,dx", Undecided),
+        // Where both are below zero only one of the two is real.
+        (r"\sqrt{x}\sqrt{y}", r"\sqrt{xy}", Undecided),
+        (r"\ln(ab)", r"\ln a+\ln b", Undecided),
         ("5", "5 +", Fail),
         ("5", "((5", Fail),
         ("5", "5 5", Fail),

@@ -1,6 +1,7 @@
-//! verl's Parquet: any Arrow columns, each value turned into JSON by its type.
+//! Parquet, one row group at a time: any Arrow columns, each value turned into JSON by its type.
 
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use arrow::array::{Array, ArrayRef, AsArray, downcast_integer_array};
@@ -15,19 +16,58 @@ use serde_json::{Map, Number, Value};
 use super::row::Problem;
 use super::{LoadError, RawRow};
 
-/// The rows, each with its number from 1.
-pub(super) fn rows(path: &Path) -> Result<impl Iterator<Item = Result<(usize, RawRow), LoadError>>, LoadError> {
+/// Rows and uncompressed bytes of each row group.
+pub(super) fn groups(path: &Path) -> Result<Vec<(usize, u64)>, LoadError> {
+    let read = || {
+        let builder = open(path)?;
+        let groups = builder.metadata().row_groups().iter();
+        let size = |rows: i64, bytes: i64| (usize::try_from(rows).unwrap_or(0), u64::try_from(bytes).unwrap_or(0));
+        Ok(groups.map(|group| size(group.num_rows(), group.total_byte_size())).collect())
+    };
+    guarded(path, read)
+}
+
+/// Hands each row of a row group to `take`, with its number within the group from 0.
+pub(super) fn rows(
+    path: &Path,
+    group: usize,
+    mut take: impl FnMut(usize, RawRow) -> Result<(), LoadError>,
+) -> Result<(), LoadError> {
+    let mut batches = guarded(path, || {
+        let reader = open(path)?.with_row_groups(vec![group]).build();
+        reader.map_err(|e| unreadable(path, e))
+    })?;
+    let mut number = 0;
+    while let Some(rows) = guarded(path, || batches.next().map(|batch| rows_of(path, batch)).transpose())? {
+        for row in rows {
+            take(number, row)?;
+            number += 1;
+        }
+    }
+    Ok(())
+}
+
+fn rows_of(path: &Path, batch: Result<RecordBatch, ArrowError>) -> Result<Vec<RawRow>, LoadError> {
+    let batch = batch.map_err(|e| unreadable(path, e.into()))?;
+    Ok((0..batch.num_rows()).map(|i| row(&batch, i)).collect())
+}
+
+fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>, LoadError> {
     let file = File::open(path).map_err(|source| LoadError::Io { path: path.to_owned(), source })?;
     if file.metadata().is_ok_and(|m| m.len() == 0) {
         return Err(LoadError::Empty { path: path.to_owned() });
     }
-    let unreadable = |source: ParquetError| LoadError::Parquet { path: path.to_owned(), source };
-    let batches = ParquetRecordBatchReaderBuilder::try_new(file).and_then(|b| b.build()).map_err(unreadable)?;
-    let rows_of = move |batch: Result<RecordBatch, ArrowError>| match batch {
-        Ok(batch) => (0..batch.num_rows()).map(|i| Ok(row(&batch, i))).collect(),
-        Err(e) => vec![Err(unreadable(e.into()))],
-    };
-    Ok(batches.flat_map(rows_of).enumerate().map(|(i, row)| Ok((i + 1, row?))))
+    ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| unreadable(path, e))
+}
+
+fn unreadable(path: &Path, source: ParquetError) -> LoadError {
+    LoadError::Parquet { path: path.to_owned(), source }
+}
+
+/// Damaged files can make the reader panic, which is no more than another way to say that they are damaged.
+fn guarded<T>(path: &Path, read: impl FnOnce() -> Result<T, LoadError>) -> Result<T, LoadError> {
+    catch_unwind(AssertUnwindSafe(read))
+        .unwrap_or_else(|_| Err(unreadable(path, ParquetError::General("its contents contradict each other".into()))))
 }
 
 fn row(batch: &RecordBatch, i: usize) -> RawRow {
