@@ -259,6 +259,10 @@ fn verdict(kind: u8, text: &[u8]) -> Result<Answer, SandboxError> {
             Ok(Answer::Wrong(Word::WrongAnswer, "the assert does not hold".into()))
         }
         b'X' => Ok(Answer::Wrong(Word::RuntimeError, text())),
+        b'R' => Ok(Answer::Wrong(
+            Word::WrongAnswer,
+            format!("where a plain Python value is wanted the program has {}", text()),
+        )),
         b'U' => Err(SandboxError::Untestable(format!("{}; code.raw_asserts runs it beside the program", text()))),
         b'L' => Err(SandboxError::Untestable(format!("what the tests share does not run: {}", text()))),
         _ => Err(SandboxError::Lost("the process of the tests answered nonsense".into())),
