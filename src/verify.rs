@@ -96,7 +96,9 @@ fn serve(verifier: Box<dyn Verifier>, address: SocketAddr) -> Result<(), Failure
     let told = told()?;
     loop {
         match server.ended(Duration::from_millis(100)) {
-            None if told.load(Ordering::Relaxed) => return Err(Failure::new(Code::Interrupted, "the service was told to end")),
+            None if told.load(Ordering::Relaxed) => {
+                return Err(Failure::new(Code::Interrupted, "the service was told to end"));
+            }
             None => {}
             Some(Ok(())) => return Ok(()),
             Some(Err(error)) => return Err(cannot(error)),
@@ -114,7 +116,9 @@ fn told() -> Result<Arc<AtomicBool>, Failure> {
     drop(guard);
     let tell = Arc::clone(&told);
     std::thread::spawn(move || {
-        runtime.block_on(async { tokio::select! { _ = interrupt.recv() => (), _ = terminate.recv() => () } });
+        runtime.block_on(async {
+            tokio::select! { _ = interrupt.recv() => (), _ = terminate.recv() => () }
+        });
         tell.store(true, Ordering::Relaxed);
     });
     Ok(told)
@@ -199,8 +203,7 @@ pub fn stream(
 }
 
 /// What is said of a line that is no item.
-const A_LINE: &str =
-    "a line is a JSON object with `id`, `completion` and, where the verifier compares, `ground_truth`";
+const A_LINE: &str = "a line is a JSON object with `id`, `completion` and, where the verifier compares, `ground_truth`";
 
 /// A line that is no item: its id where there is one, and what is wrong with it.
 #[derive(Debug)]

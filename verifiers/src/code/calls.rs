@@ -129,11 +129,8 @@ impl<'a> Subject<'a> {
         let clock = self.ask(&[kind, body])?;
         let reply = self.answer(&clock);
         let answer = self.judged(reply, test, tally);
-        match (&test.input, &answer) {
-            (Input::Expression(source) | Input::Statement(source), Answer::Wrong(_, said)) => {
-                no_such_name(self.program, source, said)?;
-            }
-            _ => {}
+        if let (Input::Expression(source) | Input::Statement(source), Answer::Wrong(_, said)) = (&test.input, &answer) {
+            no_such_name(self.program, source, said)?;
         }
         Ok(answer)
     }
