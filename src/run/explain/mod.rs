@@ -6,7 +6,7 @@
 //!                                                                                        metrics.jsonl ──┘
 //! ```
 //!
-//! Groups are read and never sampled, and the weights move by the code that a run moves them with ([`Learner::relearn`]). Nothing in the
+//! Groups are read and never sampled, and the weights move by the code that a run moves them with (`Learner::relearn`). Nothing in the
 //! run's folder is changed.
 
 pub mod found;
