@@ -91,10 +91,11 @@ fn programs_run_over_http_and_hostile_ones_change_nothing() {
     honest();
     let hostile = [
         ("while True: pass", "Failed", "TimeLimitExceeded"),
-        // It may kill what is in its own process namespace, itself not among it.
+        // It may kill what is in its own process namespace, and which of its copies is the first to do so is chance: the last line ends
+        // it the same way in each case.
         (
-            "import os\nwhile True:\n    try: os.fork()\n    except OSError: break\nos.kill(-1, 9)\nos.kill(os.getppid(), 9)",
-            "Success",
+            "import os\nwhile True:\n    try: os.fork()\n    except OSError: break\nos.kill(-1, 9)\nos.kill(os.getppid(), 9)\nos.kill(0, 9)",
+            "Failed",
             "Finished",
         ),
         ("x = []\nwhile True: x.append(bytearray(1 << 20))", "Failed", "Finished"),
