@@ -159,7 +159,8 @@ pub fn indexer_mode(stage: &Stage, model: &Model) -> IndexerMode {
     stage.indexer().mode.settle(stage.kind, model.config.indexer.is_some())
 }
 
-/// The indexer's coefficient where it learns.
+/// The indexer's coefficient where it learns. Distillation samples with the weights that it learns with, so what the learner selects is what
+/// the sampler selected: live and live with replay are one there.
 pub fn indexer_coefficient(stage: &Stage, model: &Model) -> Option<f64> {
     let live = matches!(indexer_mode(stage, model), IndexerMode::Live | IndexerMode::LiveReplay);
     live.then_some(stage.indexer().coefficient)

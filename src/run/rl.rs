@@ -426,6 +426,10 @@ pub fn report_metrics(reports: &[GrpoReport]) -> Vec<(String, f64)> {
         ("actor/ppo_kl".into(), policy.kl_old_new()),
         ("actor/pg_clipfrac".into(), policy.clip_fraction_high()),
         ("actor/pg_clipfrac_lower".into(), policy.clip_fraction_low()),
+        ("actor/pg_clipfrac_dual".into(), policy.clip_fraction_dual()),
+        ("actor/off_policy_masked".into(), policy.masked_fraction()),
+        ("actor/ratio_mean".into(), policy.ratio_mean()),
+        ("actor/ratio_max".into(), policy.ratio_max),
         ("actor/kl_loss".into(), mean(reports.iter().map(|r| r.kl.mean()))),
         ("training/rollout_probs_diff_max".into(), first.exactness.max_abs_logprob_diff),
     ];
