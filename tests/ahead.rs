@@ -3,10 +3,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+mod common;
+
+use common::{assert_metrics_are_documented, assert_ok, assert_same, bytes, temper, timeless};
 
 /// A recipe whose samples live for several steps: an indexer that learns and is replayed, cut sampling, staleness 2.
 fn recipe(folder: &Path, name: &str, more: &str) -> PathBuf {
@@ -74,12 +78,6 @@ fn recipe(folder: &Path, name: &str, more: &str) -> PathBuf {
     path
 }
 
-fn temper(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_temper"));
-    command.args(arguments).args(["--device", "cpu"]);
-    command
-}
-
 fn plain(path: &Path) -> &str {
     path.to_str().expect("a plain path")
 }
@@ -90,40 +88,8 @@ fn run(recipe: &Path) -> PathBuf {
     recipe.with_extension("")
 }
 
-fn assert_ok(output: &Output) {
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-}
-
 fn json(path: &Path) -> Value {
     serde_json::from_str(&fs::read_to_string(path).expect("it is there")).expect("it is JSON")
-}
-
-/// The final weights, all logged groups, and the metrics without what the clock decides.
-fn bytes(folder: &Path) -> Vec<(String, Vec<u8>)> {
-    let mut files = vec!["export/model.safetensors".to_owned()];
-    let log = fs::read_dir(folder.join("log")).expect("there is a log");
-    files.extend(log.map(|e| format!("log/{}", e.expect("an entry").file_name().to_string_lossy())));
-    files.sort();
-    let mut all: Vec<_> =
-        files.into_iter().map(|f| (f.clone(), fs::read(folder.join(&f)).expect("it reads"))).collect();
-    all.push(("metrics.jsonl".into(), metrics(folder).iter().flat_map(|row| row.to_string().into_bytes()).collect()));
-    all
-}
-
-fn metrics(folder: &Path) -> Vec<Value> {
-    let text = fs::read_to_string(folder.join("metrics.jsonl")).expect("the run left metrics");
-    let mut rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("it is JSON")).collect();
-    let timed = |name: &str| name.ends_with("_s") || name.starts_with("timing_s/") || name == "perf/throughput";
-    rows.iter_mut().for_each(|row| row.as_object_mut().expect("an object").retain(|name, _| !timed(name)));
-    rows
-}
-
-fn assert_same(a: &Path, b: &Path) {
-    let (a, b) = (bytes(a), bytes(b));
-    assert_eq!(a.iter().map(|(f, _)| f).collect::<Vec<_>>(), b.iter().map(|(f, _)| f).collect::<Vec<_>>());
-    for ((file, a), (_, b)) in a.iter().zip(&b) {
-        assert!(a == b, "{file} differs");
-    }
 }
 
 /// Stops the run when the log has its `files`-th file and then some, however far the next step has come: with SIGKILL, or with SIGTERM,
@@ -159,7 +125,8 @@ fn inv_1_inv_5_and_inv_6_samples_older_than_the_weights_are_exact_and_survive_ki
     }
     assert!(mixed >= 5, "{mixed} samples crossed a swap");
     assert!((1..=2).contains(&oldest), "the oldest token was {oldest} versions old");
-    let rows = metrics(&whole);
+    let (_, rows) = timeless(&whole);
+    assert_metrics_are_documented(&whole);
     let found = |name: &str| rows.iter().filter_map(|r| r[name].as_f64()).fold(0.0, f64::max);
     assert!((1.0..=2.0).contains(&found("training/staleness_max")), "{rows:?}");
     assert!(found("training/staleness_tokens/1") > 0.0);
@@ -330,7 +297,7 @@ fn inv_9_a_plugin_that_fails_for_a_fifth_gives_no_wrong_reward_and_the_same_byte
     assert!(errors * 20 > all && errors * 2 < all, "{errors} of {all}");
     let verdicts = &json(&first.join("summary.json"))["verdicts"];
     assert_eq!(verdicts["error"], errors, "{verdicts}");
-    assert!(metrics(&first).iter().any(|row| row["training/masked_share"].as_f64() > Some(0.0)));
+    assert!(timeless(&first).1.iter().any(|row| row["training/masked_share"].as_f64() > Some(0.0)));
     assert_same(&first, &run(&with_plugin(out.path(), "flaky-again", FLAKY, "")));
 }
 

@@ -35,7 +35,9 @@ pub fn bytes(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     files.into_iter().map(|f| (f.clone(), fs::read(folder.join(&f)).expect("it reads"))).collect()
 }
 
+/// Equal weights, logged groups, and metrics without what the clock decides.
 pub fn assert_same(a: &Path, b: &Path) {
+    assert_eq!(timeless(a).1, timeless(b).1);
     let (a, b) = (bytes(a), bytes(b));
     assert_eq!(a.iter().map(|(f, _)| f).collect::<Vec<_>>(), b.iter().map(|(f, _)| f).collect::<Vec<_>>());
     for ((file, a), (_, b)) in a.iter().zip(&b) {
@@ -54,4 +56,25 @@ pub fn timeless(folder: &Path) -> (Value, Vec<Value>) {
     let mut rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("it is JSON")).collect();
     rows.iter_mut().for_each(strip);
     (found, rows)
+}
+
+/// Every metric of a run is one that `docs/metrics.md` names.
+pub fn assert_metrics_are_documented(folder: &Path) {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md")).expect("the page");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once(" |"));
+    let named: Vec<&str> = rows.flat_map(|(names, _)| names.split(", ")).map(|name| name.trim_matches('`')).collect();
+    let (_, metrics) = timeless(folder);
+    let numbers =
+        metrics.iter().flat_map(|row| row.as_object().expect("an object").keys()).filter(|name| name.contains('/'));
+    let names: std::collections::BTreeSet<&String> = numbers.collect();
+    assert!(names.len() > 10, "{names:?}");
+    for name in names {
+        assert!(named.iter().any(|pattern| is_named_by(name, pattern)), "docs/metrics.md does not name {name}");
+    }
+}
+
+/// `*` stands for one path segment.
+fn is_named_by(name: &str, pattern: &str) -> bool {
+    let (name, pattern): (Vec<_>, Vec<_>) = (name.split('/').collect(), pattern.split('/').collect());
+    name.len() == pattern.len() && name.iter().zip(&pattern).all(|(n, p)| n == p || *p == "*")
 }
