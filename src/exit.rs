@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use crate::memory::{self, is_out_of_memory};
 use crate::recipe::RecipeError;
+use crate::say;
 
 /// What the process answers its caller with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -112,7 +113,7 @@ impl Failure {
 
     /// Prints it for the user.
     pub fn print(&self) {
-        eprintln!("{self}");
+        say!("{self}");
     }
 }
 

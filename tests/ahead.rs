@@ -263,6 +263,43 @@ fn inv_9_a_stall_names_who_waits_for_what_and_leaves_a_dump() {
     assert!(dump["events"].as_array().is_some_and(|events| !events.is_empty()), "{dump}");
 }
 
+/// Answers nothing while its marker is there.
+const BROKEN_WHILE: &str = "
+import hashlib, os
+def compute_score(solution_str, ground_truth):
+    if os.path.exists('MARKER'):
+        raise RuntimeError('service down')
+    return float(hashlib.sha256(solution_str.encode()).digest()[0] % 2)
+";
+
+#[test]
+fn inv_6_and_inv_9_a_run_whose_verifier_broke_goes_on_once_it_is_mended() {
+    for (name, schedule) in [("ahead", "max_staleness = 2"), ("waiting", "max_staleness = 0")] {
+        let out = tempfile::tempdir().expect("a folder");
+        let marker = out.path().join("down");
+        let plugin = BROKEN_WHILE.replace("MARKER", plain(&marker));
+        let recipe = |name: &str| {
+            let path = with_plugin(out.path(), name, &plugin, "");
+            let text = fs::read_to_string(&path).expect("it was written");
+            let text = text.replace("max_staleness = 2", schedule);
+            let own = if schedule.ends_with('0') { text.replace("in_flight = 4", "") } else { text };
+            fs::write(&path, own).expect("it writes");
+            path
+        };
+        let whole = run(&recipe("whole"));
+        let broken = recipe("broken");
+        fs::write(&marker, "").expect("it writes");
+        let output = temper(&["run", plain(&broken)]).output().expect("the binary runs");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(5), "{name}: {text}");
+        assert!(text.contains("service down") && text.contains("temper resume"), "{name}: {text}");
+        fs::remove_file(&marker).expect("it is there");
+        let folder = broken.with_extension("");
+        assert_ok(&temper(&["resume", plain(&folder)]).output().expect("the binary runs"));
+        assert_same(&whole, &folder);
+    }
+}
+
 /// Fails for a fifth of the completions, by raising and by dying.
 const FLAKY: &str = "
 import hashlib, os

@@ -4,6 +4,7 @@ use crate::cli::EvalArgs;
 use crate::exit::Failure;
 use crate::recipe::{ModelSource, Recipe};
 use crate::run;
+use crate::say::tell;
 
 /// Prints one JSON object with the scores.
 ///
@@ -14,6 +15,5 @@ pub fn eval(args: &EvalArgs) -> Result<(), Failure> {
     recipe.model = ModelSource::Checkpoint { path: args.checkpoint.display().to_string() };
     let (scores, exactness) = run::evaluate_checkpoint(recipe)?;
     let line = serde_json::json!({ "checkpoint": args.checkpoint, "eval": scores, "exactness": exactness });
-    println!("{line}");
-    Ok(())
+    tell(line)
 }

@@ -9,6 +9,7 @@ use data::load::Format;
 use serde::{Deserialize, Serialize};
 
 use crate::exit::{Code, Failure, OrFail};
+use crate::say;
 
 /// The file's name inside a run's folder.
 const FILE_NAME: &str = "data.json";
@@ -35,9 +36,9 @@ impl DataFiles {
     pub fn tell(&self) {
         for (path, file) in &self.0 {
             let format = serde_json::to_value(file.format).unwrap_or_default();
-            eprintln!("{path}: {} prompts, format {}", file.prompts, format.as_str().unwrap_or_default());
+            say!("{path}: {} prompts, format {}", file.prompts, format.as_str().unwrap_or_default());
             if file.skipped > 0 {
-                eprintln!("warning: {path}: {} rows skipped, the first: {}", file.skipped, file.first_skipped);
+                say!("warning: {path}: {} rows skipped, the first: {}", file.skipped, file.first_skipped);
             }
         }
     }

@@ -7,6 +7,7 @@ use super::folder::partial;
 use super::state::StageState;
 use super::{Run, models};
 use crate::exit::{Code, Failure, OrFail};
+use crate::say;
 
 /// Copies the weights of the stage's `from` to `export/` of the run: HF layout, nothing of the optimiser.
 ///
@@ -34,7 +35,7 @@ pub fn export(run: &Run, number: usize) -> Result<(), Failure> {
     data::atomic::write_atomic(&aside.join("ledger.json"), |f| f.write_all(ledger.as_bytes())).or_fail(Code::Disk)?;
     let _ = fs::remove_dir_all(&target);
     fs::rename(&aside, &target).or_fail(Code::Disk)?;
-    eprintln!("{:>16} {}", stage.name, target.display());
+    say!("{:>16} {}", stage.name, target.display());
     let mut state = StageState::default();
     state.ledger.elapsed_s = began.elapsed().as_secs_f64();
     run.mark_done(number, &state)

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::exit::{Code, Failure, OrFail};
+use crate::say;
 
 static PENDING: AtomicBool = AtomicBool::new(false);
 
@@ -33,7 +34,7 @@ pub fn listen() -> Result<(), Failure> {
                 if PENDING.swap(true, Ordering::Relaxed) {
                     std::process::exit(Code::Interrupted as i32);
                 }
-                eprintln!("stopping after this step; once more to stop at once");
+                say!("stopping after this step; once more to stop at once");
             }
         });
     });

@@ -51,6 +51,7 @@ use policy::Compute;
 use crate::exit::{Code, Failure, OrFail};
 use crate::recipe::{ChatEncoding, Kind, MODEL, ModelSource, Recipe, Stage};
 use crate::report;
+use crate::say;
 use crate::summary::{Exactness, Score, StageSummary, Summary};
 use data_files::DataFiles;
 use folder::RunFolder;
@@ -238,7 +239,7 @@ impl Run {
         let groups = evaluate::evaluate(self, &stage.name, &model, 0, &stage.domains, &mut state)?;
         self.log_once(&stage.name, 0, &groups)?;
         state.ledger.elapsed_s = began.elapsed().as_secs_f64();
-        eprintln!("{:>16} {}", stage.name, stage::scores(&state));
+        say!("{:>16} {}", stage.name, stage::scores(&state));
         self.mark_done(number, &state)
     }
 

@@ -85,6 +85,7 @@ impl Reinforce {
                 let drawn = draw(stream, &stage.name, rl.prompts - useful)?;
                 groups.extend(sample_groups(active.run, &round(active, rl), drawn)?);
             }
+            too_many_errors(active, rl, &groups)?;
             Ok(groups)
         })
     }
@@ -98,7 +99,6 @@ impl Body for Reinforce {
         let groups = self.groups(active)?;
         let sampled_s = began.elapsed().as_secs_f64();
         let rl = active.stage.rl();
-        too_many_errors(active, rl, &groups)?;
         let (useful, idle) = useful_and_idle(rl, &groups);
         let inverse_t = self.learner.settings.inverse_temperature;
         let compared_before = active.state.exactness.tokens_compared;
@@ -164,6 +164,7 @@ fn groups_ahead(active: &Active<'_>, ahead: &mut Ahead, stream: &mut Stream) -> 
     let signal = |group: &ScoredGroup| !rl.dynamic_sampling || informative(group);
     let groups = ahead.groups(active, &round(active, rl), stream, &logged, decisions.as_mut(), signal)?;
     if logged.is_empty() {
+        too_many_errors(active, rl, &groups)?;
         decisions.as_ref().map_or(Ok(()), |decisions| decisions.log(&ahead.seen))?;
         active.run.log.append(&stage.name, step, &groups).or_fail(Code::Disk)?;
     } else if groups != logged {
@@ -373,7 +374,8 @@ fn informative(group: &ScoredGroup) -> bool {
     has_signal(&rewards)
 }
 
-/// A run whose verifiers mostly fail learns nothing, and should say so.
+/// A run whose verifiers mostly fail learns nothing, and should say so. It is asked before the groups are logged, so that the step is
+/// judged anew once the verifiers are mended.
 pub fn too_many_errors(active: &Active<'_>, rl: &Rl, groups: &[ScoredGroup]) -> Result<(), Failure> {
     let samples: Vec<_> = groups.iter().flat_map(|g| &g.samples).collect();
     let errors: Vec<_> = samples.iter().filter(|s| s.mask == Mask::VerifierError).collect();
@@ -393,7 +395,7 @@ pub fn too_many_errors(active: &Active<'_>, rl: &Rl, groups: &[ScoredGroup]) -> 
             samples.len()
         ),
     )
-    .hint("`temper doctor` checks the verifiers; rl.max_error_share is the share that is tolerated"))
+    .hint("mend the verifier (`temper doctor` checks those that are built in), then `temper resume`: the step is sampled and judged anew; rl.max_error_share is the share that is tolerated"))
 }
 
 /// Scores, lengths and masks of a batch.

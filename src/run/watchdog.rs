@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::exit::{Code, Failure};
+use crate::say;
 
 /// Events that a dump shows.
 const EVENTS: usize = 64;
@@ -173,7 +174,7 @@ impl Shared {
                 Next::Say(words) => {
                     // On a terminal, a line of progress stands where the words go; it is drawn again at its next step.
                     let clear = if std::io::stderr().is_terminal() { "\r\x1b[K" } else { "" };
-                    eprintln!("{clear}{words}");
+                    say!("{clear}{words}");
                     state
                 }
                 Next::End(id) => self.stalled(&state.waits[&id], &state),
