@@ -3,106 +3,20 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 mod common;
 
-use common::{assert_metrics_are_documented, assert_ok, assert_same, bytes, temper, timeless};
-
-/// A recipe whose samples live for several steps: an indexer that learns and is replayed, cut sampling, staleness 2.
-fn recipe(folder: &Path, name: &str, more: &str) -> PathBuf {
-    let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
-    let text = format!(
-        r#"
-        [run]
-        name = "{name}"
-        out = "{out}"
-        {run}
-        [model]
-        config = "{configs}/smoke-model.json"
-        tokenizer = "{configs}/base"
-        init_std = 0.1
-        [sampling]
-        max_new_tokens = 40
-        temperature = 0.8
-        top_p = 0.9
-        batch = 16
-        [eval]
-        after = false
-        [domains.math]
-        kl_beta = 0.01
-        train = [{{ generator = "arithmetic", n = 500, seed = 1, settings = {{ steps = [2, 2] }} }}]
-        verifiers = [{{ name = "length", settings = {{ max_tokens = 40, cache_tokens = 30 }} }}]
-        [[stages]]
-        name = "pretrain"
-        kind = "pretrain"
-        steps = 1
-        batch = {{ tokens = 512 }}
-        optimizer = {{ lr = 3e-3 }}
-        [[stages]]
-        name = "warmup"
-        kind = "indexer-warmup"
-        steps = 1
-        batch = {{ tokens = 512 }}
-        indexer = {{ top_k = 16, heads = 2, width = 16 }}
-        optimizer = {{ lr = 3e-3 }}
-        [[stages]]
-        name = "rl"
-        kind = "rl"
-        steps = 6
-        checkpoint_every = 2
-        optimizer = {{ lr = 3e-4 }}
-        [stages.rl]
-        prompts = 3
-        group = 4
-        max_staleness = 2
-        in_flight = 4
-        mini_steps = 2
-        off_policy_delta = 0.1
-        max_refill = 1
-        {rl}
-        [[stages]]
-        name = "export"
-        kind = "export"
-        "#,
-        out = folder.display(),
-        configs = configs.display(),
-        run = more.split_once('|').map_or("", |m| m.0),
-        rl = more.split_once('|').map_or(more, |m| m.1),
-    );
-    let path = folder.join(format!("{name}.toml"));
-    fs::write(&path, text).expect("it writes");
-    path
-}
-
-fn plain(path: &Path) -> &str {
-    path.to_str().expect("a plain path")
-}
-
-/// Runs a recipe to its end and returns its folder.
-fn run(recipe: &Path) -> PathBuf {
-    assert_ok(&temper(&["run", plain(recipe)]).output().expect("the binary runs"));
-    recipe.with_extension("")
-}
+use common::{
+    assert_metrics_are_documented, assert_ok, assert_same, bytes, plain, recipe, run_recipe as run, stop_at, temper,
+    timeless,
+};
 
 fn json(path: &Path) -> Value {
     serde_json::from_str(&fs::read_to_string(path).expect("it is there")).expect("it is JSON")
-}
-
-/// Stops the run when the log has its `files`-th file and then some, however far the next step has come: with SIGKILL, or with SIGTERM,
-/// after which it saves what is in flight.
-fn stop_at(child: &mut Child, folder: &Path, files: usize, later: Duration, signal: &str) {
-    let logged = || fs::read_dir(folder.join("log")).map_or(0, Iterator::count);
-    while logged() < files && child.try_wait().expect("it can be asked").is_none() {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    std::thread::sleep(later);
-    // It may have ended by itself; then there is nothing to kill.
-    let _ = Command::new("kill").args(["-s", signal, &child.id().to_string()]).stderr(Stdio::null()).status();
-    child.wait().expect("it ends");
 }
 
 #[test]
@@ -261,6 +175,17 @@ fn inv_9_a_stall_names_who_waits_for_what_and_leaves_a_dump() {
     assert!(dump["waits"][0]["for"].as_str().is_some_and(|what| what.ends_with("from plugin")), "{dump}");
     assert!(dump["queues"]["groups without verdicts"].as_u64() > Some(0), "{dump}");
     assert!(dump["events"].as_array().is_some_and(|events| !events.is_empty()), "{dump}");
+}
+
+#[test]
+fn inv_9_a_stall_ends_a_run_to_which_nobody_listens() {
+    let out = tempfile::tempdir().expect("a folder");
+    let stalled = with_plugin(out.path(), "deaf", SILENT, "stall_s = 4.0|");
+    let (listener, stderr) = std::io::pipe().expect("a pipe");
+    drop(listener);
+    let status = temper(&["run", plain(&stalled)]).stderr(stderr).status().expect("the binary runs");
+    assert_eq!(status.code(), Some(10));
+    assert!(stalled.with_extension("").join("stalled.json").exists());
 }
 
 /// Answers nothing while its marker is there.

@@ -15,7 +15,7 @@ use crate::exit::Failure;
 use crate::summary::Score;
 
 /// Rows of a unit where sampled tokens are recomputed; it does not change a bit (INV-2).
-const CHECK_TOKENS: usize = 4096;
+pub const CHECK_TOKENS: usize = 4096;
 
 /// Scores `model` on `domains`, adds what it used and saw to `state`, and returns the judged groups.
 ///
