@@ -166,6 +166,13 @@ impl<T, E: Error + 'static> OrFail<T> for Result<T, E> {
     }
 }
 
+/// Ends the process now, from any thread. `exit` would run the destructors of libraries whose threads are at work: a run that goes on
+/// among what is left of libtorch computes other numbers, and can still write them down.
+pub fn at_once(code: Code) -> ! {
+    // SAFETY: `_exit` takes a number and does not return.
+    unsafe { libc::_exit(code as i32) }
+}
+
 /// Runs the program and turns its outcome, a panic included, into an exit code.
 pub fn run_main(program: impl FnOnce() -> Result<(), Failure> + std::panic::UnwindSafe) -> ExitCode {
     match std::panic::catch_unwind(program) {

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 mod common;
@@ -70,4 +70,55 @@ fn inv_1_groups_that_other_weights_sampled_are_not_learned_from() {
         fs::remove_file(folder.join("log/rl-000004.parquet")).expect("it is named");
         assert_ok(&resume(&folder));
     }
+}
+
+#[test]
+fn inv_6_a_second_signal_ends_a_run_at_once_and_spoils_nothing() {
+    let out = tempfile::tempdir().expect("a folder");
+    let whole = run_recipe(&recipe(out.path(), "whole", ""));
+    let struck = recipe(out.path(), "struck", "");
+    let folder = struck.with_extension("");
+    let resume = ["resume", plain(&folder)];
+    for files in 1..=4 {
+        let arguments: &[&str] = if folder.join("resolved.toml").exists() { &resume } else { &["run", plain(&struck)] };
+        let mut child = temper(arguments).stderr(Stdio::null()).spawn().expect("it starts");
+        let logged = || fs::read_dir(folder.join("log")).map_or(0, Iterator::count);
+        while logged() < files && child.try_wait().expect("it can be asked").is_none() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        for _ in 0..2 {
+            let _ = Command::new("kill").args(["-s", "TERM", &child.id().to_string()]).stderr(Stdio::null()).status();
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        assert_eq!(child.wait().expect("it ends").code(), Some(75), "log files: {files}");
+    }
+    assert_ok(&temper(&resume).output().expect("the binary runs"));
+    assert_same(&whole, &folder);
+}
+
+#[test]
+fn prompts_that_were_changed_are_not_gone_on_with() {
+    let out = tempfile::tempdir().expect("a folder");
+    let file = out.path().join("sums.jsonl");
+    let rows = |last: usize| {
+        let row = |i: usize| serde_json::json!({ "prompt": format!("{i} + 1 ="), "answer": (i + 1).to_string() });
+        (0..last).map(|i| row(i).to_string() + "\n").collect::<String>()
+    };
+    fs::write(&file, rows(40)).expect("it writes");
+    let own = format!("train = [{{ path = \"{}\" }}]", plain(&file));
+    let path = with(
+        out.path(),
+        "sums",
+        &[("train = [{ generator = \"arithmetic\", n = 500, seed = 1, settings = { steps = [2, 2] } }]", &own)],
+    );
+    let folder = path.with_extension("");
+    let mut child = temper(&["run", plain(&path)]).stderr(Stdio::null()).spawn().expect("it starts");
+    stop_at(&mut child, &folder, 1, Duration::ZERO, "KILL");
+    fs::write(&file, rows(39)).expect("it writes");
+    let output = resume(&folder);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{text}");
+    assert!(text.contains("sums.jsonl is not what it was"), "{text}");
+    fs::write(&file, rows(40)).expect("it writes");
+    assert_ok(&resume(&folder));
 }

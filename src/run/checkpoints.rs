@@ -162,7 +162,11 @@ fn verify(checkpoint: &Path) -> Result<(), Damage> {
     Ok(())
 }
 
-fn sha256(path: &Path) -> io::Result<String> {
+/// The SHA-256 of a file, in hexadecimal.
+///
+/// # Errors
+/// Where it cannot be read.
+pub fn sha256(path: &Path) -> io::Result<String> {
     let (mut file, mut hash) = (File::open(path)?, Sha256::new());
     let mut block = vec![0; 1 << 20];
     loop {

@@ -119,6 +119,8 @@ pub fn resume(root: &Path, device: Option<crate::recipe::Device>, threads: Optio
     recipe.run.device = device.unwrap_or(recipe.run.device);
     recipe.run.threads = threads.unwrap_or(recipe.run.threads);
     let compute = device::compute(&recipe.run)?;
+    DataFiles::read(root)?.check()?;
+    manifest::tell_differences(root, &recipe, compute);
     let (tokenizer, judge) = (open_tokenizer(&recipe)?, Judge::new(&recipe)?);
     Run::open(recipe, folder, compute, tokenizer, judge)?.carry_on()
 }
@@ -290,14 +292,17 @@ impl Run {
         self.metrics.borrow_mut().write(&stage.name, stage.kind.as_str(), step, time_s, numbers)
     }
 
-    /// Drops the metrics of steps after the checkpoint that a stage comes back to: they will be written again.
+    /// Drops the metrics of steps after the checkpoint that a stage comes back to, and of the stages that are not done after it: they will
+    /// be written again.
     ///
     /// # Errors
     /// [`Code::Disk`].
     pub fn rewind(&self, number: usize, step: u64) -> Result<(), Failure> {
-        let later: Vec<&str> = self.recipe.stages[number + 1..].iter().map(|s| s.name.as_str()).collect();
+        let later = self.recipe.stages.iter().enumerate().skip(number + 1);
+        let open = later.filter(|(at, stage)| !self.folder.stage(*at, &stage.name).join("stage.json").exists());
+        let open: Vec<&str> = open.map(|(_, stage)| stage.name.as_str()).collect();
         let this = &self.recipe.stages[number].name;
-        let keep = |stage: &str, at: u64| !later.contains(&stage) && (stage != this || at <= step);
+        let keep = |stage: &str, at: u64| !open.contains(&stage) && (stage != this || at <= step);
         *self.metrics.borrow_mut() = Metrics::open(self.folder.root(), keep)?;
         Ok(())
     }

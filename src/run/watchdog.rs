@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::exit::{Code, Failure};
+use crate::exit::{self, Code, Failure};
 use crate::say;
 
 /// Events that a dump shows.
@@ -194,8 +194,7 @@ impl Shared {
         let message = format!("{} has waited {waited} s for {}", wait.owner, wait.what);
         let hint = format!("{kept}; `temper resume {}` goes on; run.stall_s is the limit", self.root.display());
         Failure::new(Code::Stalled, message).hint(hint).print();
-        // SAFETY: `_exit` takes a number and does not return. `exit` would run destructors of libraries whose threads are at work.
-        unsafe { libc::_exit(Code::Stalled as i32) }
+        exit::at_once(Code::Stalled)
     }
 
     fn dump(&self, state: &State) -> Value {
