@@ -187,6 +187,7 @@ mod tests {
                 .into_iter()
                 .filter_map(|(domain, score)| Some((domain.to_owned(), Score { pass_at_1: score?, n: 100 })))
                 .collect(),
+            texts: Default::default(),
         };
         Summary {
             run: "r".into(),

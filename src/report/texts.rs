@@ -116,7 +116,7 @@ mod tests {
         let page = html.finish();
         assert!(page.contains("<b>2.0000</b></td>") && page.contains("<b>2.0200</b> <small>+1.00 %</small>"), "{page}");
         assert!(page.contains("4\u{202f}321 tokens") && page.contains("not measured") && !page.contains("NaN"));
-        assert!(page.contains("recall") && page.contains("attention mass") && page.contains(&percent(0.875)));
+        assert!(page.contains("recall") && page.contains("attention mass") && page.contains(percent(0.875).as_ref()));
         let mut nothing = Html::default();
         section(&mut nothing, &Summary::default());
         assert!(nothing.finish().is_empty());
