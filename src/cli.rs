@@ -128,8 +128,10 @@ pub struct EvalArgs {
 
 /// `temper sparsify`.
 #[derive(Debug, Args)]
-#[command(after_help = "The indexer is fresh: it selects nothing of use before the stages `indexer-warmup` and `sparse` have \
-    trained it (docs/sparsify.md).")]
+#[command(
+    after_help = "The indexer is fresh: it selects nothing of use before the stages `indexer-warmup` and `sparse` have \
+    trained it (docs/sparsify.md)."
+)]
 pub struct SparsifyArgs {
     /// Dense checkpoint folder in HF layout
     pub source: PathBuf,

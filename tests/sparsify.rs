@@ -142,7 +142,8 @@ fn what_cannot_be_sparsified_is_refused_with_a_hint() {
     assert_eq!(occupied.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&occupied.stderr).contains("is there already"));
     let source = out.to_str().expect("a plain path");
-    let twice = run_plain(&["sparsify", source, folder.path().join("b").to_str().expect("a plain path"), "--topk", "4"]);
+    let twice =
+        run_plain(&["sparsify", source, folder.path().join("b").to_str().expect("a plain path"), "--topk", "4"]);
     let error = String::from_utf8_lossy(&twice.stderr).into_owned();
     assert!(twice.status.code() == Some(2) && error.contains("has an indexer") && error.contains("hint:"), "{error}");
 }

@@ -72,12 +72,17 @@ fn indexer(args: &SparsifyArgs, config: &ModelConfig) -> Result<IndexerConfig, F
     }
     match &config.attention {
         Attention::Gqa(gqa) if !gqa.windows.is_empty() => {
-            let message = format!("layers of {source} attend within a sliding window, and an indexer beside one is not built");
+            let message =
+                format!("layers of {source} attend within a sliding window, and an indexer beside one is not built");
             return refuse(message, "if its window is to be given up, set `sliding_window` to null in its config.json");
         }
         Attention::Mla(mla) if mla.q_lora_rank.is_none() => {
-            let message = format!("{source} has no query latent (`q_lora_rank`), from which the indexer makes its queries");
-            return refuse(message, "sparse attention is built for latent attention with a query latent, as DeepSeek-V3's");
+            let message =
+                format!("{source} has no query latent (`q_lora_rank`), from which the indexer makes its queries");
+            return refuse(
+                message,
+                "sparse attention is built for latent attention with a query latent, as DeepSeek-V3's",
+            );
         }
         _ => {}
     }
@@ -113,7 +118,10 @@ fn tell(args: &SparsifyArgs, config: &ModelConfig, indexer: &IndexerConfig, unkn
              `chat.encoding = \"none\"` in the recipe keeps prompts as they were"
         );
     }
-    eprintln!("next: `indexer-warmup`, then `sparse`, in a recipe with `model.checkpoint` = {:?}", args.out.display().to_string());
+    eprintln!(
+        "next: `indexer-warmup`, then `sparse`, in a recipe with `model.checkpoint` = {:?}",
+        args.out.display().to_string()
+    );
 }
 
 fn has_template(folder: &Path) -> bool {

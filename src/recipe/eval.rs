@@ -31,6 +31,14 @@ impl EvalSettings {
 
 impl Default for EvalSettings {
     fn default() -> Self {
-        Self { n: 200, samples: 1, temperature: 1.0, after: true, domains: Vec::new(), contexts: Vec::new(), texts: Vec::new() }
+        Self {
+            n: 200,
+            samples: 1,
+            temperature: 1.0,
+            after: true,
+            domains: Vec::new(),
+            contexts: Vec::new(),
+            texts: Vec::new(),
+        }
     }
 }

@@ -76,7 +76,9 @@ fn layers(html: &mut Html, measured: &[&StageSummary]) {
     let Some(most) = rows.iter().map(|(_, _, layers)| layers.len()).max() else { return };
     html.raw("<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Indexer by layer\"><table class=\"ledger\"><caption>");
     html.raw("The indexer by layer, on tokens that see more than k keys: share of the k keys with the most attention that it selects, and share of all attention that falls on what it selects.");
-    html.raw("</caption><thead><tr><th scope=\"col\">Stage and text</th><th scope=\"col\" class=\"left\">of layer</th>");
+    html.raw(
+        "</caption><thead><tr><th scope=\"col\">Stage and text</th><th scope=\"col\" class=\"left\">of layer</th>",
+    );
     for layer in 0..most {
         html.raw("<th scope=\"col\">").text(layer).raw("</th>");
     }
@@ -110,7 +112,11 @@ mod tests {
 
     #[test]
     fn perplexities_are_held_against_the_first_and_layers_stand_side_by_side() {
-        let stages = vec![stage("dense", 2.0, &[]), stage("none", f64::NAN, &[]), stage("sparse", 2.02, &[(0.5, 0.875), (0.25, 1.0)])];
+        let stages = vec![
+            stage("dense", 2.0, &[]),
+            stage("none", f64::NAN, &[]),
+            stage("sparse", 2.02, &[(0.5, 0.875), (0.25, 1.0)]),
+        ];
         let mut html = Html::default();
         section(&mut html, &Summary { stages, ..Default::default() });
         let page = html.finish();

@@ -96,8 +96,7 @@ fn text(run: &Run, prompt: &Prompt, longest: usize) -> Result<Vec<u32>, Failure>
 }
 
 fn text_score(found: &TextReport) -> TextScore {
-    let context =
-        |c: &ContextLoss| ContextScore { context: c.context, perplexity: c.perplexity(), tokens: c.tokens };
+    let context = |c: &ContextLoss| ContextScore { context: c.context, perplexity: c.perplexity(), tokens: c.tokens };
     let layer = |c: &Coverage| LayerScore { recall: c.recall / c.rows as f64, mass: c.mass / c.rows as f64 };
     TextScore {
         contexts: found.contexts.iter().map(context).collect(),

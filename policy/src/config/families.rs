@@ -309,7 +309,8 @@ fn check_indexer(fields: &Fields<'_>, config: &ModelConfig) -> Result<(), Config
         return Err(fields.wrong("index_head_dim", least));
     }
     if indexer.every > config.num_hidden_layers {
-        let most = format!("must be at most the {} layers that there are, not {}", config.num_hidden_layers, indexer.every);
+        let most =
+            format!("must be at most the {} layers that there are, not {}", config.num_hidden_layers, indexer.every);
         return Err(fields.wrong("index_every", most));
     }
     match &config.attention {
