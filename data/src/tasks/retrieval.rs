@@ -22,8 +22,8 @@ pub struct Retrieval {
     /// Whether the reference answer restates the pair before it answers. A small model learns that much sooner:
     /// having written the key, it only has to go on as the context did.
     pub worked: bool,
-    /// Share of a context's pairs, 0 up to but not 1, that are said again instead of being new. Text of which so much can be
-    /// predicted by whoever looks back, far or near, teaches looking back sooner, and its perplexity shows who cannot.
+    /// Share of a context's pairs, 0 up to but not 1, that are said again instead of being new. So much of the text can be
+    /// predicted by whoever looks back, far or near, and its perplexity shows who cannot.
     pub repeats: f64,
 }
 
