@@ -22,6 +22,9 @@ pub(super) fn check(recipe: &Recipe, i: usize, stage: &Stage, f: &mut Findings<'
         here.batch(f);
         here.indexer(f);
     }
+    if stage.kind == Kind::Eval {
+        here.evaluated_indexer(f);
+    }
     here.rl(f);
     here.distill(f);
 }
@@ -124,7 +127,7 @@ impl Here<'_> {
         let tables = [
             ("optimizer", stage.optimizer.is_some(), kind.trains()),
             ("batch", stage.batch.is_some(), kind.trains()),
-            ("indexer", stage.indexer.is_some(), kind.trains()),
+            ("indexer", stage.indexer.is_some(), kind.trains() || kind == Kind::Eval),
             ("mix", !stage.mix.is_empty(), kind.trains()),
             ("domains", !stage.domains.is_empty(), kind != Kind::Export),
             ("checkpoint_every", stage.checkpoint_every > 0, kind.trains()),
@@ -180,7 +183,7 @@ impl Here<'_> {
         if stage.kind == Kind::Export {
             f.require(!stage.evaluates(), path, "has no meaning in a stage of kind `export`");
         } else if stage.evaluates() {
-            let any = !self.recipe.eval.domains.is_empty();
+            let any = self.recipe.eval.measures_something();
             f.require(any, path, "is true, and no domain has both `eval` prompts and a verifier");
         }
     }
@@ -246,7 +249,20 @@ impl Here<'_> {
         }
         f.positive(self.path2("indexer", "heads"), x.heads);
         f.positive(self.path2("indexer", "width"), x.width);
+        f.positive(self.path2("indexer", "every"), x.every);
         f.number(self.path2("indexer", "coefficient"), x.coefficient, "0 or above", |c| c >= 0.0);
+    }
+
+    /// An `eval` stage may look past the indexer, or at another k.
+    fn evaluated_indexer(&self, f: &mut Findings<'_>) {
+        let Some(x) = &self.stage.indexer else { return };
+        let (mode, path) = (x.mode, self.path2("indexer", "mode"));
+        let looks = matches!(mode, IndexerMode::Auto | IndexerMode::None | IndexerMode::Frozen);
+        f.require(looks, path, "must be `none` or `frozen` in `eval`, where nothing learns");
+        let only = super::IndexerSettings { mode, top_k: x.top_k, ..super::IndexerSettings::default() };
+        f.require(*x == only, self.path("indexer"), "has no settings in `eval` but `mode` and `top_k`");
+        let dense = mode == IndexerMode::None && x.top_k > 0;
+        f.require(!dense, self.path2("indexer", "top_k"), "has no meaning under `mode = \"none\"`");
     }
 
     fn rl(&self, f: &mut Findings<'_>) {

@@ -37,6 +37,7 @@ const RULES: &[Rule] = &[
     ("Indexer KL", "to the attention, nats", true, &["indexer/kl", "indexer/kl/*"]),
     ("Indexer selection", "share", false, &["indexer/recall", "indexer/mass"]),
     ("Indexer recall by layer", "share", false, &["indexer/recall/*"]),
+    ("Attention mass on the selection, by layer", "share", false, &["indexer/mass/*"]),
     ("Masked samples", "share", true, &["training/masked_share"]),
     ("Gradient norm", "before clipping", true, &["actor/grad_norm", "train/grad_norm", "indexer/grad_norm"]),
     ("Learning rate", "", true, &["actor/lr", "train/lr", "indexer/lr"]),

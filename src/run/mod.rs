@@ -52,11 +52,12 @@ use crate::exit::{Code, Failure, OrFail};
 use crate::recipe::{ChatEncoding, Kind, MODEL, ModelSource, Recipe, Stage};
 use crate::report;
 use crate::say;
-use crate::summary::{Exactness, Score, StageSummary, Summary};
+use crate::summary::{Exactness, Score, StageSummary, Summary, TextScore};
 use data_files::DataFiles;
 use folder::RunFolder;
 use judge::{Judge, Pending, Verdicts};
 use metrics::Metrics;
+pub(crate) use models::INDEXER_STD;
 use stage::{Active, Body};
 use state::{Ledger, StageState};
 use watchdog::Watchdog;
@@ -81,6 +82,16 @@ pub struct Run {
     began: Instant,
     /// What the base checkpoint cost, where it says so.
     base: Ledger,
+}
+
+/// What an evaluation found.
+pub struct Evaluation {
+    /// Held-out scores by domain.
+    pub eval: BTreeMap<String, Score>,
+    /// Held-out text by domain, at the recipe's contexts.
+    pub texts: BTreeMap<String, TextScore>,
+    /// Sampler against learner.
+    pub exactness: Exactness,
 }
 
 /// Starts a run and carries it to its end.
@@ -129,7 +140,7 @@ pub fn resume(root: &Path, device: Option<crate::recipe::Device>, threads: Optio
 ///
 /// # Errors
 /// The first failure.
-pub fn evaluate_checkpoint(mut recipe: Recipe) -> Result<(BTreeMap<String, Score>, Exactness), Failure> {
+pub fn evaluate_checkpoint(mut recipe: Recipe) -> Result<Evaluation, Failure> {
     interrupt::listen()?;
     let folder = std::env::temp_dir().join(format!("temper-eval-{}", std::process::id()));
     recipe.stages.clear();
@@ -141,7 +152,7 @@ pub fn evaluate_checkpoint(mut recipe: Recipe) -> Result<(BTreeMap<String, Score
         .and_then(|model| evaluate::evaluate(&run, "eval", &model, 0, &run.recipe.eval.domains, &mut state));
     // Whatever came of it, the folder held nothing to keep.
     let _ = std::fs::remove_dir_all(&folder);
-    scored.map(|_| (state.eval, state.exactness))
+    scored.map(|_| Evaluation { eval: state.eval, texts: state.texts, exactness: state.exactness })
 }
 
 fn open_tokenizer(recipe: &Recipe) -> Result<Tokenizer, Failure> {
@@ -236,7 +247,7 @@ impl Run {
     fn eval_stage(&self, number: usize) -> Result<(), Failure> {
         let stage = &self.recipe.stages[number];
         let began = Instant::now();
-        let model = models::load_from(self, &stage.from)?;
+        let model = models::evaluated(self, stage)?;
         let mut state = StageState::default();
         let groups = evaluate::evaluate(self, &stage.name, &model, 0, &stage.domains, &mut state)?;
         self.log_once(&stage.name, 0, &groups)?;
@@ -383,6 +394,7 @@ impl Run {
                 tokens: state.ledger.tokens,
                 flops: state.ledger.flops,
                 eval: state.eval,
+                texts: state.texts,
             });
         }
         summary.post_training_share = post / all;

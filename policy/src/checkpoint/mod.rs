@@ -150,12 +150,46 @@ pub fn load_with_indexer(
     let mut params = load_params(folder, &config)?;
     if fresh {
         config.indexer = indexer.cloned();
-        for (name, shape) in shapes(&config).into_iter().filter(|(name, _)| is_indexer(name)) {
-            let value = initial(&name, &shape, std, seed);
-            params.insert(name, value);
-        }
+        add_fresh_indexer(&config, &mut params, std, seed);
     }
     Ok(Model::new(config, params, compute)?)
+}
+
+/// Writes a dense checkpoint's weights into `target` with a fresh indexer beside them, as f32, or as bf16 where that is how all of the
+/// source's are kept. Answers with the config that it wrote.
+///
+/// # Errors
+/// As [`load`] and [`save`]; an indexer that does not fit the model is a [`CheckpointError::Config`]. An indexer that the source has is
+/// replaced: ask its config first.
+pub fn add_indexer(
+    source: &Path,
+    target: &Path,
+    indexer: &IndexerConfig,
+    std: f64,
+    seed: u64,
+) -> Result<ModelConfig, CheckpointError> {
+    let mut config = ModelConfig::read(source)?;
+    config.indexer = None;
+    let shards = Shards::open(source)?;
+    let half = shards.names().map(|name| shards.get(name)).try_fold(true, |half, view| {
+        let view = view?;
+        Ok::<_, CheckpointError>(half && (view.dtype == Dtype::BF16 || is_kept_whole(view.name)))
+    })?;
+    let mut params = load_params(source, &config)?;
+    config.indexer = Some(indexer.clone());
+    let storage = if half { Storage::Bf16 } else { Storage::F32 };
+    // What is written must be read back, so it is read before it is written.
+    ModelConfig::from_json(&config.to_json(storage.dtype()), &source.display().to_string())?;
+    add_fresh_indexer(&config, &mut params, std, seed);
+    write_all(&config, &params, target, storage)?;
+    Ok(config)
+}
+
+fn add_fresh_indexer(config: &ModelConfig, params: &mut Params, std: f64, seed: u64) {
+    for (name, shape) in shapes(config).into_iter().filter(|(name, _)| is_indexer(name)) {
+        let value = initial(&name, &shape, std, seed);
+        params.insert(name, value);
+    }
 }
 
 /// A fresh model.
@@ -181,11 +215,20 @@ pub fn save(model: &Model, folder: &Path) -> Result<(), CheckpointError> {
 /// # Errors
 /// As [`save`].
 pub fn save_as(model: &Model, folder: &Path, storage: Storage) -> Result<(), CheckpointError> {
-    let config = model.config.to_json(storage.dtype());
+    write_all(&model.config, &model.params, folder, storage)
+}
+
+/// A gate's selection bias stays f32 in a checkpoint of halves.
+fn is_kept_whole(name: &str) -> bool {
+    name.ends_with("e_score_correction_bias")
+}
+
+fn write_all(config: &ModelConfig, params: &Params, folder: &Path, storage: Storage) -> Result<(), CheckpointError> {
+    let config = config.to_json(storage.dtype());
     let config = serde_json::to_string_pretty(&config).expect("a config is plain JSON") + "\n";
     data::atomic::write_atomic(&folder.join("config.json"), |file| std::io::Write::write_all(file, config.as_bytes()))?;
-    let kept = |name: &str| if name.ends_with("e_score_correction_bias") { Storage::F32 } else { storage };
-    write(model.params.iter().map(|(name, t)| (name.as_str(), Plain::new(t, kept(name)))), &folder.join(WEIGHTS))
+    let kept = |name: &str| if is_kept_whole(name) { Storage::F32 } else { storage };
+    write(params.iter().map(|(name, t)| (name.as_str(), Plain::new(t, kept(name)))), &folder.join(WEIGHTS))
 }
 
 /// Writes named f32 tensors as safetensors.
