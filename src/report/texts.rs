@@ -67,6 +67,11 @@ fn perplexity(html: &mut Html, measured: &[&StageSummary]) {
     html.raw("</tbody></table></div>");
 }
 
+/// A share of a layer, by its name.
+type Share = (&'static str, fn(&LayerScore) -> f64);
+
+const SHARES: [Share; 2] = [("recall", |layer| layer.recall), ("attention mass", |layer| layer.mass)];
+
 fn layers(html: &mut Html, measured: &[&StageSummary]) {
     let rows: Vec<(&StageSummary, &String, &Vec<LayerScore>)> = measured
         .iter()
@@ -84,8 +89,7 @@ fn layers(html: &mut Html, measured: &[&StageSummary]) {
     }
     html.raw("</tr></thead><tbody>");
     for (stage, domain, layers) in rows {
-        let kinds: [(&str, fn(&LayerScore) -> f64); 2] = [("recall", |l| l.recall), ("attention mass", |l| l.mass)];
-        for (what, of) in kinds {
+        for (what, of) in SHARES {
             html.raw("<tr><th scope=\"row\">").text(&stage.name).raw(" <small>").text(domain).raw("</small></th>");
             html.raw("<td class=\"left\">").raw(what).raw("</td>");
             for layer in layers {
