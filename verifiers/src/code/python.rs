@@ -22,6 +22,9 @@ print(json.dumps({
 }))
 "#;
 
+/// Times that an interpreter is asked again for the same answer.
+const ASKED: usize = 4;
+
 /// Where the dynamic loader looks, on the distributions that we know.
 const SYSTEM_LIBRARIES: [&str; 8] = [
     "/usr/lib",
@@ -45,7 +48,7 @@ pub(super) struct Python {
     pub version: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, PartialEq, Eq, Deserialize)]
 struct Answer {
     executable: PathBuf,
     version: (u32, u32),
@@ -60,20 +63,11 @@ impl Python {
         self.readable = outermost(all);
     }
 
-    /// Runs `python` once and asks.
+    /// Asks `python` until it gives one answer twice. A launcher of which a process is killed passes on to another interpreter, and
+    /// two interpreters do not judge alike: their messages differ between versions.
     pub fn find(python: &Path) -> Result<Self, SandboxError> {
         let failed = |why: String| SandboxError::NoPython { python: python.display().to_string(), why };
-        let output = Command::new(python)
-            .args(["-S", "-s", "-E", "-c", PROBE])
-            .stdin(Stdio::null())
-            .output()
-            .map_err(|e| failed(e.to_string()))?;
-        if !output.status.success() {
-            let text = String::from_utf8_lossy(&output.stderr);
-            return Err(failed(text.trim().lines().last().unwrap_or("it failed without a word").to_owned()));
-        }
-        let answer: Answer =
-            serde_json::from_slice(&output.stdout).map_err(|e| failed(format!("it is no Python 3: {e}")))?;
+        let answer = agreed(|| ask(python)).map_err(failed)?;
         if answer.version < (3, 8) {
             return Err(failed(format!("version {}.{} is older than 3.8", answer.version.0, answer.version.1)));
         }
@@ -87,6 +81,31 @@ impl Python {
             version: format!("{}.{}", answer.version.0, answer.version.1),
         })
     }
+}
+
+/// The first answer that comes twice running. A failure counts as an answer.
+fn agreed<T: PartialEq>(mut ask: impl FnMut() -> Result<T, String>) -> Result<T, String> {
+    let mut last = ask();
+    for _ in 0..ASKED {
+        let again = ask();
+        if again == last {
+            return again;
+        }
+        last = again;
+    }
+    Err(format!("it answered otherwise each of {} times", ASKED + 1))
+}
+
+/// What the interpreter says of itself.
+fn ask(python: &Path) -> Result<Answer, String> {
+    let mut command = Command::new(python);
+    let output =
+        command.args(["-S", "-s", "-E", "-c", PROBE]).stdin(Stdio::null()).output().map_err(|e| e.to_string())?;
+    if !output.status.success() {
+        let text = String::from_utf8_lossy(&output.stderr);
+        return Err(text.trim().lines().last().unwrap_or("it failed without a word").to_owned());
+    }
+    serde_json::from_slice(&output.stdout).map_err(|e| format!("it is no Python 3: {e}"))
 }
 
 /// Drops what lies inside another path of the list.
@@ -105,6 +124,19 @@ fn outermost(mut paths: Vec<PathBuf>) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn inv_9_an_answer_counts_when_it_comes_twice() {
+        let mut answers = [Ok(1), Err("killed".to_owned()), Ok(2), Ok(1), Ok(1)].into_iter();
+        assert_eq!(agreed(|| answers.next().expect("not asked more often")), Ok(1));
+        let mut turn = 0;
+        let never = agreed(|| {
+            turn += 1;
+            Ok(turn)
+        });
+        assert_eq!((never.is_err(), turn), (true, 5));
+        assert_eq!(agreed(|| Err::<(), _>("there is none".to_owned())), Err("there is none".to_owned()));
+    }
 
     #[test]
     fn paths_inside_others_are_dropped() {
