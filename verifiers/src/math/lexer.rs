@@ -164,6 +164,24 @@ impl<'a> Lexer<'a> {
             self.push(Token::Word, run);
             return Ok(());
         }
+        if self.environments > 0 {
+            let opens = self.out.last().is_some_and(|last| matches!(last.token, Token::Ampersand | Token::Comma));
+            match word {
+                "if" | "when" | "for" | "If" if opens => {
+                    self.skip(run);
+                    return Ok(());
+                }
+                "otherwise" | "else" => {
+                    self.push(Token::Word, run);
+                    return Ok(());
+                }
+                _ => {}
+            }
+        }
+        if word == "to" && self.is_ratio() {
+            self.push(Token::Colon, run);
+            return Ok(());
+        }
         if let Some(width) = self.half_of_day() {
             self.push(Token::Word, width);
             return Ok(());
@@ -174,6 +192,13 @@ impl<'a> Lexer<'a> {
             Word::Letters => (0..run).for_each(|_| self.push(Token::Symbol, 1)),
         }
         Ok(())
+    }
+
+    /// Whether the word "to" stands between two numbers.
+    fn is_ratio(&self) -> bool {
+        let behind = self.rest()[2..].trim_start_matches(|c: char| c == ' ' || c == '~' || c == '}' || c == '\\');
+        self.out.last().is_some_and(|last| last.token == Token::Number)
+            && behind.starts_with(|c: char| c.is_ascii_digit())
     }
 
     fn command(&mut self) -> Result<(), Unread> {
@@ -309,13 +334,8 @@ impl<'a> Lexer<'a> {
             b'}' => self.push(Token::Close(Bracket::Brace), 2),
             b'%' => self.push(Token::Percent, 2),
             b'|' => self.push(Token::Bar, 2),
-            b'$' if self.is_money() => {
-                let start = self.at;
-                self.skip(2);
-                self.number();
-                self.out.push(Lexeme { token: Token::Word, start, end: start + 2, spaced: true });
-            }
-            b',' | b'!' | b';' | b':' | b' ' | b'$' | b'>' | b'(' | b')' | b'[' | b']' | b'\n' | b'\t' | b'/'
+            b'$' => self.currency(2),
+            b',' | b'!' | b';' | b':' | b' ' | b'>' | b'(' | b')' | b'[' | b']' | b'\n' | b'\t' | b'/'
             | b'&' | b'-' | b'#' => self.skip(2),
             b'\\' if self.environments > 0 => self.push(Token::RowEnd, 2),
             // A command whose backslash was escaped once too often.
@@ -327,12 +347,35 @@ impl<'a> Lexer<'a> {
         Ok(())
     }
 
-    /// Whether a dollar sign stands before the last number of the text: elsewhere it may be anything.
-    fn is_money(&self) -> bool {
-        let rest = self.rest()[2..].trim_end_matches(['$', '.', ',', ' ', '}']);
-        rest.starts_with(|c: char| c.is_ascii_digit())
-            && rest.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b','))
-            && !rest.contains(",,")
+    /// The sign of a currency: behind a number a unit, and before one too. Elsewhere it may be anything.
+    fn currency(&mut self, width: usize) {
+        let start = self.at;
+        if self.out.last().is_some_and(|last| last.token == Token::Number) && !self.before_money(width) {
+            self.push(Token::Word, width);
+        } else if self.before_money(width) {
+            self.skip(width);
+            self.number();
+            self.out.push(Lexeme { token: Token::Word, start, end: start + width, spaced: true });
+        } else {
+            self.skip(width);
+        }
+    }
+
+    /// Whether behind the sign of a currency a number stands alone: at the end of the item, or with words behind it.
+    fn before_money(&self, width: usize) -> bool {
+        let rest = self.rest()[width..].trim_start();
+        if rest.len() != self.rest().len() - width || !rest.starts_with(|c: char| c.is_ascii_digit()) {
+            return false;
+        }
+        let behind = rest.trim_start_matches(|c: char| c.is_ascii_digit() || matches!(c, '.' | ','));
+        let behind = behind.trim_start_matches(['$', ' ', '}']);
+        let letters = behind.bytes().take_while(u8::is_ascii_alphabetic).count();
+        behind.is_empty()
+            || behind.starts_with(['/', ')', ']', ';', ':'])
+            || behind.starts_with("\\text")
+            || behind.starts_with("\\}")
+            || letters > 1
+            || rest[..rest.len() - behind.len()].trim_end_matches(['$', ' ', '}']).ends_with(',')
     }
 
     fn mark(&mut self, byte: u8) -> Result<(), Unread> {
@@ -377,7 +420,7 @@ impl<'a> Lexer<'a> {
         let c = self.rest().chars().next().expect("the loop ends at the end of the text");
         let width = c.len_utf8();
         match c {
-            '£' | '€' | '¥' | '₹' | '₽' | '₩' => self.skip(width),
+            '£' | '€' | '¥' | '₹' | '₽' | '₩' => self.currency(width),
             _ if words::greek_letter(c).is_some() => {
                 let name = words::greek_letter(c).expect("asked in the guard");
                 self.push(Token::Named(name), width);

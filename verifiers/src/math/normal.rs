@@ -96,6 +96,8 @@ fn map_character(c: char, plain: &mut String) {
         '∅' => "\\emptyset ",
         '°' => "^\\circ ",
         '’' | '‘' | '′' => "'",
+        '″' => "''",
+        'Ω' => "\\Omega ",
         '“' | '”' => "\"",
         '½' => "\\frac{1}{2}",
         '⅓' => "\\frac{1}{3}",

@@ -116,7 +116,7 @@ impl Comparison<'_> {
             }
         }
         let conditions =
-            |builder: &Builder| Answer::Conditions(Conditions { all: builder.conditions.clone(), last: None });
+            |builder: &Builder| Answer::Conditions(Conditions { all: builder.conditions.clone(), last: None, unit: None });
         if !gold.conditions.is_empty()
             && !matches!(self.relations(&conditions(&gold), &conditions(&other))?, Outcome::Equal(_))
         {
