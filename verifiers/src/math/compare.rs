@@ -97,6 +97,9 @@ impl Comparison<'_> {
         if let Some(outcome) = self.as_regions(gold, other)? {
             return Ok(outcome);
         }
+        if let Some(outcome) = self.solutions(gold, other)? {
+            return Ok(outcome);
+        }
         if let Some(outcome) = self.structures(gold, other)? {
             return Ok(outcome);
         }
@@ -115,6 +118,13 @@ impl Comparison<'_> {
                 if self.policy.last_side_counts && all.len() > 1 =>
             {
                 self.answers(last, other)
+            }
+            // A set of one pair may stand for the pair.
+            (Sequence(Shape::Set, xs, _), Sequence(Shape::Brackets(..), ..)) if self.within == 0 && is_one_pair(xs) => {
+                self.answers(&xs[0], other)
+            }
+            (Sequence(Shape::Brackets(..), ..), Sequence(Shape::Set, ys, _)) if self.within == 0 && is_one_pair(ys) => {
+                self.answers(gold, &ys[0])
             }
             (Sequence(a, xs, _), Sequence(b, ys, _)) => self.sequences((*a, xs), (*b, ys)),
             // What is said twice is said once.
@@ -255,6 +265,10 @@ fn is_pair(answer: &Answer) -> bool {
         Answer::Assignment(Assignment { left: None, value, .. }) => is_pair(value),
         _ => false,
     }
+}
+
+fn is_one_pair(items: &[Answer]) -> bool {
+    matches!(items, [Answer::Sequence(Shape::Brackets(false, false), ..)])
 }
 
 fn is_list(answer: &Answer) -> bool {

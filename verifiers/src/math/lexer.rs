@@ -244,10 +244,12 @@ impl<'a> Lexer<'a> {
             [.., colon, minutes] => colon.token == Token::Colon && minutes.token == Token::Number,
             _ => false,
         };
-        if !clock {
-            return None;
-        }
-        let marks = ["a.m.", "p.m.", "a.m", "p.m", "am", "pm"];
+        let number = self.out.last().is_some_and(|last| last.token == Token::Number);
+        let marks = match (clock, number) {
+            (true, _) => &["a.m.", "p.m.", "a.m", "p.m", "am", "pm"][..],
+            (false, true) => &["a.m.", "p.m.", "a.m", "p.m"][..],
+            _ => return None,
+        };
         let rest = self.rest().as_bytes();
         let is = |mark: &&&str| {
             let ends = !rest.get(mark.len()).is_some_and(u8::is_ascii_alphanumeric);

@@ -199,10 +199,24 @@ impl<'a> Parser<'a> {
                 None => Node::Unit(left, self.unit()?),
             },
             Token::Plus => Node::Add(left, self.expression(21)?),
+            // A set behind a minus is taken away.
+            Token::Minus if self.peek() == Some(Token::Open(Bracket::Brace)) => {
+                self.set_operations += 1;
+                if self.set_operations > MAX_SET_OPERATIONS {
+                    return Err(Unread::Limit("set operations"));
+                }
+                Node::Without(left, self.expression(21)?)
+            }
             Token::Minus => Node::Subtract(left, self.expression(21)?),
             Token::PlusMinus(flipped) => {
                 self.tree.has_plus_minus = true;
                 Node::PlusMinus(Some(left), self.expression(21)?, flipped)
+            }
+            // The operator of derivatives is no factor.
+            Token::Times | Token::Cross if matches!(&self.tree.nodes[left], Node::Unknown(name) if **name == *"\\nabla") => {
+                let name = if token == Token::Cross { "curl" } else { "divergence" };
+                self.tree.nodes.pop();
+                Node::Call(name, self.expression(33)?)
             }
             Token::Times => Node::Multiply(left, self.expression(33)?),
             Token::Cross => Node::Cross(left, self.expression(33)?),
@@ -349,9 +363,9 @@ impl<'a> Parser<'a> {
             Token::Named("zeta") if self.peek() == Some(Token::Open(Bracket::Paren)) => {
                 Node::Call("zeta", self.expression(61)?)
             }
-            Token::Symbol | Token::Named(_) => return self.name(token),
+            Token::Symbol | Token::Named(_) => return self.name(token, least),
             Token::Unknown => Node::Unknown(plain_command(self.source_of(self.at - 1)).into()),
-            Token::Word => return self.text(),
+            Token::Word => return self.text(least),
             Token::Pi => Node::Pi,
             Token::Infinity => {
                 self.tree.has_infinity = true;

@@ -220,7 +220,8 @@ impl Unit {
         !self.factors.is_empty() && !other.factors.is_empty()
     }
 
-    /// How the two go together. What one side leaves out, the other may say; but what both say must be the same.
+    /// How the gold unit and another go together. What one side leaves out, the other may say; but what both say must be
+    /// the same.
     pub fn against(&self, other: &Self) -> Fit {
         let (a, b) = (self, other);
         let within = |few: &[String], many: &[String]| few.iter().all(|word| many.contains(word));
@@ -232,7 +233,13 @@ impl Unit {
         if !fits {
             return Fit::Differ;
         }
-        if a.factors.is_empty() || b.factors.is_empty() || a.factors == b.factors || a.leaves_open(b) || b.leaves_open(a) {
+        // An angle is no temperature; a temperature without its scale is one.
+        if a.factors.is_empty()
+            || b.factors.is_empty()
+            || a.factors == b.factors
+            || (a.leaves_open(b) && !a.is_degree())
+            || b.leaves_open(a)
+        {
             return Fit::Same;
         }
         a.ratio(b).map_or(Fit::Differ, Fit::Times)

@@ -2,11 +2,13 @@
 
 use super::sequences::by_name;
 use super::{Comparison, Outcome};
-use crate::math::answer::{Answer, Assignment};
+use crate::math::answer::{Answer, Assignment, Condition, Conditions};
 use crate::math::budget::Unread;
 use crate::math::polynomial::Atom;
 use crate::math::quotient::Quotient;
-use crate::math::tree::Shape;
+use crate::math::region::Region;
+use crate::math::tokens::Relation;
+use crate::math::tree::{Joint, Shape};
 
 impl Comparison<'_> {
     /// Two lists of which one at least has names; `None` where the names say nothing about the order.
@@ -51,6 +53,32 @@ impl Comparison<'_> {
             },
             (None, None) => Ok(None),
         }
+    }
+
+    /// `|x| = 3` and its solutions `\pm 3`; `None` where they are not shown to be the same.
+    pub(super) fn solutions(&mut self, gold: &Answer, other: &Answer) -> Result<Option<Outcome>, Unread> {
+        let (equation, list) = match (gold, other) {
+            (Answer::Assignment(a), list) | (list, Answer::Assignment(a)) if a.label.starts_with('|') => (a, list),
+            _ => return Ok(None),
+        };
+        let list = match list {
+            Answer::Assignment(Assignment { label, value, .. }) if equation.label.contains(label.as_str()) => value.as_ref(),
+            other => other,
+        };
+        let (Answer::Sequence(Shape::Bare | Shape::Set, items, _), Some(left), Some(right)) =
+            (list, &equation.left, equation.value.form())
+        else {
+            return Ok(None);
+        };
+        let difference = left.subtract(right, self.budget)?;
+        let all = vec![Condition { relation: Relation::Equal, difference }];
+        let conditions = Answer::Conditions(Conditions { all, last: None, unit: None });
+        let points = Answer::Sequence(Shape::Set, items.clone(), Joint::Marks);
+        let (Some(a), Some(b)) = (Region::of(&conditions, self.budget)?, Region::of(&points, self.budget)?) else {
+            return Ok(None);
+        };
+        let outcome = self.regions(&a, &b)?;
+        Ok(matches!(outcome, Outcome::Equal(_)).then_some(Outcome::Equal("the solutions of the equation")))
     }
 
     fn named_alike(&mut self, mut gold: Vec<Answer>, mut other: Vec<Answer>) -> Result<Option<Outcome>, Unread> {

@@ -109,8 +109,8 @@ impl Evaluator<'_> {
             let left = left.form().cloned();
             return Ok(Answer::Assignment(Assignment { label, left, value: Box::new(sides.swap_remove(0)) }));
         }
-        let literal = |id: &Id| matches!(self.tree.nodes[*id], Node::Number(_, None));
-        if (!self.reader.last_side_counts || operands.iter().all(literal)) && self.is_false(&sides)? {
+        let named = self.label(first, 0).is_some();
+        if !(self.reader.last_side_counts && named) && self.is_false(&sides)? {
             return Err(Unread::Malformed("an equality that does not hold"));
         }
         if let Some(label) = self.label(first, 0) {

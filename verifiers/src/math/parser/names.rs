@@ -11,7 +11,7 @@ const MAX_UNIT_WORDS: usize = 4;
 
 impl Parser<'_> {
     /// A variable with its marks and its index, the variable taken.
-    pub(super) fn name(&mut self, token: Token) -> Result<Id, Unread> {
+    pub(super) fn name(&mut self, token: Token, least: u8) -> Result<Id, Unread> {
         let mut name = match token {
             Token::Named(name) => name.to_owned(),
             _ => self.source_of(self.at - 1).to_owned(),
@@ -19,7 +19,7 @@ impl Parser<'_> {
         while self.take(Token::Prime) {
             name.push('\'');
         }
-        if self.numbered() && !matches!(name.as_str(), "e" | "i") {
+        if least < 49 && self.numbered() && !matches!(name.as_str(), "e" | "i") {
             return self.index(&name);
         }
         if !self.take(Token::Underscore) {
@@ -56,7 +56,8 @@ impl Parser<'_> {
         Ok(self.add(Node::Indexed(name.into(), index)))
     }
 
-    /// Whether digits stand right behind a letter: `B1` is a name, and no product.
+    /// Whether digits stand right behind a letter: `B1` is a name, and no product. (In an argument without braces and an
+    /// exponent they are none of its own.)
     fn numbered(&self) -> bool {
         let digits = |at: usize| self.source_of(at).bytes().all(|b| b.is_ascii_digit());
         self.peek() == Some(Token::Number) && !self.lexemes[self.at].spaced && digits(self.at)
@@ -148,7 +149,7 @@ impl Parser<'_> {
     }
 
     /// Prose: words in a row, the first taken. A single letter of prose is a variable.
-    pub(super) fn text(&mut self) -> Result<Id, Unread> {
+    pub(super) fn text(&mut self, least: u8) -> Result<Id, Unread> {
         let first = self.source_of(self.at - 1);
         let mut text = first.to_lowercase();
         let mut count = 1;
@@ -158,7 +159,7 @@ impl Parser<'_> {
             self.at += 1;
             count += 1;
         }
-        if count == 1 && first.len() == 1 && self.numbered() {
+        if count == 1 && first.len() == 1 && least < 49 && self.numbered() {
             return self.index(first);
         }
         if count == 1 && first.chars().count() == 1 {
