@@ -186,7 +186,12 @@ impl<'a> Lexer<'a> {
             self.push(Token::Word, width);
             return Ok(());
         }
+        // Two letters behind a name are a product, whatever unit they spell: `\pi hr^2`.
+        let behind_name = matches!(self.out.last(), Some(Lexeme { token: Token::Symbol | Token::Pi | Token::Named(_), .. }));
         match words::classify(word, font)? {
+            Word::Token(Token::Word) if run == 2 && behind_name && font == Font::Mathematics => {
+                (0..run).for_each(|_| self.push(Token::Symbol, 1));
+            }
             Word::Token(token) => self.push(token, run),
             Word::Glued(token, width) => self.push(token, width),
             Word::Letters => (0..run).for_each(|_| self.push(Token::Symbol, 1)),
@@ -372,6 +377,12 @@ impl<'a> Lexer<'a> {
         let behind = rest.trim_start_matches(|c: char| c.is_ascii_digit() || matches!(c, '.' | ','));
         let behind = behind.trim_start_matches(['$', ' ', '}']);
         let letters = behind.bytes().take_while(u8::is_ascii_alphabetic).count();
+        // "\\$3 million" is three million: the number is not over yet.
+        let words = behind.strip_prefix("\\text{").unwrap_or(behind).trim_start();
+        let word = words.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
+        if words::multiplier(word).is_some() {
+            return false;
+        }
         behind.is_empty()
             || behind.starts_with(['/', ')', ']', ';', ':'])
             || behind.starts_with("\\text")

@@ -109,8 +109,18 @@ impl Evaluator<'_> {
             let left = left.form().cloned();
             return Ok(Answer::Assignment(Assignment { label, left, value: Box::new(sides.swap_remove(0)) }));
         }
-        let named = self.label(first, 0).is_some();
-        if !(self.reader.last_side_counts && named) && self.is_false(&sides)? {
+        let literal = |id: &Id| matches!(self.tree.nodes[*id], Node::Number(_, None));
+        // Where the last side counts, neighbours that are two literals must be one all the same, but behind a name.
+        let wrong = if !self.reader.last_side_counts {
+            self.is_false(&sides)?
+        } else if self.label(first, 0).is_none() {
+            let pairs = operands.windows(2).zip(sides.windows(2));
+            let literals = pairs.filter(|(ids, _)| ids.iter().all(literal)).map(|(_, pair)| pair);
+            literals.map(|pair| self.is_false(pair)).collect::<Result<Vec<_>, _>>()?.contains(&true)
+        } else {
+            false
+        };
+        if wrong {
             return Err(Unread::Malformed("an equality that does not hold"));
         }
         if let Some(label) = self.label(first, 0) {
