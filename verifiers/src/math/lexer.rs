@@ -187,7 +187,8 @@ impl<'a> Lexer<'a> {
             return Ok(());
         }
         // Two letters behind a name are a product, whatever unit they spell: `\pi hr^2`.
-        let behind_name = matches!(self.out.last(), Some(Lexeme { token: Token::Symbol | Token::Pi | Token::Named(_), .. }));
+        let behind_name =
+            matches!(self.out.last(), Some(Lexeme { token: Token::Symbol | Token::Pi | Token::Named(_), .. }));
         match words::classify(word, font)? {
             Word::Token(Token::Word) if run == 2 && behind_name && font == Font::Mathematics => {
                 (0..run).for_each(|_| self.push(Token::Symbol, 1));
@@ -342,8 +343,8 @@ impl<'a> Lexer<'a> {
             b'%' => self.push(Token::Percent, 2),
             b'|' => self.push(Token::Bar, 2),
             b'$' => self.currency(2),
-            b',' | b'!' | b';' | b':' | b' ' | b'>' | b'(' | b')' | b'[' | b']' | b'\n' | b'\t' | b'/'
-            | b'&' | b'-' | b'#' => self.skip(2),
+            b',' | b'!' | b';' | b':' | b' ' | b'>' | b'(' | b')' | b'[' | b']' | b'\n' | b'\t' | b'/' | b'&'
+            | b'-' | b'#' => self.skip(2),
             b'\\' if self.environments > 0 => self.push(Token::RowEnd, 2),
             // A command whose backslash was escaped once too often.
             b'\\' if self.byte(self.at + 2).is_ascii_alphabetic() => self.at += 1,

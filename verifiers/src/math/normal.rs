@@ -324,7 +324,8 @@ fn content(rest: &str) -> Option<&str> {
         rest = rest.strip_prefix(gap).unwrap_or(rest).trim_start();
     }
     let digit = rest.strip_prefix('-').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit() || c == '\\'));
-    let reckons = rest.starts_with(['^', '_', '+', '*', '/', '=', '!', '<', '>', '\'', '(']) || rest.starts_with('-') && !digit;
+    let reckons =
+        rest.starts_with(['^', '_', '+', '*', '/', '=', '!', '<', '>', '\'', '(']) || rest.starts_with('-') && !digit;
     (!rest.is_empty() && !reckons).then(|| rest.trim_end_matches('$'))
 }
 

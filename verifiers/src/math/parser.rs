@@ -213,7 +213,8 @@ impl<'a> Parser<'a> {
                 Node::PlusMinus(Some(left), self.expression(21)?, flipped)
             }
             // The operator of derivatives is no factor.
-            Token::Times | Token::Cross if matches!(&self.tree.nodes[left], Node::Unknown(name) if **name == *"\\nabla") => {
+            Token::Times | Token::Cross if matches!(&self.tree.nodes[left], Node::Unknown(name) if **name == *"\\nabla") =>
+            {
                 let name = if token == Token::Cross { "curl" } else { "divergence" };
                 self.tree.nodes.pop();
                 Node::Call(name, self.expression(33)?)

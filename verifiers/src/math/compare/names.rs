@@ -41,14 +41,18 @@ impl Comparison<'_> {
                 Answer::Sequence(Shape::Bare, items, _) if labels(items).len() == items.len() => {
                     self.named_alike(a, items.clone())
                 }
-                Answer::Sequence(Shape::Brackets(false, false), items, _) => self.ordered(&by_name(&a), items).map(Some),
+                Answer::Sequence(Shape::Brackets(false, false), items, _) => {
+                    self.ordered(&by_name(&a), items).map(Some)
+                }
                 _ => Ok(None),
             },
             (None, Some(b)) => match gold {
                 Answer::Sequence(Shape::Bare, items, _) if labels(items).len() == items.len() => {
                     self.named_alike(items.clone(), b)
                 }
-                Answer::Sequence(Shape::Brackets(false, false), items, _) => self.ordered(items, &by_name(&b)).map(Some),
+                Answer::Sequence(Shape::Brackets(false, false), items, _) => {
+                    self.ordered(items, &by_name(&b)).map(Some)
+                }
                 _ => Ok(None),
             },
             (None, None) => Ok(None),
@@ -62,7 +66,9 @@ impl Comparison<'_> {
             _ => return Ok(None),
         };
         let list = match list {
-            Answer::Assignment(Assignment { label, value, .. }) if equation.label.contains(label.as_str()) => value.as_ref(),
+            Answer::Assignment(Assignment { label, value, .. }) if equation.label.contains(label.as_str()) => {
+                value.as_ref()
+            }
             other => other,
         };
         let (Answer::Sequence(Shape::Bare | Shape::Set, items, _), Some(left), Some(right)) =

@@ -17,7 +17,10 @@ impl Comparison<'_> {
         (shape, other): (Shape, &[Answer]),
     ) -> Result<Outcome, Unread> {
         use Shape::{Bare, Brackets, Cases, Ratio, Set};
-        if gold_shape == Bare && shape == Bare && let Some(outcome) = self.by_names(gold, other)? {
+        if gold_shape == Bare
+            && shape == Bare
+            && let Some(outcome) = self.by_names(gold, other)?
+        {
             return Ok(outcome);
         }
         match (gold_shape, shape) {

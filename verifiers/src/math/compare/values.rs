@@ -42,12 +42,9 @@ impl Comparison<'_> {
         if self.policy.units == Units::Ignored {
             return self.with_one_unit(gold, other);
         }
-        // A percentage is no quantity.
-        let (shared, bare) = if gold.percent { (gold, other) } else { (other, gold) };
-        if gold.percent != other.percent
-            && let Some(unit) = &bare.unit
-            && !shared.unit.as_ref().is_some_and(|own| own.against(unit) == Fit::Same)
-        {
+        // A percentage is no quantity, nor a number of things.
+        let bare = if gold.percent { other } else { gold };
+        if gold.percent != other.percent && bare.unit.is_some() {
             return Ok(Outcome::Different("a percentage and a quantity"));
         }
         let (Some(a), Some(b)) = (&gold.unit, &other.unit) else { return self.with_one_unit(gold, other) };

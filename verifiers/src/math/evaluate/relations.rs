@@ -92,7 +92,9 @@ impl Evaluator<'_> {
         // `4 + 1 = 5 = x` names the same as `x = 4 + 1 = 5`.
         let mut turned = Vec::new();
         let operands = match operands {
-            [first, .., last] if operands.len() > 2 && self.label(*first, 0).is_none() && self.label(*last, 0).is_some() => {
+            [first, .., last]
+                if operands.len() > 2 && self.label(*first, 0).is_none() && self.label(*last, 0).is_some() =>
+            {
                 turned.extend_from_slice(operands);
                 turned.rotate_right(1);
                 sides.rotate_right(1);

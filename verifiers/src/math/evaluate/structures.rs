@@ -159,7 +159,9 @@ fn is_discrete(domain: &Answer) -> bool {
 fn is_condition(answer: &Answer, joint: Joint) -> bool {
     match answer {
         Answer::Conditions(_) | Answer::Assignment(_) => true,
-        Answer::Sequence(Shape::Bare, items, own) => *own == joint && items.iter().all(|item| is_condition(item, joint)),
+        Answer::Sequence(Shape::Bare, items, own) => {
+            *own == joint && items.iter().all(|item| is_condition(item, joint))
+        }
         _ => false,
     }
 }

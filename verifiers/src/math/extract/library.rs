@@ -222,7 +222,8 @@ impl Search<'_> {
     /// no rule reads.
     fn unless_denied(&self, from: usize, start: usize, end: usize, text: String) -> String {
         const DENIALS: [&str; 12] = [
-            "not", "cannot", "isn't", "can't", "never", "neither", "than", "least", "most", "except", "between", "unlike",
+            "not", "cannot", "isn't", "can't", "never", "neither", "than", "least", "most", "except", "between",
+            "unlike",
         ];
         let between = self.text.get(from..start).unwrap_or_default();
         let word = |word: &str| DENIALS.iter().any(|denial| word.eq_ignore_ascii_case(denial));

@@ -60,7 +60,9 @@ impl Parser<'_> {
     /// exponent they are none of its own.)
     fn numbered(&self) -> bool {
         let digits = |at: usize| self.source_of(at).bytes().all(|b| b.is_ascii_digit());
-        self.peek() == Some(Token::Number) && !self.lexemes[self.at].spaced && digits(self.at)
+        self.peek() == Some(Token::Number)
+            && !self.lexemes[self.at].spaced
+            && digits(self.at)
             && self.lexemes[self.at - 1].end == self.lexemes[self.at].start
     }
 
@@ -196,9 +198,13 @@ impl Parser<'_> {
         const GROUP: Bracket = Bracket::Group;
         let tokens = [0, 1, 2, 3, 4].map(|at| self.token(ahead + at));
         match tokens {
-            [Some(Token::Caret), Some(Token::Open(GROUP)), Some(Token::Minus), Some(Token::Number), Some(Token::Close(GROUP))] => {
-                Some((self.at + ahead + 3, 5))
-            }
+            [
+                Some(Token::Caret),
+                Some(Token::Open(GROUP)),
+                Some(Token::Minus),
+                Some(Token::Number),
+                Some(Token::Close(GROUP)),
+            ] => Some((self.at + ahead + 3, 5)),
             [Some(Token::Caret), Some(Token::Minus), Some(Token::Number), ..] => Some((self.at + ahead + 2, 3)),
             _ => None,
         }

@@ -109,7 +109,9 @@ impl Parser<'_> {
             // A mark at the very end of the whole separates nothing.
             (Some(Separator::Gap | Separator::Comma | Separator::Semicolon), None) => None,
             (Some(Separator::Gap), Some(Token::Close(_) | Token::End | Token::RowEnd | Token::Ampersand)) => None,
-            (Some(Separator::Comma | Separator::Semicolon), Some(Token::End | Token::RowEnd | Token::Ampersand)) => None,
+            (Some(Separator::Comma | Separator::Semicolon), Some(Token::End | Token::RowEnd | Token::Ampersand)) => {
+                None
+            }
             (Some(Separator::Gap), Some(Token::Word)) => {
                 self.at = start;
                 None

@@ -73,6 +73,19 @@ fn hostile() -> Vec<String> {
         "\\log_2 ",
         "A\\cup ",
         "2^{n+1} ",
+        "A. ",
+        "(A) ",
+        "1\\text{ cm}, ",
+        "1 cm ",
+        "1 m ",
+        "n\\text{ even} and ",
+        "€1",
+        "1 (ab) ",
+        "\\text{Abc: }",
+        "x>1, ",
+        "a=1, ",
+        "1^\\circ 1' ",
+        "\\angle ",
     ] {
         for bytes in [3_000, 19_990, 24_000, 100_000] {
             all.push(many(piece, bytes));
