@@ -324,8 +324,10 @@ fn content(rest: &str) -> Option<&str> {
         rest = rest.strip_prefix(gap).unwrap_or(rest).trim_start();
     }
     let digit = rest.strip_prefix('-').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit() || c == '\\'));
-    let reckons =
-        rest.starts_with(['^', '_', '+', '*', '/', '=', '!', '<', '>', '\'', '(']) || rest.starts_with('-') && !digit;
+    const RELATIONS: [&str; 9] = ["\\ne", "\\le", "\\ge", "\\lt", "\\gt", "\\in", "\\cdot", "\\times", "\\approx"];
+    let marks: &[char] = &['^', '_', '+', '*', '/', '=', '!', '<', '>', '\'', '('];
+    let related = RELATIONS.iter().any(|command| rest.starts_with(command)) && !rest.starts_with("\\left");
+    let reckons = related || rest.starts_with(marks) || rest.starts_with('-') && !digit;
     (!rest.is_empty() && !reckons).then(|| rest.trim_end_matches('$'))
 }
 

@@ -179,6 +179,10 @@ impl Comparison<'_> {
         }
         let forms = |parts: &[Answer]| parts.iter().map(|part| part.form().cloned()).collect::<Option<Vec<Quotient>>>();
         let (Some(a), Some(b)) = (forms(gold), forms(other)) else { return self.ordered(gold, other) };
+        // With nothing on one side products say nothing: `9:00` is not `8:00`.
+        if a.iter().chain(&b).any(|part| part.numerator().is_zero()) {
+            return self.ordered(gold, other);
+        }
         for at in 1..a.len() {
             let left = Value::plain(a[0].multiply(&b[at], self.budget)?);
             let right = Value::plain(b[0].multiply(&a[at], self.budget)?);

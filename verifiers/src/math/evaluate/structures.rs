@@ -88,7 +88,8 @@ impl Evaluator<'_> {
     /// Conditions joined by `∧` and `∨` are lists of conditions; anything else is a structure.
     pub(super) fn operator(&mut self, operator: Operator, a: Answer, b: Answer) -> Result<Answer, Unread> {
         let joint = if operator == Operator::And { Joint::And } else { Joint::Or };
-        if !matches!(operator, Operator::And | Operator::Or) || !(is_condition(&a, joint) && is_condition(&b, joint)) {
+        let joins = matches!(operator, Operator::And | Operator::Or);
+        if !(joins && is_condition(&a, joint) && is_condition(&b, joint)) {
             return Ok(Answer::Operation(operator, Box::new([a, b])));
         }
         let mut items = Vec::new();
