@@ -9,6 +9,9 @@ type Dimensions = [i8; 5];
 /// converts into nothing else; its size as a fraction.
 type Row = (&'static [&'static str], Dimensions, u64, u64);
 
+/// Higher powers of units are not converted.
+const MAX_POWER: i32 = 12;
+
 const ALONE: Dimensions = [0; 5];
 const LENGTH: Dimensions = [1, 0, 0, 0, 0];
 const MASS: Dimensions = [0, 1, 0, 0, 0];
@@ -160,7 +163,7 @@ impl Unit {
     /// An exponent of the last unit.
     fn raise(&mut self, exponent: &str) {
         match (exponent.parse::<i32>(), self.factors.last_mut()) {
-            (Ok(exponent), Some(last)) if exponent.abs() < 10 => last.1 *= exponent,
+            (Ok(exponent), Some(last)) if exponent.abs() < 10 && last.1.abs() < MAX_POWER => last.1 *= exponent,
             _ => self.words.push(format!("^{exponent}")),
         }
     }
@@ -264,7 +267,8 @@ impl Unit {
         let alone = |unit: &Self| -> Vec<(usize, i32)> {
             unit.factors.iter().copied().filter(|(row, _)| UNITS[*row].1 == ALONE).collect()
         };
-        if a != b || alone(self) != alone(other) {
+        let large = |unit: &Self| unit.factors.iter().any(|(_, power)| power.abs() > MAX_POWER);
+        if a != b || alone(self) != alone(other) || large(self) || large(other) {
             return None;
         }
         Some(other.size() / self.size())

@@ -92,6 +92,9 @@ fn hostile() -> Vec<String> {
             all.push(boxed(many(piece, bytes)));
         }
     }
+    all.push(boxed(format!("1\\text{{ cm}}{}", "^{9}".repeat(4_000))));
+    all.push(boxed(format!("1\\text{{ cm}}{}", "^{-9}".repeat(3_000))));
+    all.push(boxed(format!("1{}", "\\text{ cm}'".repeat(1_500))));
     let sum: Vec<String> = (0..2_500).map(|i| format!("1/{}", 2 * i + 1)).collect();
     all.push(boxed(sum.join("+")));
     all.push(boxed(format!("{}1{}", "\\sin(".repeat(180), ")".repeat(180))));
