@@ -1,9 +1,11 @@
 //! Typed answers: what a tree means.
 
+use std::rc::Rc;
+
 use super::budget::{Budget, Unread};
 use super::quotient::Quotient;
 use super::tokens::{Operator, Relation};
-use super::tree::Shape;
+use super::tree::{Joint, Shape};
 use super::units::Unit;
 
 /// A value with what is written behind it.
@@ -17,12 +19,14 @@ pub struct Value {
     pub unit: Option<Unit>,
     /// How many digits stand behind the point, when it is a decimal literal.
     pub decimals: Option<u32>,
+    /// Its letters, where it is written with nothing but letters.
+    pub letters: Option<Rc<str>>,
 }
 
 impl Value {
     /// A form with nothing behind it.
     pub fn plain(form: Quotient) -> Self {
-        Self { form, percent: false, unit: None, decimals: None }
+        Self { form, percent: false, unit: None, decimals: None, letters: None }
     }
 }
 
@@ -40,8 +44,10 @@ pub struct Condition {
 pub enum Answer {
     /// A number or an expression.
     Value(Value),
-    /// Several answers; tuples, intervals, sets and bare lists by their shape. True when an "and" joins them.
-    Sequence(Shape, Vec<Answer>, bool),
+    /// Several answers; tuples, intervals, sets and bare lists by their shape.
+    Sequence(Shape, Vec<Answer>, Joint),
+    /// A tuple, a list or a matrix with words behind it.
+    Labelled(Box<Answer>, Unit),
     /// All real numbers.
     Reals,
     /// `∪`
@@ -98,6 +104,8 @@ pub struct Conditions {
     pub all: Vec<Condition>,
     /// The last side, when all are equations.
     pub last: Option<Box<Answer>>,
+    /// What is written behind one of its sides.
+    pub unit: Option<Unit>,
 }
 
 /// A set by its elements.
@@ -123,7 +131,7 @@ impl Answer {
             answers.iter().map(|answer| answer.substituted(variable, value, budget)).collect()
         };
         Ok(match self {
-            Self::Sequence(shape, items, and) => Self::Sequence(*shape, all(items)?, *and),
+            Self::Sequence(shape, items, joint) => Self::Sequence(*shape, all(items)?, *joint),
             Self::Matrix { rows, cells } => Self::Matrix { rows: *rows, cells: all(cells)? },
             Self::Value(own) => {
                 Self::Value(Value { form: own.form.substituted(variable, value, budget)?, ..own.clone() })
@@ -152,6 +160,6 @@ impl Answer {
 
     /// A list as written, without brackets.
     pub fn list(items: Vec<Answer>) -> Self {
-        Self::Sequence(Shape::Bare, items, false)
+        Self::Sequence(Shape::Bare, items, Joint::Marks)
     }
 }

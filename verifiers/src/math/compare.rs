@@ -7,7 +7,9 @@ use super::polynomial::Atom;
 use super::quotient::Quotient;
 use super::region::{self, Region};
 use super::tree::Shape;
+use super::units::{Fit, Unit};
 
+mod names;
 mod relations;
 mod sequences;
 mod structures;
@@ -81,8 +83,21 @@ impl Comparison<'_> {
     }
 
     fn typed(&mut self, gold: &Answer, other: &Answer) -> Result<Outcome, Unread> {
-        use Answer::{Matrix, Sequence, Text, Value};
+        use Answer::{Labelled, Matrix, Sequence, Text, Value};
+        if let Some(outcome) = self.words(gold, other) {
+            return Ok(outcome);
+        }
+        let bare = |answer: &'_ Answer| matches!(answer, Labelled(..));
+        if bare(gold) || bare(other) {
+            return self.answers(unlabelled(gold), unlabelled(other));
+        }
+        if let Some(outcome) = self.coordinates(gold, other)? {
+            return Ok(outcome);
+        }
         if let Some(outcome) = self.as_regions(gold, other)? {
+            return Ok(outcome);
+        }
+        if let Some(outcome) = self.solutions(gold, other)? {
             return Ok(outcome);
         }
         if let Some(outcome) = self.structures(gold, other)? {
@@ -96,13 +111,20 @@ impl Comparison<'_> {
             }
             (Answer::Assignment(assignment), _) => self.answers(&assignment.value, other),
             (_, Answer::Assignment(assignment)) => self.answers(gold, &assignment.value),
-            (gold, Answer::Conditions(Conditions { last: Some(last), all })) if self.ends_in_value(all, last) => {
+            (gold, Answer::Conditions(Conditions { last: Some(last), all, .. })) if self.ends_in_value(all, last) => {
                 self.answers(gold, last)
             }
-            (Answer::Conditions(Conditions { last: Some(last), all }), _)
+            (Answer::Conditions(Conditions { last: Some(last), all, .. }), _)
                 if self.policy.last_side_counts && all.len() > 1 =>
             {
                 self.answers(last, other)
+            }
+            // A set of one pair may stand for the pair.
+            (Sequence(Shape::Set, xs, _), Sequence(Shape::Brackets(..), ..)) if self.within == 0 && is_one_pair(xs) => {
+                self.answers(&xs[0], other)
+            }
+            (Sequence(Shape::Brackets(..), ..), Sequence(Shape::Set, ys, _)) if self.within == 0 && is_one_pair(ys) => {
+                self.answers(gold, &ys[0])
             }
             (Sequence(a, xs, _), Sequence(b, ys, _)) => self.sequences((*a, xs), (*b, ys)),
             // What is said twice is said once.
@@ -115,6 +137,12 @@ impl Comparison<'_> {
                 if cells.iter().all(region::is_equation) =>
             {
                 self.as_sets(cells, items)
+            }
+            (Matrix { rows, cells }, Sequence(Shape::Cases, others, _))
+            | (Sequence(Shape::Cases, others, _), Matrix { rows, cells })
+                if cells.len() == *rows && others.len() == *rows =>
+            {
+                self.ordered(cells, others)
             }
             // A set of one may stand for its element, but not within another set.
             (Sequence(Shape::Set, xs, _), _) if xs.len() == 1 && self.within == 0 => self.answers(&xs[0], other),
@@ -137,12 +165,32 @@ impl Comparison<'_> {
             (Text(a), Text(b)) if a == b || sequences::is_none(a) && sequences::is_none(b) => {
                 Ok(Outcome::Equal("the same words"))
             }
+            // A word that LaTeX has spelt as a product of letters.
+            (Text(text), Value(value)) | (Value(value), Text(text))
+                if value.letters.as_ref().is_some_and(|letters| letters.to_lowercase() == *text) =>
+            {
+                Ok(Outcome::Equal("the same word"))
+            }
             (Text(_), Text(_)) => Ok(Outcome::Different("different words")),
             (Answer::Dots, Answer::Dots) => Ok(Outcome::Equal("both go on")),
             (Answer::Conditions(_), other) | (other, Answer::Conditions(_)) if region::is_set(other) => {
                 Ok(Outcome::Unknown("a condition that is not solved"))
             }
             _ => Ok(Outcome::Different("answers of different kinds")),
+        }
+    }
+
+    /// What words behind tuples, matrices and conditions decide: different ones are different answers.
+    fn words(&self, gold: &Answer, other: &Answer) -> Option<Outcome> {
+        if self.policy.units != Units::Checked || matches!((gold, other), (Answer::Value(_), Answer::Value(_))) {
+            return None;
+        }
+        let (a, b) = (words_behind(gold)?, words_behind(other)?);
+        match a.against(b) {
+            Fit::Same => None,
+            Fit::Differ => Some(Outcome::Different("other words behind it")),
+            Fit::Times(_) if matches!((gold, other), (Answer::Assignment(_), Answer::Assignment(_))) => None,
+            Fit::Times(_) => Some(Outcome::Unknown("the units differ and are not converted")),
         }
     }
 
@@ -193,12 +241,34 @@ impl Comparison<'_> {
     }
 }
 
+/// What is written behind an answer as a whole.
+fn words_behind(answer: &Answer) -> Option<&Unit> {
+    match answer {
+        Answer::Labelled(_, unit) => Some(unit),
+        Answer::Conditions(conditions) => conditions.unit.as_ref(),
+        Answer::Assignment(assignment) => words_behind(&assignment.value),
+        Answer::Value(value) => value.unit.as_ref(),
+        _ => None,
+    }
+}
+
+fn unlabelled(answer: &Answer) -> &Answer {
+    match answer {
+        Answer::Labelled(inner, _) => inner,
+        other => other,
+    }
+}
+
 fn is_pair(answer: &Answer) -> bool {
     match answer {
         Answer::Sequence(Shape::Brackets(..), ..) => true,
         Answer::Assignment(Assignment { left: None, value, .. }) => is_pair(value),
         _ => false,
     }
+}
+
+fn is_one_pair(items: &[Answer]) -> bool {
+    matches!(items, [Answer::Sequence(Shape::Brackets(false, false), ..)])
 }
 
 fn is_list(answer: &Answer) -> bool {

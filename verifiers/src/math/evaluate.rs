@@ -109,12 +109,14 @@ fn children(node: &Node) -> Vec<Id> {
         | Floor(a)
         | Ceiling(a)
         | Call(_, a)
+        | Letters(a, _)
         | Unit(a, _) => vec![*a],
         Add(a, b)
         | Subtract(a, b)
         | PlusMinus(Some(a), b, _)
         | Multiply(a, b)
         | Cross(a, b)
+        | Mixed(a, b)
         | Operator(_, a, b)
         | Apply(a, b)
         | Divide(a, b)
@@ -225,6 +227,16 @@ impl<'a> Evaluator<'a> {
             Node::Negate(of) => return self.negate(done.take(*of)?),
             Node::Percent(of) => return self.percent(done.form(*of)?),
             Node::Unit(of, name) => return unit(done.take(*of)?, name),
+            Node::Mixed(of, smaller) => {
+                let of = done.take(*of)?;
+                return self.mixed(of, done.take(*smaller)?);
+            }
+            Node::Letters(of, letters) => {
+                return Ok(match done.take(*of)? {
+                    Answer::Value(value) => Answer::Value(Value { letters: Some(letters.clone()), ..value }),
+                    other => other,
+                });
+            }
             Node::Text(text) => return Ok(Answer::Text(text.clone())),
             Node::Sequence(shape, items, and) => return self.sequence(*shape, done.take_all(items)?, *and),
             Node::Union(a, b) => return Ok(Answer::Union(Box::new(done.take(*a)?), Box::new(done.take(*b)?))),
@@ -331,7 +343,7 @@ impl<'a> Evaluator<'a> {
         match of {
             Answer::Value(value) => {
                 let form = value.form.negate(self.budget)?;
-                Ok(Answer::Value(Value { form, ..value }))
+                Ok(Answer::Value(Value { form, letters: None, ..value }))
             }
             Answer::Matrix { rows, cells } => {
                 let cells = cells.into_iter().map(|cell| self.negate(cell)).collect::<Result<_, _>>()?;
@@ -339,6 +351,16 @@ impl<'a> Evaluator<'a> {
             }
             other => form_of(other).map(Answer::plain),
         }
+    }
+
+    /// A quantity in two units, in the larger one.
+    fn mixed(&mut self, of: Answer, smaller: Answer) -> Result<Answer, Unread> {
+        const NONE: Unread = Unread::Malformed("a number behind a unit");
+        let (Answer::Value(of), Answer::Value(smaller)) = (of, smaller) else { return Err(NONE) };
+        let (Some(unit), Some(part)) = (&of.unit, &smaller.unit) else { return Err(NONE) };
+        let share = unit.part(part).ok_or(NONE)?;
+        let smaller = smaller.form.multiply(&Quotient::rational(share), self.budget)?;
+        Ok(Answer::Value(Value { form: of.form.add(&smaller, self.budget)?, ..of }))
     }
 
     fn percent(&mut self, of: Quotient) -> Result<Answer, Unread> {
@@ -374,19 +396,33 @@ fn names_a_function(name: &str) -> bool {
     matches!(name.trim_end_matches('\''), "f" | "g" | "F" | "G" | "H")
 }
 
+/// A quantity with what is written behind it.
 fn unit(of: Answer, name: &str) -> Result<Answer, Unread> {
+    // An ordinal's letters measure nothing.
+    if matches!(name, "th" | "st" | "nd" | "rd") && matches!(of, Answer::Value(_)) {
+        return Ok(of);
+    }
     match of {
-        Answer::Value(value) if value.unit.is_none() => {
-            // An ordinal's letters and the marks of feet and derivatives measure nothing.
-            let unit = (!matches!(name, "th" | "st" | "nd" | "rd" | "'")).then(|| Unit::new(name));
-            Ok(Answer::Value(Value { unit, ..value }))
+        Answer::Value(value) => {
+            // A mark behind anything but a number is a derivative's.
+            if name.starts_with('\'') && value.form.as_rational().is_none() {
+                return Err(Unread::Unsupported("a mark behind an expression".into()));
+            }
+            let own = Unit::new(name);
+            let unit = Some(match value.unit {
+                Some(inner) => inner.with(own),
+                None => own,
+            });
+            Ok(Answer::Value(Value { unit, letters: None, ..value }))
         }
         Answer::Assignment(assignment) => {
             let value = Box::new(unit(*assignment.value, name)?);
             Ok(Answer::Assignment(super::answer::Assignment { value, ..assignment }))
         }
         // "(1, 2) meters" and the like: the words decorate the whole.
-        other @ (Answer::Sequence(..) | Answer::Matrix { .. }) => Ok(other),
+        other @ (Answer::Sequence(..) | Answer::Matrix { .. }) => {
+            Ok(Answer::Labelled(Box::new(other), Unit::new(name)))
+        }
         _ => Err(Unread::Malformed("words behind something that has no unit")),
     }
 }

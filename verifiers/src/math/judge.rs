@@ -157,9 +157,15 @@ impl<'a> Judge<'a> {
                 Outcome::Different("another choice")
             };
         }
+        if normal::does_not_exist(&gold.normal) && normal::does_not_exist(&other.normal) {
+            return Outcome::Equal("both say that it does not exist");
+        }
         let first = self.compared(gold, other, Commas::Thousands);
         if matches!(first, Outcome::Equal(_)) {
             return first;
+        }
+        if let Some(outcome) = self.contents(&gold.normal, &other.normal) {
+            return outcome;
         }
         if self.policy.fold_case && normal::same_but_for_case(&gold.normal, &other.normal) {
             return Outcome::Equal("the same text but for its case");
@@ -174,6 +180,27 @@ impl<'a> Judge<'a> {
             Outcome::Equal(reason) => Outcome::Equal(reason),
             _ => first,
         }
+    }
+
+    /// A choice with its content, `(B) 12`, is the same as its content; against another such one both parts count.
+    fn contents(&mut self, gold: &str, other: &str) -> Option<Outcome> {
+        let outcome = match (normal::choice_with_content(gold), normal::choice_with_content(other)) {
+            (None, None) => return None,
+            (Some((a, _)), Some((b, _))) if a != b => return Some(Outcome::Different("another choice")),
+            (Some((_, gold)), Some((_, other))) => return Some(self.content(gold, other)),
+            (Some((_, gold)), None) => self.content(gold, other),
+            (None, Some((_, other))) => self.content(gold, other),
+        };
+        matches!(outcome, Outcome::Equal(_)).then_some(outcome)
+    }
+
+    /// Two contents, which are not taken apart again: `A. A. A. …` has no end.
+    fn content(&mut self, gold: &str, other: &str) -> Outcome {
+        let (mut gold, mut other) = (Reading::new(gold), Reading::new(other));
+        if normal::text_key(&gold.normal) == normal::text_key(&other.normal) {
+            return Outcome::Equal("the same content");
+        }
+        self.compared(&mut gold, &mut other, Commas::Thousands)
     }
 
     fn compared(&mut self, gold: &mut Reading, other: &mut Reading, commas: Commas) -> Outcome {

@@ -5,6 +5,7 @@ use super::commands::{self, Command};
 use super::tokens::{Bracket, Conjunction, Lexeme, Relation, Token};
 use super::words::{self, Word};
 
+mod context;
 mod number;
 
 /// Tokens that one answer may have.
@@ -164,11 +165,35 @@ impl<'a> Lexer<'a> {
             self.push(Token::Word, run);
             return Ok(());
         }
+        if self.environments > 0 {
+            let opens = self.out.last().is_some_and(|last| matches!(last.token, Token::Ampersand | Token::Comma));
+            match word {
+                "if" | "when" | "for" | "If" if opens => {
+                    self.skip(run);
+                    return Ok(());
+                }
+                "otherwise" | "else" => {
+                    self.push(Token::Word, run);
+                    return Ok(());
+                }
+                _ => {}
+            }
+        }
+        if word == "to" && self.is_ratio() {
+            self.push(Token::Colon, run);
+            return Ok(());
+        }
         if let Some(width) = self.half_of_day() {
             self.push(Token::Word, width);
             return Ok(());
         }
+        // Two letters behind a name are a product, whatever unit they spell: `\pi hr^2`.
+        let behind_name =
+            matches!(self.out.last(), Some(Lexeme { token: Token::Symbol | Token::Pi | Token::Named(_), .. }));
         match words::classify(word, font)? {
+            Word::Token(Token::Word) if run == 2 && behind_name && font == Font::Mathematics => {
+                (0..run).for_each(|_| self.push(Token::Symbol, 1));
+            }
             Word::Token(token) => self.push(token, run),
             Word::Glued(token, width) => self.push(token, width),
             Word::Letters => (0..run).for_each(|_| self.push(Token::Symbol, 1)),
@@ -204,31 +229,6 @@ impl<'a> Lexer<'a> {
             Command::Blackboard => self.blackboard(width),
         }
         Ok(())
-    }
-
-    /// Whether a digit stands there, in braces or not.
-    fn repeats(&self, at: usize) -> bool {
-        let rest = self.source[at..].trim_start();
-        let digit = rest.strip_prefix('{').map_or(rest, str::trim_start);
-        digit.starts_with(|c: char| c.is_ascii_digit())
-    }
-
-    /// The width of "a.m." or "PM" behind a time of day, where one starts here.
-    fn half_of_day(&self) -> Option<usize> {
-        let clock = match &self.out[..] {
-            [.., colon, minutes] => colon.token == Token::Colon && minutes.token == Token::Number,
-            _ => false,
-        };
-        if !clock {
-            return None;
-        }
-        let marks = ["a.m.", "p.m.", "a.m", "p.m", "am", "pm"];
-        let rest = self.rest().as_bytes();
-        let is = |mark: &&&str| {
-            let ends = !rest.get(mark.len()).is_some_and(u8::is_ascii_alphanumeric);
-            rest.get(..mark.len()).is_some_and(|text| text.eq_ignore_ascii_case(mark.as_bytes())) && ends
-        };
-        marks.iter().find(is).map(|mark| mark.len())
     }
 
     /// The name of a set of numbers: `\mathbb{R}`, `\mathbb R`.
@@ -309,14 +309,9 @@ impl<'a> Lexer<'a> {
             b'}' => self.push(Token::Close(Bracket::Brace), 2),
             b'%' => self.push(Token::Percent, 2),
             b'|' => self.push(Token::Bar, 2),
-            b'$' if self.is_money() => {
-                let start = self.at;
-                self.skip(2);
-                self.number();
-                self.out.push(Lexeme { token: Token::Word, start, end: start + 2, spaced: true });
-            }
-            b',' | b'!' | b';' | b':' | b' ' | b'$' | b'>' | b'(' | b')' | b'[' | b']' | b'\n' | b'\t' | b'/'
-            | b'&' | b'-' | b'#' => self.skip(2),
+            b'$' => self.currency(2),
+            b',' | b'!' | b';' | b':' | b' ' | b'>' | b'(' | b')' | b'[' | b']' | b'\n' | b'\t' | b'/' | b'&'
+            | b'-' | b'#' => self.skip(2),
             b'\\' if self.environments > 0 => self.push(Token::RowEnd, 2),
             // A command whose backslash was escaped once too often.
             b'\\' if self.byte(self.at + 2).is_ascii_alphabetic() => self.at += 1,
@@ -325,14 +320,6 @@ impl<'a> Lexer<'a> {
             _ => return Err(Unread::Unsupported("an escaped character".into())),
         }
         Ok(())
-    }
-
-    /// Whether a dollar sign stands before the last number of the text: elsewhere it may be anything.
-    fn is_money(&self) -> bool {
-        let rest = self.rest()[2..].trim_end_matches(['$', '.', ',', ' ', '}']);
-        rest.starts_with(|c: char| c.is_ascii_digit())
-            && rest.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b','))
-            && !rest.contains(",,")
     }
 
     fn mark(&mut self, byte: u8) -> Result<(), Unread> {
@@ -377,7 +364,7 @@ impl<'a> Lexer<'a> {
         let c = self.rest().chars().next().expect("the loop ends at the end of the text");
         let width = c.len_utf8();
         match c {
-            '£' | '€' | '¥' | '₹' | '₽' | '₩' => self.skip(width),
+            '£' | '€' | '¥' | '₹' | '₽' | '₩' => self.currency(width),
             _ if words::greek_letter(c).is_some() => {
                 let name = words::greek_letter(c).expect("asked in the guard");
                 self.push(Token::Named(name), width);

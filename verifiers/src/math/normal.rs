@@ -96,6 +96,8 @@ fn map_character(c: char, plain: &mut String) {
         '∅' => "\\emptyset ",
         '°' => "^\\circ ",
         '’' | '‘' | '′' => "'",
+        '″' => "''",
+        'Ω' => "\\Omega ",
         '“' | '”' => "\"",
         '½' => "\\frac{1}{2}",
         '⅓' => "\\frac{1}{3}",
@@ -138,6 +140,7 @@ fn undecorated(text: &str) -> &str {
                 inner = inner[label.len()..].trim_start_matches([' ', ':']);
             }
         }
+        inner = without_label(inner);
         for (open, close) in PAIRS {
             if let Some(rest) = inner.strip_prefix(open).and_then(|rest| rest.strip_suffix(close)) {
                 inner = rest.trim();
@@ -155,6 +158,18 @@ fn undecorated(text: &str) -> &str {
             return inner;
         }
     }
+}
+
+/// Without words of prose at the beginning that only announce what follows: `\text{Total: } 10`.
+fn without_label(text: &str) -> &str {
+    const SAID: [&str; 4] = ["the answer is", "answer is", "the final answer is", "final answer is"];
+    let Some((label, rest)) = text.strip_prefix("\\text{").and_then(|inner| inner.split_once('}')) else { return text };
+    let name = label.trim();
+    let named = name.strip_suffix(':').is_some_and(|name| {
+        name.len() > 2 && name.chars().all(|c| c.is_alphabetic() || c == ' ') && !name.eq_ignore_ascii_case("not")
+    });
+    let said = SAID.iter().any(|said| name.eq_ignore_ascii_case(said));
+    if (named || said) && !rest.trim().is_empty() { rest.trim_start() } else { text }
 }
 
 /// A key under which two answers are the same text: no sizing commands, no spaces but those between letters or
@@ -262,6 +277,10 @@ pub fn choice(normal: &str) -> Option<char> {
         Some(after) => (true, after),
         None => (false, rest),
     };
+    // What is reckoned with is no choice: "(B)^2", "(B) + 1".
+    if rest.trim_start().starts_with(['^', '_', '+', '*', '/', '=', '!', '<', '>', '\'']) {
+        return None;
+    }
     if (opened && !plain.contains(')')) || (!marked && !rest.is_empty()) {
         return None;
     }
@@ -269,6 +288,58 @@ pub fn choice(normal: &str) -> Option<char> {
         .split(|c: char| !c.is_alphanumeric())
         .any(|word| matches!(word, "or" | "and") || (word.len() == 1 && word.bytes().all(|b| b.is_ascii_uppercase())));
     (!names_another).then(|| letter.to_ascii_uppercase())
+}
+
+/// A choice and its content apart: `\text{(B) } 12` is `B` and `12`.
+pub fn choice_with_content(normal: &str) -> Option<(char, &str)> {
+    let mut text = normal.trim();
+    // A font around the letter ends behind it, and one around both is taken off.
+    for font in ["\\textbf{", "\\text{", "\\mathrm{", "\\mathbf{", "\\textrm{"] {
+        let Some(inner) = text.strip_prefix(font) else { continue };
+        let end = inner.find('}')?;
+        if end + 1 == inner.len() {
+            text = inner[..end].trim();
+            break;
+        }
+        let (letter, gap) = marked_letter(inner[..end].trim())?;
+        return content(&inner[end + 1..]).filter(|_| gap.is_empty()).map(|content| (letter, content));
+    }
+    let (letter, rest) = marked_letter(text)?;
+    let spaced = rest.starts_with([' ', '~', '\\', '$']);
+    content(rest).filter(|_| spaced).map(|content| (letter, content))
+}
+
+/// The letter at the beginning with its brackets, a point or a colon, and the rest.
+fn marked_letter(text: &str) -> Option<(char, &str)> {
+    let inner = text.strip_prefix('(').unwrap_or(text);
+    let letter = inner.chars().next().filter(|letter| matches!(letter, 'A'..='J'))?;
+    let closing: &[char] = if inner.len() < text.len() { &[')'] } else { &[')', '.', ':'] };
+    inner[1..].strip_prefix(closing).map(|rest| (letter, rest))
+}
+
+/// What stands behind a choice, unless it is reckoned with.
+fn content(rest: &str) -> Option<&str> {
+    let mut rest = rest.trim_start();
+    for gap in ["\\quad", "\\qquad", "\\ ", "\\,", "\\;", "\\:", "~", "$"] {
+        rest = rest.strip_prefix(gap).unwrap_or(rest).trim_start();
+    }
+    let digit = rest.strip_prefix('-').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit() || c == '\\'));
+    const RELATIONS: [&str; 9] = ["\\ne", "\\le", "\\ge", "\\lt", "\\gt", "\\in", "\\cdot", "\\times", "\\approx"];
+    let marks: &[char] = &['^', '_', '+', '*', '/', '=', '!', '<', '>', '\'', '('];
+    let related = RELATIONS.iter().any(|command| rest.starts_with(command)) && !rest.starts_with("\\left");
+    let reckons = related || rest.starts_with(marks) || rest.starts_with('-') && !digit;
+    (!rest.is_empty() && !reckons).then(|| rest.trim_end_matches('$'))
+}
+
+/// Whether a text says that there is no such thing: `DNE`.
+pub fn does_not_exist(normal: &str) -> bool {
+    if normal.len() > 60 {
+        return false;
+    }
+    let plain = without_fonts(normal).to_lowercase().replace(['.', '~', '\\'], " ");
+    let plain = plain.split_whitespace().collect::<Vec<_>>().join(" ");
+    let plain = plain.trim_start_matches("the ").trim_start_matches("limit ").trim_start_matches("it ");
+    matches!(plain, "dne" | "d n e" | "does not exist" | "doesn't exist" | "do not exist")
 }
 
 /// The letter of a choice with its content: `(A) 12`, but not `a) …` or a product.

@@ -9,8 +9,7 @@ use dashu::Rational;
 
 use super::budget::{Budget, Unread};
 use super::tokens::{Bracket, Lexeme, Operator, Relation, Token};
-use super::tree::{Id, Node, Shape, Tree};
-use super::units;
+use super::tree::{Id, Joint, Node, Shape, Tree};
 use super::words;
 
 mod brackets;
@@ -200,10 +199,25 @@ impl<'a> Parser<'a> {
                 None => Node::Unit(left, self.unit()?),
             },
             Token::Plus => Node::Add(left, self.expression(21)?),
+            // A set behind a minus is taken away.
+            Token::Minus if self.peek() == Some(Token::Open(Bracket::Brace)) => {
+                self.set_operations += 1;
+                if self.set_operations > MAX_SET_OPERATIONS {
+                    return Err(Unread::Limit("set operations"));
+                }
+                Node::Without(left, self.expression(21)?)
+            }
             Token::Minus => Node::Subtract(left, self.expression(21)?),
             Token::PlusMinus(flipped) => {
                 self.tree.has_plus_minus = true;
                 Node::PlusMinus(Some(left), self.expression(21)?, flipped)
+            }
+            // The operator of derivatives is no factor.
+            Token::Times | Token::Cross if matches!(&self.tree.nodes[left], Node::Unknown(name) if **name == *"\\nabla") =>
+            {
+                let name = if token == Token::Cross { "curl" } else { "divergence" };
+                self.tree.nodes.pop();
+                Node::Call(name, self.expression(33)?)
             }
             Token::Times => Node::Multiply(left, self.expression(33)?),
             Token::Cross => Node::Cross(left, self.expression(33)?),
@@ -221,8 +235,8 @@ impl<'a> Parser<'a> {
                 Node::Factorial(left, marks)
             }
             Token::Percent => Node::Percent(left),
-            Token::Prime => Node::Unit(left, "'".into()),
-            _ => Node::Unit(left, "degree".into()),
+            Token::Prime => Node::Unit(left, if self.take(Token::Prime) { "''" } else { "'" }.into()),
+            _ => Node::Unit(left, self.scale().into()),
         };
         Ok(self.add(node))
     }
@@ -230,7 +244,8 @@ impl<'a> Parser<'a> {
     /// What a caret raises to: a degree sign, the letters of an ordinal, or an exponent.
     fn power(&mut self, left: Id) -> Result<Id, Unread> {
         if self.degree_follows() {
-            return Ok(self.add(Node::Unit(left, "degree".into())));
+            let scale = self.scale().into();
+            return Ok(self.add(Node::Unit(left, scale)));
         }
         let grouped = usize::from(self.peek() == Some(Token::Open(Bracket::Group)));
         if self.token(grouped) == Some(Token::Word)
@@ -261,13 +276,17 @@ impl<'a> Parser<'a> {
         if next == Token::Number && after_number {
             return Err(Unread::Malformed("two numbers side by side"));
         }
-        if matches!(self.tree.nodes[left], Node::Unit(..) | Node::Text(_)) {
+        if next == Token::Number && matches!(self.tree.nodes[left], Node::Unit(..) | Node::Mixed(..)) {
+            return self.smaller_unit(left);
+        }
+        if matches!(self.tree.nodes[left], Node::Unit(..) | Node::Mixed(..) | Node::Text(_)) {
             return Err(Unread::Malformed("mathematics behind words"));
         }
-        if after_number && next == Token::Symbol && self.is_final_unit() {
-            self.at += 1;
-            let unit = self.unit()?;
+        if after_number && let Some(unit) = self.final_unit(next) {
             return Ok(self.add(Node::Unit(left, unit)));
+        }
+        if after_number && let Some(remark) = self.remark(next) {
+            return Ok(self.add(Node::Unit(left, remark)));
         }
         if next == Token::Frac
             && let Some(unit) = self.unit_fraction()
@@ -285,38 +304,25 @@ impl<'a> Parser<'a> {
         Ok(self.add(if applied { Node::Apply(left, right) } else { Node::Multiply(left, right) }))
     }
 
-    /// A letter that is a unit, behind a number and a space, at the very end: `5 m`, `15 m^2`, `20 m/s`.
-    fn is_final_unit(&self) -> bool {
-        let lexeme = &self.lexemes[self.at];
-        if !lexeme.spaced || !units::is_letter(self.source_of(self.at)) {
-            return false;
-        }
-        let number =
-            |at: usize| matches!(self.source.get(self.lexemes[at].start..self.lexemes[at].end), Some("2" | "3"));
-        let squared = |at: usize| match self.lexemes[at..] {
-            [] => true,
-            [caret, _] => caret.token == Token::Caret && number(at + 1),
-            _ => false,
-        };
-        let per = match self.lexemes[self.at + 1..] {
-            [slash, unit, ..] => slash.token == Token::Divide && unit.token == Token::Symbol,
-            _ => false,
-        };
-        squared(self.at + 1) || per && units::is_letter(self.source_of(self.at + 2)) && squared(self.at + 3)
-    }
-
     /// `a < b < c …`, the first operator taken.
     fn relation(&mut self, left: Id, first: Relation) -> Result<Id, Unread> {
         if first == Relation::Congruent {
             return self.congruence(left);
         }
-        let (mut operands, mut relations) = (vec![left, self.expression(11)?], vec![first]);
+        let (mut operands, mut relations) = (vec![left, self.side()?], vec![first]);
         while let Some(Token::Relation(next)) = self.peek() {
             relations.push(next);
             self.at += 1;
-            operands.push(self.expression(11)?);
+            operands.push(self.side()?);
         }
         Ok(self.add(Node::Relation(operands, relations)))
+    }
+
+    /// A side of a relation behind its sign.
+    fn side(&mut self) -> Result<Id, Unread> {
+        let start = self.at;
+        let id = self.expression(11)?;
+        Ok(self.lettered(id, start))
     }
 
     /// `a ≡ b (mod m)`, the sign taken; without a modulus, `a = b`.
@@ -342,7 +348,7 @@ impl<'a> Parser<'a> {
         while self.take(Token::Colon) {
             parts.push(self.expression(13)?);
         }
-        Ok(self.add(Node::Sequence(Shape::Ratio(clock), parts, false)))
+        Ok(self.add(Node::Sequence(Shape::Ratio(clock), parts, Joint::Marks)))
     }
 
     /// What an expression may begin with.
@@ -358,9 +364,9 @@ impl<'a> Parser<'a> {
             Token::Named("zeta") if self.peek() == Some(Token::Open(Bracket::Paren)) => {
                 Node::Call("zeta", self.expression(61)?)
             }
-            Token::Symbol | Token::Named(_) => return self.name(token),
+            Token::Symbol | Token::Named(_) => return self.name(token, least),
             Token::Unknown => Node::Unknown(plain_command(self.source_of(self.at - 1)).into()),
-            Token::Word => return self.text(),
+            Token::Word => return self.text(least),
             Token::Pi => Node::Pi,
             Token::Infinity => {
                 self.tree.has_infinity = true;
@@ -368,7 +374,7 @@ impl<'a> Parser<'a> {
             }
             Token::Reals => Node::Reals,
             Token::Dots => Node::Dots,
-            Token::EmptySet => Node::Sequence(Shape::Set, Vec::new(), false),
+            Token::EmptySet => Node::Sequence(Shape::Set, Vec::new(), Joint::Marks),
             Token::Minus => Node::Negate(self.expression(least.max(30))?),
             Token::Plus => return self.expression(least.max(30)),
             // At the very beginning these only say that a value is rounded.

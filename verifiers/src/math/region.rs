@@ -9,7 +9,7 @@ use super::budget::{Budget, Unread};
 use super::numeric;
 use super::polynomial::Atom;
 use super::quotient::Quotient;
-use super::tree::Shape;
+use super::tree::{Joint, Shape};
 
 mod solve;
 
@@ -66,8 +66,8 @@ impl Region {
                 [Answer::Value(a), Answer::Value(b)] => Self::interval((a, *low), (b, *high), budget)?,
                 _ => None,
             },
-            Answer::Sequence(Shape::Bare, items, and) if items.iter().any(|i| matches!(i, Answer::Conditions(_))) => {
-                Self::joined(items, *and, budget)?
+            Answer::Sequence(Shape::Bare, items, joint) if items.iter().any(|i| matches!(i, Answer::Conditions(_))) => {
+                Self::joined(items, *joint, budget)?
             }
             Answer::Union(a, b) => match (Self::of(a, budget)?, Self::of(b, budget)?) {
                 (Some(a), Some(b)) => a.union(b, budget)?,
@@ -109,10 +109,11 @@ impl Region {
         })
     }
 
-    /// Conditions side by side: all of one variable, and joined by "and" or by "or".
-    fn joined(items: &[Answer], and: bool, budget: &mut Budget) -> Found<Self> {
+    /// Conditions side by side, all of one variable. Between commas one of them is enough, unless every number would
+    /// then do: nobody says `0 < x, x < 1` to say nothing.
+    fn joined(items: &[Answer], joint: Joint, budget: &mut Budget) -> Found<Self> {
         let mut variable: Option<String> = None;
-        let mut region: Option<Self> = None;
+        let mut regions = Vec::with_capacity(items.len());
         for item in items {
             let (name, next) = match item {
                 Answer::Conditions(conditions) => match solve::solve(conditions, budget)? {
@@ -128,17 +129,39 @@ impl Region {
             if variable.get_or_insert_with(|| name.clone()) != &name {
                 return Ok(None);
             }
-            let joined = match region {
-                None => Some(next),
-                Some(region) if and => region.intersection(&next, budget)?,
-                Some(region) => region.union(next, budget)?,
-            };
-            match joined {
-                Some(joined) => region = Some(joined),
+            regions.push(next);
+        }
+        let either = if joint == Joint::And { None } else { Some(Self::any(&regions, budget)?) };
+        match either {
+            Some(None) => Ok(None),
+            Some(Some(either)) if joint == Joint::Or || !either.is_all() => Ok(Some(either)),
+            _ => {
+                let mut all = Self::all();
+                for region in &regions {
+                    match all.intersection(region, budget)? {
+                        Some(smaller) => all = smaller,
+                        None => return Ok(None),
+                    }
+                }
+                Ok(Some(all))
+            }
+        }
+    }
+
+    /// What lies in any of them.
+    fn any(regions: &[Self], budget: &mut Budget) -> Found<Self> {
+        let mut any = Self::default();
+        for region in regions {
+            match any.union(region.clone(), budget)? {
+                Some(larger) => any = larger,
                 None => return Ok(None),
             }
         }
-        Ok(region)
+        Ok(Some(any))
+    }
+
+    fn is_all(&self) -> bool {
+        matches!(self.intervals.as_slice(), [Interval { low: (End::Below, _), high: (End::Above, _) }])
     }
 
     /// Everything else.

@@ -10,6 +10,17 @@ use super::tokens::{Big, Environment, Operator, Relation};
 /// Index of a node in its [`Tree`].
 pub type Id = usize;
 
+/// What joins the items of a sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Joint {
+    /// Commas, or nothing that says more.
+    Marks,
+    /// An "and" among them.
+    And,
+    /// An "or" among them.
+    Or,
+}
+
 /// How a sequence is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
@@ -21,6 +32,8 @@ pub enum Shape {
     Set,
     /// `(1, 2)`, `[1, 2]`, and intervals, which may mix the two. True is square.
     Brackets(bool, bool),
+    /// The rows of a definition by cases, of a system of equations.
+    Cases,
 }
 
 /// One node.
@@ -73,11 +86,14 @@ pub enum Node {
     Congruence(Id, Id, Id),
     /// A quantity with the words behind it.
     Unit(Id, String),
+    /// A quantity in two units: `5 ft 6 in`.
+    Mixed(Id, Id),
+    /// What is written with nothing but letters, and those letters: a product, a word or the name of points.
+    Letters(Id, Rc<str>),
     /// The remainder of a division.
     Remainder(Id, Id),
     Text(String),
-    /// True when any of its conjunctions is an "and".
-    Sequence(Shape, Vec<Id>, bool),
+    Sequence(Shape, Vec<Id>, Joint),
     /// One operator fewer than operands.
     Relation(Vec<Id>, Vec<Relation>),
     Member(Id, Id),

@@ -1,75 +1,106 @@
-//! Units of measurement: their names, and what one is in another of its kind.
+//! What is written behind a number: units of measurement, which convert, and words, which only name.
 
 use dashu::{Natural, Rational};
 
-/// A kind of quantity: only units of one kind convert into each other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Length,
-    Mass,
-    Volume,
-    Time,
-    Money,
-    Angle,
-    Other,
-}
+/// Powers of the metre, the gram, the second, the dollar and the ampere.
+type Dimensions = [i8; 5];
 
-/// The names of one unit, the first of which stands for all; its kind; its size in the kind's smallest steps as a
-/// fraction.
-type Row = (&'static [&'static str], Kind, u64, u64);
+/// The names of one unit, the first of which stands for all; its dimensions, none of which are set for a unit that
+/// converts into nothing else; its size as a fraction.
+type Row = (&'static [&'static str], Dimensions, u64, u64);
 
-const UNITS: [Row; 38] = [
-    (&["mm", "millimeter", "millimeters", "millimetre", "millimetres"], Kind::Length, 1, 1000),
-    (&["cm", "centimeter", "centimeters", "centimetre", "centimetres", "cms"], Kind::Length, 1, 100),
-    (&["dm", "decimeter", "decimeters", "decimetre", "decimetres"], Kind::Length, 1, 10),
-    (&["m", "meter", "meters", "metre", "metres"], Kind::Length, 1, 1),
-    (&["km", "kilometer", "kilometers", "kilometre", "kilometres", "kms"], Kind::Length, 1000, 1),
-    (&["in", "inch", "inches"], Kind::Length, 254, 10_000),
-    (&["ft", "foot", "feet"], Kind::Length, 3048, 10_000),
-    (&["yd", "yard", "yards"], Kind::Length, 9144, 10_000),
-    (&["mi", "mile", "miles"], Kind::Length, 1_609_344, 1000),
-    (&["mg", "milligram", "milligrams"], Kind::Mass, 1, 1000),
-    (&["g", "gram", "grams", "gm"], Kind::Mass, 1, 1),
-    (&["kg", "kilogram", "kilograms", "kgs"], Kind::Mass, 1000, 1),
-    (&["lb", "lbs", "pound", "pounds"], Kind::Mass, 45_359_237, 100_000),
-    (&["oz", "ounce", "ounces"], Kind::Mass, 45_359_237, 1_600_000),
-    (&["ml", "milliliter", "milliliters", "millilitre", "millilitres"], Kind::Volume, 1, 1000),
-    (&["l", "liter", "liters", "litre", "litres"], Kind::Volume, 1, 1),
-    (&["gal", "gallon", "gallons"], Kind::Other, 1, 1),
-    (&["s", "sec", "secs", "second", "seconds"], Kind::Time, 1, 1),
-    (&["min", "mins", "minute", "minutes"], Kind::Time, 60, 1),
-    (&["h", "hr", "hrs", "hour", "hours"], Kind::Time, 3600, 1),
-    (&["day", "days"], Kind::Time, 86_400, 1),
-    (&["week", "weeks"], Kind::Time, 604_800, 1),
-    (&["month", "months"], Kind::Other, 1, 1),
-    (&["year", "years", "yr", "yrs"], Kind::Other, 1, 1),
-    (&["degree", "degrees", "deg"], Kind::Angle, 1, 1),
-    (&["radian", "radians", "rad", "rads"], Kind::Angle, 1, 1),
-    (&["cent", "cents"], Kind::Money, 1, 100),
-    (&["dollar", "dollars", "usd", "\\$"], Kind::Money, 1, 1),
-    (&["euro", "euros", "eur"], Kind::Other, 1, 1),
-    (&["mph"], Kind::Other, 1, 1),
-    (&["kmh", "kph", "kmph"], Kind::Other, 1, 1),
-    (&["j", "joule", "joules"], Kind::Other, 1, 1),
-    (&["n", "newton", "newtons"], Kind::Other, 1, 1),
-    (&["w", "watt", "watts"], Kind::Other, 1, 1),
-    (&["v", "volt", "volts"], Kind::Other, 1, 1),
-    (&["hz", "hertz"], Kind::Other, 1, 1),
-    (&["am", "a.m", "a.m."], Kind::Other, 1, 1),
-    (&["pm", "p.m", "p.m."], Kind::Other, 1, 1),
+/// Higher powers of units are not converted.
+const MAX_POWER: i32 = 12;
+
+const ALONE: Dimensions = [0; 5];
+const LENGTH: Dimensions = [1, 0, 0, 0, 0];
+const MASS: Dimensions = [0, 1, 0, 0, 0];
+const TIME: Dimensions = [0, 0, 1, 0, 0];
+const MONEY: Dimensions = [0, 0, 0, 1, 0];
+const CURRENT: Dimensions = [0, 0, 0, 0, 1];
+const VOLUME: Dimensions = [3, 0, 0, 0, 0];
+
+const UNITS: [Row; 56] = [
+    (&["mm", "millimeter", "millimeters", "millimetre", "millimetres"], LENGTH, 1, 1000),
+    (&["cm", "centimeter", "centimeters", "centimetre", "centimetres", "cms"], LENGTH, 1, 100),
+    (&["dm", "decimeter", "decimeters", "decimetre", "decimetres"], LENGTH, 1, 10),
+    (&["m", "meter", "meters", "metre", "metres"], LENGTH, 1, 1),
+    (&["km", "kilometer", "kilometers", "kilometre", "kilometres", "kms"], LENGTH, 1000, 1),
+    (&["in", "inch", "inches"], LENGTH, 254, 10_000),
+    (&["ft", "foot", "feet"], LENGTH, 3048, 10_000),
+    (&["yd", "yard", "yards"], LENGTH, 9144, 10_000),
+    (&["mi", "mile", "miles"], LENGTH, 1_609_344, 1000),
+    (&["mg", "milligram", "milligrams"], MASS, 1, 1000),
+    (&["g", "gram", "grams", "gm"], MASS, 1, 1),
+    (&["kg", "kilogram", "kilograms", "kgs"], MASS, 1000, 1),
+    (&["tonne", "tonnes"], MASS, 1_000_000, 1),
+    (&["lb", "lbs", "pound", "pounds"], MASS, 45_359_237, 100_000),
+    (&["oz", "ounce", "ounces"], MASS, 45_359_237, 1_600_000),
+    (&["ml", "milliliter", "milliliters", "millilitre", "millilitres"], VOLUME, 1, 1_000_000),
+    (&["l", "liter", "liters", "litre", "litres"], VOLUME, 1, 1000),
+    (&["hectare", "hectares"], [2, 0, 0, 0, 0], 10_000, 1),
+    (&["gal", "gallon", "gallons"], ALONE, 1, 1),
+    (&["millisecond", "milliseconds"], TIME, 1, 1000),
+    (&["s", "sec", "secs", "second", "seconds"], TIME, 1, 1),
+    (&["min", "mins", "minute", "minutes"], TIME, 60, 1),
+    (&["h", "hr", "hrs", "hour", "hours"], TIME, 3600, 1),
+    (&["day", "days"], TIME, 86_400, 1),
+    (&["week", "weeks"], TIME, 604_800, 1),
+    (&["month", "months"], ALONE, 1, 1),
+    (&["year", "years", "yr", "yrs"], ALONE, 1, 1),
+    (&["degree", "degrees", "deg"], ALONE, 1, 1),
+    (&["radian", "radians", "rad", "rads"], ALONE, 1, 1),
+    (&["'"], ALONE, 1, 1),
+    (&["''"], ALONE, 1, 1),
+    (&["celsius", "centigrade"], ALONE, 1, 1),
+    (&["fahrenheit"], ALONE, 1, 1),
+    (&["kelvin", "kelvins"], ALONE, 1, 1),
+    (&["cent", "cents"], MONEY, 1, 100),
+    (&["dollar", "dollars", "usd", "\\$"], MONEY, 1, 1),
+    (&["euro", "euros", "eur", "€"], ALONE, 1, 1),
+    (&["sterling", "gbp", "£"], ALONE, 1, 1),
+    (&["yen", "¥"], ALONE, 1, 1),
+    (&["rupee", "rupees", "₹"], ALONE, 1, 1),
+    (&["ruble", "rubles", "rouble", "roubles", "₽"], ALONE, 1, 1),
+    (&["won", "₩"], ALONE, 1, 1),
+    (&["ampere", "amperes", "amps"], CURRENT, 1, 1),
+    (&["j", "joule", "joules"], [2, 1, -2, 0, 0], 1000, 1),
+    (&["kj", "kilojoule", "kilojoules"], [2, 1, -2, 0, 0], 1_000_000, 1),
+    (&["n", "newton", "newtons"], [1, 1, -2, 0, 0], 1000, 1),
+    (&["w", "watt", "watts"], [2, 1, -3, 0, 0], 1000, 1),
+    (&["kw", "kilowatt", "kilowatts"], [2, 1, -3, 0, 0], 1_000_000, 1),
+    (&["v", "volt", "volts"], [2, 1, -3, 0, -1], 1000, 1),
+    (&["ohm", "ohms"], [2, 1, -3, 0, -2], 1000, 1),
+    (&["pascal", "pascals"], [-1, 1, -2, 0, 0], 1000, 1),
+    (&["hz", "hertz"], [0, 0, -1, 0, 0], 1, 1),
+    (&["mole", "moles"], ALONE, 1, 1),
+    (&["unit", "units"], ALONE, 1, 1),
+    (&["am", "a.m", "a.m."], ALONE, 1, 1),
+    (&["pm", "p.m", "p.m."], ALONE, 1, 1),
 ];
 
-fn row(word: &str) -> Option<&'static Row> {
+/// Pairs of which the first leaves open what the second says: a degree may be one of a scale, a mark a foot or a minute.
+const OPEN: [(&str, &str); 7] = [
+    ("degree", "celsius"),
+    ("degree", "fahrenheit"),
+    ("'", "ft"),
+    ("'", "min"),
+    ("''", "in"),
+    ("''", "s"),
+    ("lb", "sterling"),
+];
+
+fn row(word: &str) -> Option<usize> {
     // Most words are no units, and most units are short.
     if word.len() > 12 {
         return None;
     }
-    UNITS.iter().find(|row| row.0.contains(&word))
+    UNITS.iter().position(|row| row.0.contains(&word))
 }
 
-/// The common name of a known unit, from its name in lower case.
-pub fn canonical(word: &str) -> Option<&'static str> {
-    row(word).map(|row| row.0[0])
+/// Whether a word in lower case is the name of a unit.
+pub fn is_name(word: &str) -> bool {
+    row(word).is_some()
 }
 
 /// Whether a single upright letter is a unit rather than a name.
@@ -77,83 +108,228 @@ pub fn is_letter(letter: &str) -> bool {
     matches!(letter, "m" | "g" | "s" | "h" | "l" | "L" | "J" | "N" | "W" | "V")
 }
 
-/// A unit as written, in parts: `km/h`, `cm^2`, `square feet`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// How two units go together.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Fit {
+    /// They say the same, or one says more than the other.
+    Same,
+    /// One of the second is so many of the first.
+    Times(Rational),
+    /// They say different things.
+    Differ,
+}
+
+/// What is written behind a number, in parts: `km/h`, `cm^2`, `square feet`, `red balls`, `\$` with `profit`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Unit {
-    /// The words' common names with what joins them.
-    pub name: String,
-    /// All of its words are known units, or it is a modulus.
-    known: bool,
-    /// The only unit in it, where it is known, and its power.
-    single: Option<(&'static str, u8)>,
+    /// Rows of [`UNITS`] and their powers, in ascending order.
+    factors: Vec<(usize, i32)>,
+    /// What is no unit of measurement: singular, in lower case, in ascending order.
+    words: Vec<String>,
 }
 
 impl Unit {
     /// Reads the words of a unit.
     pub fn new(written: &str) -> Self {
-        let (mut name, mut words) = (String::with_capacity(written.len()), Vec::new());
-        let mut power = 1u8;
-        for word in written.to_lowercase().split_inclusive([' ', '/', '^', '*']) {
-            let bare = word.trim_end_matches([' ', '/', '^', '*']);
-            let joint = &word[bare.len()..];
-            match bare {
-                "square" | "sq" | "2" => power = 2,
-                "cubic" | "cu" | "3" => power = 3,
-                "per" => name.push('/'),
+        let lower = written.to_lowercase();
+        let mut unit = Self::default();
+        let (mut rest, mut joint, mut power, mut over) = (lower.as_str(), ' ', 1, false);
+        while !rest.is_empty() {
+            let end = rest.find([' ', '/', '^', '*']).unwrap_or(rest.len());
+            let (word, behind) = rest.split_at(end);
+            over |= joint == '/';
+            match word {
+                _ if joint == '^' => unit.raise(word),
+                "" | "the" | "a" | "an" => {}
+                "per" => over = true,
+                "square" | "sq" => power = 2,
+                "cubic" | "cu" => power = 3,
+                // Before another word this is no inch.
+                "in" if behind.len() > 1 && behind.starts_with(' ') && !behind.starts_with(" per") => {}
+                "mph" => unit.factors.extend([named("mi", 1), named("h", -1)]),
+                "kmh" | "kph" | "kmph" => unit.factors.extend([named("km", 1), named("h", -1)]),
                 _ => {
-                    let known = canonical(bare);
-                    words.push(known);
-                    name.push_str(match known {
-                        Some("mph") => "mi/h",
-                        Some("kmh") => "km/h",
-                        Some(known) => known,
-                        None => bare,
-                    });
+                    unit.push(word, power, over);
+                    (power, over) = (1, false);
                 }
             }
-            if joint.contains('/') {
-                name.push('/');
-            }
+            joint = behind.chars().next().unwrap_or(' ');
+            rest = behind.get(joint.len_utf8()..).unwrap_or_default();
         }
-        let single = match words.as_slice() {
-            [Some(unit)] => Some((*unit, power)),
-            _ => None,
-        };
-        if power > 1 {
-            name.push(char::from(b'0' + power));
-        }
-        let known = name.starts_with("mod") || !words.is_empty() && words.iter().all(Option::is_some);
-        Self { name, known, single }
+        unit.merge();
+        unit
     }
 
-    /// The unit of angles in degrees.
-    pub fn degree() -> Self {
-        Self { name: "degree".into(), known: true, single: Some(("degree", 1)) }
+    /// An exponent of the last unit.
+    fn raise(&mut self, exponent: &str) {
+        match (exponent.parse::<i32>(), self.factors.last_mut()) {
+            (Ok(exponent), Some(last)) if exponent.abs() < 10 && last.1.abs() < MAX_POWER => last.1 *= exponent,
+            _ => self.words.push(format!("^{exponent}")),
+        }
+    }
+
+    fn push(&mut self, word: &str, power: i32, over: bool) {
+        match row(word) {
+            Some(row) => self.factors.push((row, if over { -power } else { power })),
+            None => {
+                if power > 1 {
+                    self.words.push(if power == 2 { "square".into() } else { "cubic".into() });
+                }
+                self.words.push(format!("{}{}", if over { "/" } else { "" }, singular(word)));
+            }
+        }
+    }
+
+    /// Each unit once, in order.
+    fn merge(&mut self) {
+        self.factors.sort_unstable();
+        self.factors.dedup_by(|next, kept| {
+            let same = next.0 == kept.0;
+            kept.1 += if same { next.1 } else { 0 };
+            same
+        });
+        self.words.sort_unstable();
+        self.words.dedup();
+    }
+
+    /// The two together: `50 dollars` with `profit`.
+    pub fn with(mut self, other: Self) -> Self {
+        self.factors.extend(other.factors);
+        self.words.extend(other.words);
+        self.merge();
+        self
+    }
+
+    /// The only unit, to the first power.
+    fn single(&self) -> Option<&'static str> {
+        match self.factors.as_slice() {
+            [(row, 1)] => Some(UNITS[*row].0[0]),
+            _ => None,
+        }
     }
 
     /// True for degrees.
     pub fn is_degree(&self) -> bool {
-        self.name == "degree"
+        self.single() == Some("degree")
     }
 
     /// True for radians.
     pub fn is_radian(&self) -> bool {
-        self.name == "radian"
+        self.single() == Some("radian")
     }
 
-    /// True when all of its words are known, so that another unit means another quantity.
-    pub fn is_known(&self) -> bool {
-        self.known
+    /// True when both measure something.
+    pub fn both_measure(&self, other: &Self) -> bool {
+        !self.factors.is_empty() && !other.factors.is_empty()
     }
 
-    /// How many of `other` one of `self` is, where both are known and of one kind.
-    pub fn in_other(&self, other: &Self) -> Option<Rational> {
-        let ((a, power), (b, other_power)) = (self.single?, other.single?);
-        let (a, b) = (row(a)?, row(b)?);
-        if power != other_power || a.1 != b.1 || matches!(a.1, Kind::Other | Kind::Angle) {
+    /// How the gold unit and another go together. What one side leaves out, the other may say; but what both say must be
+    /// the same.
+    pub fn against(&self, other: &Self) -> Fit {
+        let (a, b) = (self, other);
+        let within = |few: &[String], many: &[String]| few.iter().all(|word| many.contains(word));
+        let fits = match (a.factors.is_empty(), b.factors.is_empty()) {
+            (true, false) => within(&a.words, &b.words),
+            (false, true) => within(&b.words, &a.words),
+            _ => within(&a.words, &b.words) || within(&b.words, &a.words),
+        };
+        if !fits {
+            return Fit::Differ;
+        }
+        // An angle is no temperature; a temperature without its scale is one.
+        if a.factors.is_empty()
+            || b.factors.is_empty()
+            || a.factors == b.factors
+            || (a.leaves_open(b) && !a.is_degree())
+            || b.leaves_open(a)
+        {
+            return Fit::Same;
+        }
+        a.ratio(b).map_or(Fit::Differ, Fit::Times)
+    }
+
+    /// Whether this is a vaguer name of the other: units of length, degrees of a scale.
+    fn leaves_open(&self, other: &Self) -> bool {
+        if let ([(unit, power)], [(row, other_power)]) = (self.factors.as_slice(), other.factors.as_slice())
+            && UNITS[*unit].0[0] == "unit"
+        {
+            return UNITS[*row].1 == LENGTH && power == other_power;
+        }
+        match (self.single(), other.single()) {
+            (Some(a), Some(b)) => OPEN.contains(&(a, b)),
+            _ => false,
+        }
+    }
+
+    /// How many of this one the other is, where both have the same dimensions.
+    fn ratio(&self, other: &Self) -> Option<Rational> {
+        let (a, b) = (self.dimensions(), other.dimensions());
+        let alone = |unit: &Self| -> Vec<(usize, i32)> {
+            unit.factors.iter().copied().filter(|(row, _)| UNITS[*row].1 == ALONE).collect()
+        };
+        let large = |unit: &Self| unit.factors.iter().any(|(_, power)| power.abs() > MAX_POWER);
+        if a != b || alone(self) != alone(other) || large(self) || large(other) {
             return None;
         }
-        let ratio = Rational::from_parts((a.2 * b.3).into(), Natural::from(a.3 * b.2));
-        Some(ratio.pow(isize::from(power)))
+        Some(other.size() / self.size())
     }
+
+    fn dimensions(&self) -> [i32; 5] {
+        let mut sum = [0; 5];
+        for (row, power) in &self.factors {
+            for (total, own) in sum.iter_mut().zip(UNITS[*row].1) {
+                *total += i32::from(own) * power;
+            }
+        }
+        sum
+    }
+
+    fn size(&self) -> Rational {
+        let factor = |(row, power): &(usize, i32)| {
+            let (_, _, over, under) = UNITS[*row];
+            Rational::from_parts(over.into(), Natural::from(under)).pow(*power as isize)
+        };
+        self.factors.iter().map(factor).fold(Rational::ONE, |product, factor| product * factor)
+    }
+
+    /// How many of this one a smaller unit is that may follow it: `5 ft 6 in`, `5° 30' 15''`.
+    pub fn part(&self, smaller: &Self) -> Option<Rational> {
+        let share = match (self.single()?, smaller.single()?) {
+            ("degree", "'" | "min") => Rational::from_parts(1.into(), Natural::from(60u8)),
+            ("degree", "''" | "s") => Rational::from_parts(1.into(), Natural::from(3600u16)),
+            _ => self.ratio(smaller)?,
+        };
+        (share < Rational::ONE).then_some(share)
+    }
+}
+
+fn named(name: &str, power: i32) -> (usize, i32) {
+    (row(name).expect("the table holds it"), power)
+}
+
+/// One form of a word for one and for many, and of words that mean the same behind a number.
+fn singular(word: &str) -> String {
+    let word = word.trim_end_matches(['.', ',']);
+    match word {
+        "people" | "persons" => return "person".into(),
+        "children" | "kids" | "kid" => return "child".into(),
+        "men" => return "man".into(),
+        "women" => return "woman".into(),
+        "mice" => return "mouse".into(),
+        "dice" => return "die".into(),
+        "geese" => return "goose".into(),
+        "teeth" => return "tooth".into(),
+        "vertices" => return "vertex".into(),
+        "matrices" => return "matrix".into(),
+        "possibilities" | "possibility" | "choices" | "choice" | "options" | "option" => return "way".into(),
+        _ => {}
+    }
+    if let Some(stem) = word.strip_suffix("ies").filter(|stem| stem.len() > 2) {
+        return format!("{stem}y");
+    }
+    if ["sses", "shes", "ches", "xes", "zes"].iter().any(|end| word.ends_with(end)) {
+        return word[..word.len() - 2].into();
+    }
+    let plural = word.len() > 3 && word.ends_with('s') && !["ss", "us", "is"].iter().any(|end| word.ends_with(end));
+    word[..word.len() - usize::from(plural)].into()
 }

@@ -16,10 +16,10 @@ pub enum Word {
 }
 
 /// Functions that stay symbolic unless a rule evaluates them.
-pub const FUNCTIONS: [&str; 41] = [
+pub const FUNCTIONS: [&str; 42] = [
     "sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "arccot", "arcsec", "arccsc", "sinh",
     "cosh", "tanh", "coth", "arcsinh", "arccosh", "arctanh", "log", "ln", "lg", "exp", "gcd", "lcm", "max", "min",
-    "det", "arg", "abs", "deg", "floor", "ceil", "cbrt", "asin", "acos", "atan", "binom", "tg", "ctg", "sgn",
+    "det", "arg", "abs", "deg", "floor", "ceil", "cbrt", "asin", "acos", "atan", "binom", "tg", "ctg", "sgn", "cis",
 ];
 
 /// Functions that may have their argument glued to them: `sinx`.
@@ -87,6 +87,7 @@ pub fn classify(run: &str, font: Font) -> Result<Word, Unread> {
     let token = match lower {
         "pi" => Token::Pi,
         "infinity" | "infty" | "inf" => Token::Infinity,
+        "dne" => Token::Word,
         "sqrt" => Token::Sqrt,
         "percent" | "percentage" | "pct" => Token::Percent,
         "degrees" | "degree" => Token::Degree,
@@ -131,7 +132,7 @@ fn longer(run: &str, lower: &str, prose: bool) -> Word {
 
 /// Whether a run outside of prose is a unit. "am" and "pm" are products there, unless a time of day stands before them.
 fn is_unit(lower: &str) -> bool {
-    units::canonical(lower).is_some() && !matches!(lower, "am" | "pm")
+    units::is_name(lower) && !matches!(lower, "am" | "pm" | "kj" | "kw" | "ohm" | "yen" | "won")
 }
 
 /// The run in lower case, without the heap for the runs that lists may hold.

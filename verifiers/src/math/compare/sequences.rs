@@ -2,12 +2,13 @@
 
 use dashu::Rational;
 
-use super::{Comparison, Outcome};
+use super::{Comparison, Outcome, Units};
 use crate::math::answer::{Answer, Value};
 use crate::math::budget::Unread;
 use crate::math::quotient::Quotient;
-use crate::math::region::{End, Region};
-use crate::math::tree::Shape;
+use crate::math::region::{self, End, Region};
+use crate::math::tree::{Joint, Shape};
+use crate::math::units::Fit;
 
 impl Comparison<'_> {
     pub(super) fn sequences(
@@ -15,7 +16,13 @@ impl Comparison<'_> {
         (gold_shape, gold): (Shape, &[Answer]),
         (shape, other): (Shape, &[Answer]),
     ) -> Result<Outcome, Unread> {
-        use Shape::{Bare, Brackets, Ratio, Set};
+        use Shape::{Bare, Brackets, Cases, Ratio, Set};
+        if gold_shape == Bare
+            && shape == Bare
+            && let Some(outcome) = self.by_names(gold, other)?
+        {
+            return Ok(outcome);
+        }
         match (gold_shape, shape) {
             (Set, Set | Bare) | (Bare, Set) => self.as_sets(gold, other),
             (Bare, Bare) if self.policy.ordered_lists => self.ordered(gold, other),
@@ -23,10 +30,17 @@ impl Comparison<'_> {
             // Only an interval mixes its brackets, and one kind of brackets does not stand for the other.
             (Brackets(false, false), Bare) => self.ordered(gold, &by_name(other)),
             (Bare, Brackets(a, b)) if a == b => self.ordered(&by_name(gold), other),
+            (Cases, Cases) => self.cases(gold, other),
+            // A system may be written in a line.
+            (Cases, Bare) | (Bare, Cases) if gold.iter().chain(other).all(region::is_equation) => {
+                self.as_sets(gold, other)
+            }
+            (Cases, Brackets(false, false)) => self.ordered(&by_name(gold), other),
+            (Brackets(false, false), Cases) => self.ordered(gold, &by_name(other)),
             (Ratio(true), Ratio(true)) => self.ordered(gold, other),
             (Ratio(_), Ratio(_)) => self.ratios(gold, other),
             (a, b) if a == b => self.ordered(gold, other),
-            (Set, Brackets(a, b)) if self.any_brackets(a, b, gold) => self.as_sets(gold, other),
+            (Set, Brackets(a, b)) if self.any_brackets(a, b, other) => self.as_sets(gold, other),
             (Brackets(a, b), Set) if self.any_brackets(a, b, gold) => self.as_sets(gold, other),
             (Brackets(a, b), Bare) if self.policy.any_brackets && a == b && gold.len() != 2 => {
                 self.ordered(gold, other)
@@ -40,7 +54,16 @@ impl Comparison<'_> {
 
     /// Whether a set may stand for a tuple: two items in brackets that close are an interval, and so are two that descend.
     fn any_brackets(&self, opens: bool, closes: bool, items: &[Answer]) -> bool {
-        self.policy.any_brackets && opens == closes && (items.len() != 2 || !opens)
+        self.policy.any_brackets && opens == closes && (items.len() != 2 || !opens && !ascend(items))
+    }
+
+    /// The rows of two definitions by cases, in any order.
+    fn cases(&mut self, gold: &[Answer], other: &[Answer]) -> Result<Outcome, Unread> {
+        let row = |row: &Answer| region::is_equation(row) || matches!(row, Answer::Sequence(..));
+        match self.ordered(gold, other)? {
+            Outcome::Different(_) if gold.iter().any(row) => self.unordered(gold, other),
+            outcome => Ok(outcome),
+        }
     }
 
     pub(super) fn ordered(&mut self, gold: &[Answer], other: &[Answer]) -> Result<Outcome, Unread> {
@@ -146,8 +169,20 @@ impl Comparison<'_> {
         if gold.len() != other.len() {
             return Ok(Outcome::Different("different numbers of parts"));
         }
+        for (a, b) in gold.iter().zip(other) {
+            if let (Answer::Value(Value { unit: Some(a), .. }), Answer::Value(Value { unit: Some(b), .. })) = (a, b)
+                && self.policy.units == Units::Checked
+                && a.against(b) != Fit::Same
+            {
+                return Ok(Outcome::Unknown("ratios of other things"));
+            }
+        }
         let forms = |parts: &[Answer]| parts.iter().map(|part| part.form().cloned()).collect::<Option<Vec<Quotient>>>();
         let (Some(a), Some(b)) = (forms(gold), forms(other)) else { return self.ordered(gold, other) };
+        // With nothing on one side products say nothing: `9:00` is not `8:00`.
+        if a.iter().chain(&b).any(|part| part.numerator().is_zero()) {
+            return self.ordered(gold, other);
+        }
         for at in 1..a.len() {
             let left = Value::plain(a[0].multiply(&b[at], self.budget)?);
             let right = Value::plain(b[0].multiply(&a[at], self.budget)?);
@@ -206,8 +241,15 @@ fn numbers(items: &[Answer]) -> Option<Vec<Rational>> {
     Some(numbers)
 }
 
+/// Whether two numbers ascend, as the ends of an interval do.
+fn ascend(items: &[Answer]) -> bool {
+    let numbers: Option<Vec<Rational>> = items.iter().map(|item| item.form().and_then(Quotient::as_rational)).collect();
+    // What cannot be ordered here may be an interval too.
+    numbers.is_none_or(|numbers| numbers.is_sorted())
+}
+
 /// Assignments to coordinates in the order of a tuple of them: `y = 3, x = 1` says `(1, 3)`. Anything else stays as it is.
-fn by_name(items: &[Answer]) -> Vec<Answer> {
+pub(super) fn by_name(items: &[Answer]) -> Vec<Answer> {
     const COORDINATES: [&str; 5] = ["xyz", "abcd", "pqr", "uvw", "mn"];
     let place = |family: &str, answer: &Answer| match answer {
         Answer::Assignment(assignment) if assignment.label.len() == 1 => family.find(assignment.label.as_str()),
@@ -246,7 +288,7 @@ pub(super) fn set_in_words(text: &str) -> Option<Answer> {
         "all real numbers" | "all reals" | "real numbers" | "the real numbers" | "all real" | "any real number" => {
             Some(Answer::Reals)
         }
-        _ if is_none(text) => Some(Answer::Sequence(Shape::Set, Vec::new(), false)),
+        _ if is_none(text) => Some(Answer::Sequence(Shape::Set, Vec::new(), Joint::Marks)),
         _ => None,
     }
 }

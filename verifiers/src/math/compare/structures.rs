@@ -115,8 +115,9 @@ impl Comparison<'_> {
                 return Ok(UNKNOWN);
             }
         }
-        let conditions =
-            |builder: &Builder| Answer::Conditions(Conditions { all: builder.conditions.clone(), last: None });
+        let conditions = |builder: &Builder| {
+            Answer::Conditions(Conditions { all: builder.conditions.clone(), last: None, unit: None })
+        };
         if !gold.conditions.is_empty()
             && !matches!(self.relations(&conditions(&gold), &conditions(&other))?, Outcome::Equal(_))
         {

@@ -10,7 +10,7 @@ use crate::math::number;
 use crate::math::numeric::{self, Finding};
 use crate::math::polynomial::Atom;
 use crate::math::quotient::Quotient;
-use crate::math::units::Unit;
+use crate::math::units::{Fit, Unit};
 
 /// Whether a percent sign may be left off or put on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -36,26 +36,36 @@ pub enum Units {
 
 impl Comparison<'_> {
     pub(super) fn values(&mut self, gold: &Value, other: &Value) -> Result<Outcome, Unread> {
-        let (Some(a), Some(b), Units::Checked) = (&gold.unit, &other.unit, self.policy.units) else {
+        if let Some(outcome) = other_order(gold, other) {
+            return Ok(outcome);
+        }
+        if self.policy.units == Units::Ignored {
             return self.with_one_unit(gold, other);
-        };
-        if a == b || !(a.is_known() && b.is_known()) {
-            return self.forms(gold, other);
         }
-        if let Some(ratio) = b.in_other(a) {
-            let form = other.form.multiply(&Quotient::rational(ratio), self.budget)?;
-            return Ok(match self.forms(gold, &Value { form, ..other.clone() })? {
-                Outcome::Equal(_) => Outcome::Equal("equal in other units"),
+        // A percentage is no quantity, nor a number of things.
+        let bare = if gold.percent { other } else { gold };
+        if gold.percent != other.percent && bare.unit.is_some() {
+            return Ok(Outcome::Different("a percentage and a quantity"));
+        }
+        let (Some(a), Some(b)) = (&gold.unit, &other.unit) else { return self.with_one_unit(gold, other) };
+        match a.against(b) {
+            Fit::Same => self.forms(gold, other),
+            Fit::Times(ratio) => {
+                let form = other.form.multiply(&Quotient::rational(ratio), self.budget)?;
+                Ok(match self.forms(gold, &Value { form, ..other.clone() })? {
+                    Outcome::Equal(_) => Outcome::Equal("equal in other units"),
+                    outcome => outcome,
+                })
+            }
+            Fit::Differ if (a.is_degree() && b.is_radian()) || (a.is_radian() && b.is_degree()) => {
+                self.angles(gold, other, b.is_degree())
+            }
+            Fit::Differ => Ok(match self.forms(gold, other)? {
+                Outcome::Equal(_) => Outcome::Different("the units or the words behind it differ"),
+                _ if a.both_measure(b) => Outcome::Unknown("the units differ and are not converted"),
                 outcome => outcome,
-            });
+            }),
         }
-        if (a.is_degree() && b.is_radian()) || (a.is_radian() && b.is_degree()) {
-            return self.angles(gold, other, b.is_degree());
-        }
-        Ok(match self.forms(gold, other)? {
-            Outcome::Equal(_) => Outcome::Different("the units differ"),
-            _ => Outcome::Unknown("the units differ and are not converted"),
-        })
     }
 
     /// Values of which at most one has a unit that counts.
@@ -91,7 +101,7 @@ impl Comparison<'_> {
         }
         let (a, b) = (&gold.form, &other.form);
         // A gold answer below one is a share already: half is no half percent.
-        let share = !gold.percent && a.as_rational().is_some_and(|gold| number::magnitude(&gold) < Rational::ONE);
+        let share = !gold.percent && a.as_rational().is_some_and(|gold| number::magnitude(&gold) <= Rational::ONE);
         if self.policy.percent == Percent::Either && gold.percent != other.percent && !share {
             let hundred = Quotient::rational(Rational::from(100));
             let (signed, bare) = if gold.percent { (a, b) } else { (b, a) };
@@ -149,6 +159,40 @@ impl Comparison<'_> {
         }
         numeric::approximate(form, self.budget)
     }
+}
+
+/// Two answers of nothing but the same letters in another order. Whether they are products cannot be seen, but for a few
+/// that are hardly anything else.
+fn other_order(gold: &Value, other: &Value) -> Option<Outcome> {
+    let (a, b) = (gold.letters.as_deref()?, other.letters.as_deref()?);
+    let sorted = |text: &str| {
+        let mut letters: Vec<char> = text.chars().collect();
+        letters.sort_unstable();
+        letters
+    };
+    let letters = sorted(a);
+    if a == b || letters != sorted(b) {
+        return None;
+    }
+    // The sides of an angle have no order.
+    if let (Some((x, points)), Some((y, turned))) = (a.split_once('∠'), b.split_once('∠'))
+        && x == y
+        && points.chars().rev().eq(turned.chars())
+    {
+        return Some(Outcome::Equal("the same angle"));
+    }
+    let distinct = letters.windows(2).all(|pair| pair[0] != pair[1]);
+    let lower = a.chars().all(|c| c.is_ascii_lowercase());
+    let all_of = |set: &str| a.chars().all(|c| set.contains(c));
+    let pair = a.len() == 2 && (all_of("abcd") || all_of("kmnpqrstuvwxz"));
+    if distinct && lower && (all_of("xyz") || pair) {
+        return None;
+    }
+    Some(if distinct && lower && !a.contains(['e', 'i', 'o', 'u']) {
+        Outcome::Unknown("the same letters in another order")
+    } else {
+        Outcome::Different("the same letters in another order")
+    })
 }
 
 /// The nearest integer; of two the even one.

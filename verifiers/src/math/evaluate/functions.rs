@@ -132,6 +132,13 @@ impl Evaluator<'_> {
         let zero = argument.as_ref().is_some_and(Rational::is_zero);
         match name {
             "gamma" => self.gamma(&of),
+            // cos x + i sin x
+            "cis" if zero => Ok(Quotient::rational(Rational::ONE)),
+            "cis" => {
+                let sine = Quotient::opaque("sin", &[&of], self.budget)?;
+                let cosine = Quotient::opaque("cos", &[&of], self.budget)?;
+                cosine.add(&sine.multiply(&Quotient::atom(Atom::Imaginary), self.budget)?, self.budget)
+            }
             // One form for what is written in several.
             "sec" | "csc" | "cot" | "tan" => self.by_sine_and_cosine(name, &of),
             "exp" => Quotient::atom(Atom::Euler).power(&of, self.budget),

@@ -10,6 +10,7 @@ use crate::math::numeric::{self, Finding};
 use crate::math::quotient::Quotient;
 use crate::math::tokens::Relation;
 use crate::math::tree::{Id, Node, Shape};
+use crate::math::units::Unit;
 
 /// Nodes that the name on the left of an equation may be deep.
 const MAX_LABEL_DEPTH: usize = 24;
@@ -25,6 +26,7 @@ impl Evaluator<'_> {
         Some(match &self.tree.nodes[id] {
             Node::Symbol(name) | Node::Unknown(name) => name.to_string(),
             Node::Text(text) => text.clone(),
+            Node::Letters(of, _) => inner(of)?,
             Node::Indexed(name, index) => format!("{name}_{}", self.label_argument(*index, depth + 1)?),
             Node::Multiply(a, b) => format!("{}{}", inner(a)?, inner(b)?),
             Node::Apply(a, b) => format!("{}({})", inner(a)?, self.label_argument(*b, depth + 1)?),
@@ -82,11 +84,24 @@ impl Evaluator<'_> {
         for (pair, relation) in sides.windows(2).zip(relations) {
             all.push(self.condition(&pair[0], &pair[1], *relation)?);
         }
-        Ok(Answer::Conditions(Conditions { all, last: None }))
+        Ok(Answer::Conditions(Conditions { all, last: None, unit: unit_of(&sides) }))
     }
 
     /// Sides that are all equal: a name and its value, a value in several forms, or an equation.
     fn equation(&mut self, operands: &[Id], mut sides: Vec<Answer>) -> Result<Answer, Unread> {
+        // `4 + 1 = 5 = x` names the same as `x = 4 + 1 = 5`.
+        let mut turned = Vec::new();
+        let operands = match operands {
+            [first, .., last]
+                if operands.len() > 2 && self.label(*first, 0).is_none() && self.label(*last, 0).is_some() =>
+            {
+                turned.extend_from_slice(operands);
+                turned.rotate_right(1);
+                sides.rotate_right(1);
+                &turned
+            }
+            _ => operands,
+        };
         let first = operands[0];
         // `5 = x` names the same as `x = 5`.
         if let ([value, name], [_, left]) = (operands, sides.as_slice())
@@ -97,7 +112,17 @@ impl Evaluator<'_> {
             return Ok(Answer::Assignment(Assignment { label, left, value: Box::new(sides.swap_remove(0)) }));
         }
         let literal = |id: &Id| matches!(self.tree.nodes[*id], Node::Number(_, None));
-        if (!self.reader.last_side_counts || operands.iter().all(literal)) && self.is_false(&sides)? {
+        // Where the last side counts, neighbours that are two literals must be one all the same, but behind a name.
+        let wrong = if !self.reader.last_side_counts {
+            self.is_false(&sides)?
+        } else if self.label(first, 0).is_none() {
+            let pairs = operands.windows(2).zip(sides.windows(2));
+            let literals = pairs.filter(|(ids, _)| ids.iter().all(literal)).map(|(_, pair)| pair);
+            literals.map(|pair| self.is_false(pair)).collect::<Result<Vec<_>, _>>()?.contains(&true)
+        } else {
+            false
+        };
+        if wrong {
             return Err(Unread::Malformed("an equality that does not hold"));
         }
         if let Some(label) = self.label(first, 0) {
@@ -117,7 +142,8 @@ impl Evaluator<'_> {
         for pair in sides.windows(2) {
             all.push(self.condition(&pair[0], &pair[1], Relation::Equal)?);
         }
-        Ok(Answer::Conditions(Conditions { all, last: sides.pop().map(Box::new) }))
+        let unit = unit_of(&sides);
+        Ok(Answer::Conditions(Conditions { all, last: sides.pop().map(Box::new), unit }))
     }
 
     /// True when two neighbours are different numbers, even when the digits of a decimal are only as good as they are.
@@ -177,6 +203,14 @@ impl Evaluator<'_> {
         };
         Ok(Condition { relation, difference: small.subtract(large, self.budget)? })
     }
+}
+
+/// What is written behind the first side that has something behind it.
+fn unit_of(sides: &[Answer]) -> Option<Unit> {
+    sides.iter().find_map(|side| match side {
+        Answer::Value(value) => value.unit.clone(),
+        _ => None,
+    })
 }
 
 fn quantity(answer: &Answer) -> Result<&Quotient, Unread> {

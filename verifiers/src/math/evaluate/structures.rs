@@ -6,7 +6,7 @@ use crate::math::budget::{Budget, Unread};
 use crate::math::polynomial::Atom;
 use crate::math::quotient::Quotient;
 use crate::math::tokens::Operator;
-use crate::math::tree::Shape;
+use crate::math::tree::{Joint, Shape};
 use crate::math::units::Unit;
 
 impl Evaluator<'_> {
@@ -51,7 +51,7 @@ impl Evaluator<'_> {
             match others.len() {
                 0 if domains.len() == 1 => return Ok(Answer::Reals),
                 1 => return Ok(others.remove(0)),
-                2.. => return Ok(Answer::Sequence(Shape::Bare, others, true)),
+                2.. => return Ok(Answer::Sequence(Shape::Bare, others, Joint::And)),
                 _ => {}
             }
         }
@@ -64,19 +64,19 @@ impl Evaluator<'_> {
     }
 
     /// Items as written; `2kπ, k ∈ Z` is a family.
-    pub(super) fn sequence(&mut self, shape: Shape, mut items: Vec<Answer>, and: bool) -> Result<Answer, Unread> {
+    pub(super) fn sequence(&mut self, shape: Shape, mut items: Vec<Answer>, joint: Joint) -> Result<Answer, Unread> {
         let is_domain = |item: &Answer| matches!(item, Answer::Assignment(Assignment { left: None, value, .. }) if is_discrete(value));
         if shape != Shape::Bare || !items.last().is_some_and(is_domain) || items.len() < 2 {
-            return Ok(Answer::Sequence(shape, items, and));
+            return Ok(Answer::Sequence(shape, items, joint));
         }
         let Some(Answer::Assignment(Assignment { label, value, .. })) = items.pop() else {
             unreachable!("asked above");
         };
         if !items.iter().any(|item| holds(item, &label)) {
             items.push(Answer::Assignment(Assignment { label, left: None, value }));
-            return Ok(Answer::Sequence(shape, items, and));
+            return Ok(Answer::Sequence(shape, items, joint));
         }
-        let element = if items.len() == 1 { items.remove(0) } else { Answer::Sequence(shape, items, and) };
+        let element = if items.len() == 1 { items.remove(0) } else { Answer::Sequence(shape, items, joint) };
         Ok(Answer::Builder(Box::new(Builder {
             element,
             domains: vec![(label, *value)],
@@ -87,8 +87,9 @@ impl Evaluator<'_> {
 
     /// Conditions joined by `∧` and `∨` are lists of conditions; anything else is a structure.
     pub(super) fn operator(&mut self, operator: Operator, a: Answer, b: Answer) -> Result<Answer, Unread> {
-        let and = operator == Operator::And;
-        if !(and || operator == Operator::Or) || !(is_condition(&a, and) && is_condition(&b, and)) {
+        let joint = if operator == Operator::And { Joint::And } else { Joint::Or };
+        let joins = matches!(operator, Operator::And | Operator::Or);
+        if !(joins && is_condition(&a, joint) && is_condition(&b, joint)) {
             return Ok(Answer::Operation(operator, Box::new([a, b])));
         }
         let mut items = Vec::new();
@@ -98,7 +99,7 @@ impl Evaluator<'_> {
                 single => items.push(single),
             }
         }
-        Ok(Answer::Sequence(Shape::Bare, items, and))
+        Ok(Answer::Sequence(Shape::Bare, items, joint))
     }
 
     /// The product, and of vectors the cross product, which turns its sign with its order.
@@ -156,10 +157,12 @@ fn is_discrete(domain: &Answer) -> bool {
     text.contains("\\mathbb{") || text == "1*Z" || text == "1*N"
 }
 
-fn is_condition(answer: &Answer, and: bool) -> bool {
+fn is_condition(answer: &Answer, joint: Joint) -> bool {
     match answer {
         Answer::Conditions(_) | Answer::Assignment(_) => true,
-        Answer::Sequence(Shape::Bare, items, own) => *own == and && items.iter().all(|item| is_condition(item, and)),
+        Answer::Sequence(Shape::Bare, items, own) => {
+            *own == joint && items.iter().all(|item| is_condition(item, joint))
+        }
         _ => false,
     }
 }

@@ -11,7 +11,7 @@ use super::numbers::{self, Plain};
 use super::spans::{self, Span};
 use super::{Boxes, Target};
 use crate::math::MathSettings;
-use crate::math::words::FUNCTIONS;
+use crate::math::words::{FUNCTIONS, multiplier};
 
 /// The name of the rule that takes the whole text.
 pub const WHOLE: &str = "the whole text";
@@ -70,6 +70,10 @@ pub fn candidates(text: &str, settings: &MathSettings, side: Side) -> Vec<Candid
             // A number in what is all mathematics is a part of it, and a part is never taken for the whole.
             if !is_sentence(said) && (said.contains('\\') || !is_remark(said)) {
                 return whole.into_iter().collect();
+            }
+            // What a number counts belongs to it, where nothing else is said.
+            if expr && let Some(counted) = counted(said) {
+                found.push(Candidate::new(counted, "a number and its words"));
             }
         }
     }
@@ -187,6 +191,7 @@ impl Search<'_> {
         let span = self.spans.partition_point(|span| span.start < from);
         if let Some(first) = self.spans.get(span).filter(|first| first.start <= from + 50) {
             let (end, text) = self.chain(span);
+            let text = self.unless_denied(from, first.start, end, text);
             ranked.push(Ranked { rank, start: first.start, end, candidate: Candidate::new(text, rule) });
         }
         let said = lower[from..].strip_prefix(" is").map_or(from, |rest| lower.len() - rest.len());
@@ -208,8 +213,24 @@ impl Search<'_> {
         }
         if let Some(at) = chosen {
             let (start, end, text) = self.joined(at);
+            let text = self.unless_denied(from, start, end, text);
             ranked.push(Ranked { rank, start, end, candidate: Candidate::new(text, rule) });
         }
+    }
+
+    /// The candidate, or, where words before it say that it is not the answer or only bounds it, those words with it, which
+    /// no rule reads.
+    fn unless_denied(&self, from: usize, start: usize, end: usize, text: String) -> String {
+        const DENIALS: [&str; 12] = [
+            "not", "cannot", "isn't", "can't", "never", "neither", "than", "least", "most", "except", "between",
+            "unlike",
+        ];
+        let between = self.text.get(from..start).unwrap_or_default();
+        let word = |word: &str| DENIALS.iter().any(|denial| word.eq_ignore_ascii_case(denial));
+        if between.split(|c: char| !(c.is_alphabetic() || c == '\'')).any(word) {
+            return format!("not {}", &self.text[start..end]);
+        }
+        text
     }
 
     /// What an announcement says up to the end of its sentence, where that holds no delimiters.
@@ -281,6 +302,13 @@ impl Search<'_> {
         if span.percent {
             text.push_str("\\%");
         }
+        let behind = self.text[span.end..].trim_start();
+        let word = behind.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
+        if multiplier(word).is_some() && text.ends_with(|c: char| c.is_ascii_digit()) {
+            text.push_str("\\text{ ");
+            text.push_str(word);
+            text.push('}');
+        }
         text
     }
 
@@ -342,6 +370,20 @@ fn without_label(text: &str) -> &str {
         }
         _ => text,
     }
+}
+
+/// A number with up to three words behind it and nothing else, those as words: `12 red balls`.
+fn counted(text: &str) -> Option<String> {
+    const MAX_WORDS: usize = 3;
+    let digits = text.find(' ')?;
+    let (number, words) = (&text[..digits], text[digits..].trim());
+    let plain = numbers::literal(number, 0).filter(|plain| plain.end == number.len() && !plain.expression)?;
+    let letters = |word: &str| word.len() > 1 && word.bytes().all(|b| b.is_ascii_alphabetic());
+    let count = words.split(' ').count();
+    if count > MAX_WORDS || !words.split(' ').all(letters) || is_remark(words) {
+        return None;
+    }
+    Some(format!("{}\\text{{ {words}}}", numbers::spelled(text, &plain)))
 }
 
 /// True for mathematics with a short word beside it: "so n=5", "it's 5", "x is 5", "72, I think", "* 5", "5 °C".

@@ -2,7 +2,7 @@
 
 use super::super::budget::Unread;
 use super::super::tokens::{Bracket, Environment, Token};
-use super::super::tree::{Id, Node, Shape};
+use super::super::tree::{Id, Joint, Node, Shape};
 use super::Parser;
 
 /// Cells that a matrix may have.
@@ -26,7 +26,7 @@ impl Parser<'_> {
         match (open, self.peek()) {
             (Bracket::Brace, Some(Token::Close(Bracket::Brace))) => {
                 self.at += 1;
-                return Ok(self.add(Node::Sequence(Shape::Set, Vec::new(), false)));
+                return Ok(self.add(Node::Sequence(Shape::Set, Vec::new(), Joint::Marks)));
             }
             // `{}` holds a place before an index.
             (Bracket::Group, Some(Token::Close(Bracket::Group))) => {
@@ -88,7 +88,7 @@ impl Parser<'_> {
                 *written = shape;
                 Ok(inner)
             }
-            _ => Ok(self.add(Node::Sequence(shape, vec![inner], false))),
+            _ => Ok(self.add(Node::Sequence(shape, vec![inner], Joint::Marks))),
         }
     }
 
@@ -123,7 +123,7 @@ impl Parser<'_> {
     pub(super) fn matrix(&mut self, environment: Environment) -> Result<Id, Unread> {
         let bars = std::mem::take(&mut self.bars);
         let (argument, ends) = (std::mem::take(&mut self.in_argument), std::mem::take(&mut self.bar_ends));
-        let (mut cells, mut rows, mut columns, mut row) = (Vec::new(), 0, None, 0);
+        let (mut cells, mut stops, mut columns, mut row) = (Vec::new(), Vec::new(), None, 0);
         loop {
             while self.take(Token::Gap) {}
             match self.peek() {
@@ -150,7 +150,7 @@ impl Parser<'_> {
                 Some(Token::RowEnd | Token::End) => {}
                 _ => return Err(Unread::Malformed("an environment is not closed")),
             }
-            rows += 1;
+            stops.push(cells.len());
             if *columns.get_or_insert(row) != row && environment != Environment::Cases {
                 return Err(Unread::Malformed("rows of different length"));
             }
@@ -164,7 +164,21 @@ impl Parser<'_> {
             (_, []) => Err(Unread::Malformed("an empty environment")),
             (Environment::Lines, [single]) => Ok(*single),
             (Environment::Lines, _) => Err(Unread::Unsupported("several lines of a derivation".into())),
-            _ => Ok(self.add(Node::Matrix(environment, rows, cells))),
+            (Environment::Cases, _) => Ok(self.cases(&cells, &stops)),
+            _ => Ok(self.add(Node::Matrix(environment, stops.len(), cells))),
         }
+    }
+
+    /// The rows of a definition by cases, each ending before one of `ends`.
+    fn cases(&mut self, cells: &[Id], ends: &[usize]) -> Id {
+        let (mut rows, mut start) = (Vec::with_capacity(ends.len()), 0);
+        for end in ends {
+            rows.push(match &cells[start..*end] {
+                [single] => *single,
+                row => self.add(Node::Sequence(Shape::Brackets(false, false), row.to_vec(), Joint::Marks)),
+            });
+            start = *end;
+        }
+        self.add(Node::Sequence(Shape::Cases, rows, Joint::Marks))
     }
 }

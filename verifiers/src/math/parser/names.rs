@@ -3,6 +3,7 @@
 use super::super::budget::Unread;
 use super::super::tokens::{Bracket, Token};
 use super::super::tree::{Id, Node};
+use super::super::units;
 use super::Parser;
 
 /// Words that a unit may have; a longer text is a remark, and a remark may take the answer back.
@@ -10,13 +11,16 @@ const MAX_UNIT_WORDS: usize = 4;
 
 impl Parser<'_> {
     /// A variable with its marks and its index, the variable taken.
-    pub(super) fn name(&mut self, token: Token) -> Result<Id, Unread> {
+    pub(super) fn name(&mut self, token: Token, least: u8) -> Result<Id, Unread> {
         let mut name = match token {
             Token::Named(name) => name.to_owned(),
             _ => self.source_of(self.at - 1).to_owned(),
         };
         while self.take(Token::Prime) {
             name.push('\'');
+        }
+        if least < 49 && self.numbered() && !matches!(name.as_str(), "e" | "i") {
+            return self.index(&name);
         }
         if !self.take(Token::Underscore) {
             return Ok(self.symbol(&name));
@@ -50,6 +54,16 @@ impl Parser<'_> {
         self.at = start;
         let index = self.argument()?;
         Ok(self.add(Node::Indexed(name.into(), index)))
+    }
+
+    /// Whether digits stand right behind a letter: `B1` is a name, and no product. (In an argument without braces and an
+    /// exponent they are none of its own.)
+    fn numbered(&self) -> bool {
+        let digits = |at: usize| self.source_of(at).bytes().all(|b| b.is_ascii_digit());
+        self.peek() == Some(Token::Number)
+            && !self.lexemes[self.at].spaced
+            && digits(self.at)
+            && self.lexemes[self.at - 1].end == self.lexemes[self.at].start
     }
 
     /// `C_n^k` and `C_{n}^{k}`, the underscore taken; `None`, and nothing taken, where no exponent follows.
@@ -137,7 +151,7 @@ impl Parser<'_> {
     }
 
     /// Prose: words in a row, the first taken. A single letter of prose is a variable.
-    pub(super) fn text(&mut self) -> Result<Id, Unread> {
+    pub(super) fn text(&mut self, least: u8) -> Result<Id, Unread> {
         let first = self.source_of(self.at - 1);
         let mut text = first.to_lowercase();
         let mut count = 1;
@@ -146,6 +160,9 @@ impl Parser<'_> {
             text.push_str(&self.source_of(self.at).to_lowercase());
             self.at += 1;
             count += 1;
+        }
+        if count == 1 && first.len() == 1 && least < 49 && self.numbered() {
+            return self.index(first);
         }
         if count == 1 && first.chars().count() == 1 {
             return Ok(self.symbol(first));
@@ -176,6 +193,123 @@ impl Parser<'_> {
         Some(name)
     }
 
+    /// At a caret so many tokens ahead, `^{-2}` or `^-2`: where its digits are, and how many tokens it has.
+    fn negative_exponent(&self, ahead: usize) -> Option<(usize, usize)> {
+        const GROUP: Bracket = Bracket::Group;
+        let tokens = [0, 1, 2, 3, 4].map(|at| self.token(ahead + at));
+        match tokens {
+            [
+                Some(Token::Caret),
+                Some(Token::Open(GROUP)),
+                Some(Token::Minus),
+                Some(Token::Number),
+                Some(Token::Close(GROUP)),
+            ] => Some((self.at + ahead + 3, 5)),
+            [Some(Token::Caret), Some(Token::Minus), Some(Token::Number), ..] => Some((self.at + ahead + 2, 3)),
+            _ => None,
+        }
+    }
+
+    /// Takes letters that are units, behind a number and a space, at the very end: `5 m`, `15 m^2`, `20 m/s`,
+    /// `9.8 m s^{-2}`, `5 \Omega`. Several of them side by side are units only where an exponent or a slash says so.
+    pub(super) fn final_unit(&mut self, next: Token) -> Option<String> {
+        if !self.lexemes[self.at].spaced || !matches!(next, Token::Symbol | Token::Named("Omega")) {
+            return None;
+        }
+        if next == Token::Named("Omega") {
+            let last = self.at + 1 == self.lexemes.len();
+            self.at += usize::from(last);
+            return last.then(|| "ohm".into());
+        }
+        let (mut ahead, mut name, mut plain) = (0, String::new(), 0);
+        while let Some(token) = self.token(ahead) {
+            let letter = self.source_of(self.at + ahead);
+            if token != Token::Symbol || !units::is_letter(letter) {
+                return None;
+            }
+            name.push_str(letter);
+            ahead += 1;
+            let exponent = match (self.token(ahead), self.token(ahead + 1)) {
+                (Some(Token::Caret), Some(Token::Number)) => Some((self.at + ahead + 1, 2, "^")),
+                _ => self.negative_exponent(ahead).map(|(digits, width)| (digits, width, "^-")),
+            };
+            if let Some((digits, width, mark)) = exponent {
+                let digits = self.source_of(digits);
+                if !matches!(digits, "1" | "2" | "3") {
+                    return None;
+                }
+                name.push_str(mark);
+                name.push_str(digits);
+                ahead += width;
+            }
+            let signed = exponent.is_some_and(|exponent| exponent.2 == "^-");
+            match self.token(ahead) {
+                Some(Token::Divide) => {
+                    name.push('/');
+                    ahead += 1;
+                }
+                Some(_) => {
+                    name.push(' ');
+                    plain += usize::from(!signed);
+                }
+                None if plain > 0 && !signed => return None,
+                None => break,
+            }
+        }
+        if name.ends_with(['/', ' ']) {
+            return None;
+        }
+        self.at += ahead;
+        Some(name)
+    }
+
+    /// Takes words in brackets behind a number: `12 (twelve)`.
+    pub(super) fn remark(&mut self, next: Token) -> Option<String> {
+        if next != Token::Open(Bracket::Paren) {
+            return None;
+        }
+        let words = self.lexemes[self.at + 1..].iter().take(MAX_UNIT_WORDS + 1);
+        let count = words.take_while(|lexeme| lexeme.token == Token::Word).count();
+        let long = |at: usize| self.source_of(at).chars().count() > 1;
+        if !(1..=MAX_UNIT_WORDS).contains(&count)
+            || self.token(count + 1) != Some(Token::Close(Bracket::Paren))
+            || !(1..=count).all(|ahead| long(self.at + ahead))
+        {
+            return None;
+        }
+        let words: Vec<&str> = (1..=count).map(|ahead| self.source_of(self.at + ahead)).collect();
+        self.at += count + 2;
+        Some(words.join(" "))
+    }
+
+    /// Behind a sign of degrees: what they are degrees of.
+    pub(super) fn scale(&mut self) -> &'static str {
+        let Some(Token::Word | Token::Symbol) = self.peek() else { return "degree" };
+        let scale = match self.source_of(self.at) {
+            "C" | "Celsius" | "celsius" => "celsius",
+            "F" | "Fahrenheit" | "fahrenheit" => "fahrenheit",
+            _ => return "degree",
+        };
+        if let Some(Token::Symbol | Token::Number | Token::Open(_) | Token::Underscore | Token::Caret) = self.token(1) {
+            return "degree";
+        }
+        self.at += 1;
+        scale
+    }
+
+    /// What a smaller unit adds to a quantity, its number next: `5 ft 6 in`, `5° 30'`.
+    pub(super) fn smaller_unit(&mut self, left: Id) -> Result<Id, Unread> {
+        let mut right = self.expression(32)?;
+        if self.take(Token::Word) {
+            let unit = self.unit()?;
+            right = self.add(Node::Unit(right, unit));
+        }
+        if !matches!(self.tree.nodes[right], Node::Unit(..)) {
+            return Err(Unread::Malformed("mathematics behind words"));
+        }
+        Ok(self.add(Node::Mixed(left, right)))
+    }
+
     /// The words of a unit, its first taken: `square units`, `miles per hour`, `cm^2`, `km/h`.
     pub(super) fn unit(&mut self) -> Result<String, Unread> {
         let mut name = self.source_of(self.at - 1).to_owned();
@@ -192,6 +326,13 @@ impl Parser<'_> {
                     name.push('^');
                     name.push_str(self.source_of(self.at + 2));
                     self.at += 4;
+                    continue;
+                }
+                (Some(Token::Caret), _) if self.negative_exponent(0).is_some() => {
+                    let (digits, width) = self.negative_exponent(0).expect("asked in the guard");
+                    name.push_str("^-");
+                    name.push_str(self.source_of(digits));
+                    self.at += width;
                     continue;
                 }
                 _ => return Ok(name),

@@ -73,12 +73,28 @@ fn hostile() -> Vec<String> {
         "\\log_2 ",
         "A\\cup ",
         "2^{n+1} ",
+        "A. ",
+        "(A) ",
+        "1\\text{ cm}, ",
+        "1 cm ",
+        "1 m ",
+        "n\\text{ even} and ",
+        "€1",
+        "1 (ab) ",
+        "\\text{Abc: }",
+        "x>1, ",
+        "a=1, ",
+        "1^\\circ 1' ",
+        "\\angle ",
     ] {
         for bytes in [3_000, 19_990, 24_000, 100_000] {
             all.push(many(piece, bytes));
             all.push(boxed(many(piece, bytes)));
         }
     }
+    all.push(boxed(format!("1\\text{{ cm}}{}", "^{9}".repeat(4_000))));
+    all.push(boxed(format!("1\\text{{ cm}}{}", "^{-9}".repeat(3_000))));
+    all.push(boxed(format!("1{}", "\\text{ cm}'".repeat(1_500))));
     let sum: Vec<String> = (0..2_500).map(|i| format!("1/{}", 2 * i + 1)).collect();
     all.push(boxed(sum.join("+")));
     all.push(boxed(format!("{}1{}", "\\sin(".repeat(180), ")".repeat(180))));

@@ -10,6 +10,7 @@ mod properties;
 mod settings;
 mod structures;
 mod tables;
+mod words_behind;
 
 use data::{Item, Status, Verdict};
 use serde_json::{Value, json};
