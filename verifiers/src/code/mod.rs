@@ -133,8 +133,10 @@ impl CodeVerifier {
     fn prepare(&self, item: &Item) -> Result<Job, Box<Verdict>> {
         let error = |why: String| Box::new(Verdict::error(&item.id, why));
         let settings = of_item(self.sandbox.shared_settings(), &item.extra_info).map_err(error)?;
-        let (limits, word) = (Limits::new(&settings), &settings.language);
+        let word = &settings.language;
         let spec = Spec::parse(&item.ground_truth, &settings).map_err(error)?;
+        let limits = Limits::new(&settings).with_room_for(spec.largest_output());
+        let limits = limits.ok_or_else(|| error("ground_truth expects more output than any program may print".into()))?;
         let languages = self.sandbox.languages();
         let Some((name, language)) = languages.find(word) else {
             return Err(error(format!("unknown language `{word}`; there are {}", languages.names())));
