@@ -34,6 +34,8 @@ const RUNNER: &str = concat!(
     "\n\n",
     include_str!("runner/calls.py"),
     "\n\n",
+    include_str!("runner/objects.py"),
+    "\n\n",
     include_str!("runner/scripts.py"),
     "\n\n",
     include_str!("runner/execute.py"),

@@ -7,12 +7,12 @@
 use serde_json::Value as Json;
 
 use super::{
-    asserts::{Assert, assert_shape},
+    asserts::{Assert, assert_shape, plain_call},
     command::Given,
     compare::Rules,
     json,
     settings::{CodeSettings, Unwrap},
-    setup::{mentions_any, split_setup},
+    setup::{mentions, split_setup},
     value::Value,
 };
 
@@ -25,7 +25,7 @@ pub(super) struct Spec {
     pub fn_name: Option<String>,
     /// Code that asserts share, such as imports.
     pub setup: String,
-    /// Those lines of it that the program's process is given: none that bind a name to a literal, which may be what is expected.
+    /// What of it the program's process is given: nothing that may be, or say, what is expected.
     pub setup_of_program: String,
     pub tests: Vec<Test>,
     pub checker: Option<Checker>,
@@ -51,11 +51,11 @@ pub(super) struct Test {
 pub(super) enum Input {
     /// The list of a call's arguments, as the runner encodes values.
     Arguments(Vec<u8>),
-    /// An expression over the program's names.
+    /// A call of plain values, in the program's process.
     Expression(String),
     /// An assert that is run as it is (`raw_asserts`).
     Statement(String),
-    /// A test that is code. It runs in a child of its own, and the program sees its calls.
+    /// A test that is code: statements, or an expression where a value is wanted. It runs in a child of its own, and the program sees its calls.
     Code(String),
     /// Standard input; a fresh process for each.
     Stdin(String),
@@ -124,8 +124,8 @@ impl Spec {
         let truth = Fields::of(&truth)?;
         let fn_name = truth.text("fn_name")?.or(truth.text("entry_point")?).filter(|name| !name.is_empty());
         let setup = truth.lines("setup")?.unwrap_or_default().join("\n");
-        let (setup_of_program, constants) = split_setup(&setup);
-        let apart = |a: &String| of_assert(a, &constants, settings);
+        let (setup_of_program, shared) = split_setup(&setup);
+        let apart = |a: &String| of_assert(a, &setup, shared, settings);
         let tests = match (truth.list("inputs")?, truth.list("outputs")?, truth.lines("asserts")?) {
             (Some(inputs), Some(outputs), None) => pairs(inputs, outputs, fn_name.is_some(), settings)?,
             (None, None, Some(asserts)) => asserts.iter().map(apart).collect::<Result<_, _>>()?,
@@ -373,16 +373,25 @@ fn text(value: &Value) -> Result<String, String> {
     }
 }
 
-fn of_assert(statement: &str, constants: &[String], settings: &CodeSettings) -> Result<Test, String> {
+/// How an assert is run. What is expected, and what compares, is never in the program's process: a call of plain values whose result is
+/// compared with a literal is the only assert that is run there, and its literal stays outside. All else is code, which runs in the
+/// process of the tests; there the value of `EXPRESSION == LITERAL` is found, and compared outside by the same rules.
+fn of_assert(statement: &str, setup: &str, shared: bool, settings: &CodeSettings) -> Result<Test, String> {
+    let direct = |expression: &str| {
+        settings.raw_asserts || shared && plain_call(expression).is_some_and(|name| !mentions(setup, name))
+    };
     let (input, expect) = match assert_shape(statement) {
-        // A name that stays outside is known there alone.
-        Some(_) if !settings.raw_asserts && mentions_any(statement, constants) => {
-            (Input::Code(statement.into()), Expect::Examined)
+        Some(Assert::Equals(expression, value)) if direct(expression) => {
+            (Input::Expression(expression.into()), Expect::Python(value))
         }
-        Some(Assert::Equals(expression, value)) => (Input::Expression(expression.into()), Expect::Python(value)),
-        Some(Assert::Truth(expression, wanted)) => (Input::Expression(expression.into()), Expect::Truth(wanted)),
-        Some(Assert::Other) | None if settings.raw_asserts => (Input::Statement(statement.into()), Expect::Completed),
-        Some(Assert::Other) => (Input::Code(statement.into()), Expect::Examined),
+        Some(Assert::Truth(expression, wanted)) if direct(expression) => {
+            (Input::Expression(expression.into()), Expect::Truth(wanted))
+        }
+        Some(Assert::Other | Assert::Truth(..)) | None if settings.raw_asserts => {
+            (Input::Statement(statement.into()), Expect::Completed)
+        }
+        Some(Assert::Equals(expression, value)) => (Input::Code(expression.into()), Expect::Python(value)),
+        Some(Assert::Other | Assert::Truth(..)) => (Input::Code(statement.into()), Expect::Examined),
         // Anything that can fail is a test; what can not would pass every program.
         None if statement.contains("assert") => (Input::Code(statement.into()), Expect::Examined),
         None => return Err(format!("`{statement}` asserts nothing")),
@@ -423,11 +432,13 @@ mod tests {
 
     #[test]
     fn the_type_of_a_listed_test_says_how_it_runs() {
-        let named = json!({"input": "\"abc\"\n3", "output": "9", "testtype": "functional", "metadata": {"func_name": "f"}});
+        let named =
+            json!({"input": "\"abc\"\n3", "output": "9", "testtype": "functional", "metadata": {"func_name": "f"}});
         let spec = parse(json!([named])).expect("DeepCoder");
         assert_eq!(spec.fn_name.as_deref(), Some("f"));
         assert_eq!(arguments(&spec), Value::List(vec![Value::Str("abc".into()), Value::Int(3.into())]));
-        let text = json!([{"input": "1", "output": "1", "testtype": "functional", "metadata": "{\"func_name\": \"f\"}"}]);
+        let text =
+            json!([{"input": "1", "output": "1", "testtype": "functional", "metadata": "{\"func_name\": \"f\"}"}]);
         assert_eq!(parse(text).expect("metadata as text").fn_name.as_deref(), Some("f"));
         let stdin = json!({"input": "1", "output": "1", "testtype": "stdin", "metadata": {"func_name": null}});
         assert!(matches!(parse(json!([stdin])).expect("stdin").tests[0].input, Input::Stdin(_)));
