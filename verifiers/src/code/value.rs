@@ -87,7 +87,7 @@ impl Value {
                 head(b'k', *number as usize, out);
                 Self::Str(about.clone()).write(out);
             }
-            Self::Name(name) => block(b'g', name, out),
+            Self::Name(name) => block(b'g', name),
             Self::List(v) | Self::Tuple(v) | Self::Set(v) | Self::FrozenSet(v) | Self::Deque(v) => {
                 let tag = match self {
                     Self::List(_) => b'l',

@@ -64,7 +64,8 @@ fn a04_an_object_in_place_of_a_functions_value_is_wrong_in_every_assert() {
             passes(&format!("def f(x):\n    {honest}"), one(assert));
         }
     }
-    let check = json!({"asserts": ["def check(candidate):\n    assert (candidate(3) == 8461) == True"], "entry_point": "f"});
+    let check =
+        json!({"asserts": ["def check(candidate):\n    assert (candidate(3) == 8461) == True"], "entry_point": "f"});
     fails_on(&forged, check.clone(), "WA");
     passes("def f(x): return 8461", check);
 }
@@ -83,7 +84,8 @@ fn a17_what_the_tests_share_is_not_the_programs_to_replace() {
     }
     passes("def f(x): return 8461\ndef same(a, b): return False", tests);
     // Nor to ask what is expected of.
-    let reference = json!({"asserts": ["assert f(3) == expected(3)"], "setup": "def expected(x):\n    return x * 1000 + 5"});
+    let reference =
+        json!({"asserts": ["assert f(3) == expected(3)"], "setup": "def expected(x):\n    return x * 1000 + 5"});
     fails_on("def f(x): return expected(x)", reference.clone(), "RE");
     passes("def f(x): return x * 1000 + 5", reference);
 }
@@ -91,7 +93,11 @@ fn a17_what_the_tests_share_is_not_the_programs_to_replace() {
 #[test]
 fn a22_patched_builtins_and_modules_compare_nothing() {
     for (forged, honest, assert) in [
-        ("import math\nmath.isclose = lambda *a, **k: True\ndef f(x): return 0", "8461", "assert math.isclose(f(3), 8461) == True"),
+        (
+            "import math\nmath.isclose = lambda *a, **k: True\ndef f(x): return 0",
+            "8461",
+            "assert math.isclose(f(3), 8461) == True",
+        ),
         (
             "class math:\n    isclose = staticmethod(lambda *a, **k: True)\ndef f(x): return 0",
             "8461",
@@ -175,7 +181,11 @@ fn a04_an_object_in_place_of_a_methods_value_is_wrong() {
         fails_on(&forged("object", "E()"), one(assert), "WA");
     }
     // A function with a capital letter is no class, whatever the program makes of it.
-    for assert in ["assert Diff([3, 5]) == sorted([2])", "assert 2 in Diff([3, 5])", "x = Diff([3, 5])\nx.sort()\nassert x == [2]"] {
+    for assert in [
+        "assert Diff([3, 5]) == sorted([2])",
+        "assert 2 in Diff([3, 5])",
+        "x = Diff([3, 5])\nx.sort()\nassert x == [2]",
+    ] {
         let class = format!("{FORGED}class Diff(E):\n    def __init__(s, x): pass\n    def sort(s): pass");
         fails_on(&class, one(assert), "WA");
         passes("def Diff(x): return [x[1] - x[0]]", one(assert));
@@ -184,7 +194,9 @@ fn a04_an_object_in_place_of_a_methods_value_is_wrong() {
 
 #[test]
 fn what_a_program_is_lent_tells_it_nothing_more() {
-    let tests = one("wanted = [739151]\nassert apply(lambda x: x + 1, 2) == 3\nassert apply(lambda x: wanted[0] - x, 1) == wanted[0] - 1");
+    let tests = one(
+        "wanted = [739151]\nassert apply(lambda x: x + 1, 2) == 3\nassert apply(lambda x: wanted[0] - x, 1) == wanted[0] - 1",
+    );
     passes("def apply(g, x): return g(x)", tests.clone());
     let dig = "def apply(g, x):\n    for name in ['__globals__', '__closure__', '__code__', '__defaults__', '__self__']:\n        found = getattr(g, name, None)\n        text = repr(found) + repr(getattr(found, 'co_consts', ''))\n        if '739151' in text: return 739150\n    return 3";
     fails_on(dig, tests, "WA");

@@ -171,7 +171,11 @@ fn a_test_imports_the_program_as_its_solution() {
 #[test]
 fn the_limits_of_a_test_are_those_of_all_its_calls() {
     let tests = each(&["for i in range(6):\n    assert f(i) == i"]);
-    let slow = |s: f64| format!("import time\ndef f(x):\n    end = time.process_time() + {s}\n    while time.process_time() < end: pass\n    return x");
+    let slow = |s: f64| {
+        format!(
+            "import time\ndef f(x):\n    end = time.process_time() + {s}\n    while time.process_time() < end: pass\n    return x"
+        )
+    };
     fails_on(&slow(0.2), tests.clone(), "TLE");
     passes(&slow(0.01), tests.clone());
     fails_on("def f(x):\n    while True: pass", tests.clone(), "TLE");
