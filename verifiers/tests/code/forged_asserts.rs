@@ -176,7 +176,9 @@ fn a04_an_object_in_place_of_a_methods_value_is_wrong() {
             fails_on(&forged(base, value), one(assert), "WA");
         }
     }
-    for assert in ["c = Circle(2)\nassert len(c.items()) == 2", "c = Circle(2)\nassert c.area()"] {
+    let truth = "c = Circle(2)\nassert c.area()";
+    fails_on(&format!("{}    __bool__ = lambda s: True\n", forged("E", "s")), one(truth), "WA");
+    for assert in ["c = Circle(2)\nassert len(c.items()) == 2", truth] {
         passes(honest, one(assert));
         fails_on(&forged("object", "E()"), one(assert), "WA");
     }

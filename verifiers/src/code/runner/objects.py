@@ -161,11 +161,13 @@ def builtin_exception(names, arguments, text):
 
 
 def measured(operation):
-    """An operation whose answer a list would give too: an object that a method returned answers only if the test knows its class."""
+    """An operation whose answer a list would give too: an object that a method returned answers only if the test names its class, and of its
+    truth only what is true of every object: that there is one, as at the end of a linked list."""
 
     def answered(subject, known):
-        name = type(subject).__name__
-        if known is not None and name not in known and not is_python_own(type(subject)):
+        kind = type(subject)
+        says_so = operation is bool and (hasattr(kind, "__bool__") or hasattr(kind, "__len__"))
+        if known is not None and (kind.__name__ not in known or says_so) and not is_python_own(kind):
             return None
         return operation(subject)
 
