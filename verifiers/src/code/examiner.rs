@@ -99,7 +99,8 @@ impl Examiner {
                 _ => {
                     self.tests += 1;
                     if kind == b'X' {
-                        no_such_name(subject.program, source, &String::from_utf8_lossy(said))?;
+                        let texts = format!("{}\n{source}", subject.program.spec.setup);
+                        no_such_name(subject.program, &texts, &String::from_utf8_lossy(said))?;
                     }
                     return verdict(kind, said, test, subject).map(|answer| (answer, true));
                 }

@@ -18,6 +18,7 @@ const FORGED: &str = "class E:
     def __le__(s, o): return True
     def __contains__(s, o): return True
     def __float__(s): return 1.0
+    def __int__(s): return 12
     def __len__(s): return 2
     def __round__(s, n=0): return 3.14
 ";
@@ -168,7 +169,7 @@ fn a04_an_object_in_place_of_a_methods_value_is_wrong() {
         "assert Circle(2).area() - 12.56 == 0",
         "assert 12 < Circle(2).area() < 13",
         "c = Circle(2)\nx = c.area()\nassert x > 12 and x < 13",
-        "c = Circle(2)\nassert int(c.area()) == 12 and f'{c.area():.1f}' == '12.6'",
+        "c = Circle(2)\nassert int(c.area()) == 12",
     ] {
         passes(honest, one(assert));
         // An object of another class, of the same class, and the object that the test made itself.

@@ -11,19 +11,26 @@ def examine(nonce, name, code):
     foreign = Tester(space, nonce + struct.pack(">I", 0))
     space["__same__"] = same
     sys.modules["solution"] = OfProgram("solution")
-    try:
-        tree = ast.parse(code, "setup.py")
-        compiled = compile(tree, "setup.py", "exec", dont_inherit=True)
-        foreign.know(compiled, tree, name)
-        exec(compiled, space)
-        broken = None
-    except BaseException as e:
-        broken = foreign.stuck or (b"X" if foreign.calls else b"L") + describe(e)
+    # Only a test that was asked for has the program's ear: what the tests share may need it, too.
+    request = receive()
+    broken = shared(foreign, name, code)
     while True:
-        request = receive()
         foreign.head = nonce + struct.pack(">I", index)
         send(foreign.head + (broken or one_test(foreign, name, request[:1], request[1:])))
         index += 1
+        request = receive()
+
+
+def shared(tester, name, code):
+    """Runs what the tests share; what is wrong with it."""
+    try:
+        tree = ast.parse(code, "setup.py")
+        compiled = compile(tree, "setup.py", "exec", dont_inherit=True)
+        tester.know(compiled, tree, name)
+        exec(compiled, tester.space)
+        return tester.stuck
+    except BaseException as e:
+        return tester.stuck or (b"X" if tester.calls else b"L") + describe(e)
 
 
 def one_test(tester, name, kind, source):
