@@ -41,6 +41,8 @@ const RUNNER: &str = concat!(
     include_str!("runner/execute.py"),
     "\n\n",
     include_str!("runner/examine.py"),
+    "\n\n",
+    include_str!("runner/handles.py"),
     "\nmain()\n"
 );
 /// An interpreter that has said nothing for this long is not going to.
