@@ -141,9 +141,35 @@ fn is_one_call(text: &str) -> bool {
     name_len > 0 && !BUILTINS.contains(&&text[..name_len]) && splits(inner).is_some()
 }
 
+/// The name in `name(…)` where every argument is a literal.
+pub(super) fn plain_call(text: &str) -> Option<&str> {
+    let text = text.trim();
+    let name_len = text.bytes().take_while(|b| b.is_ascii_alphanumeric() || *b == b'_').count();
+    let inner = text[name_len..].strip_prefix('(')?.strip_suffix(')')?;
+    let commas = splits(inner)?.into_iter().filter(|(_, _, split)| *split == Split::Comma).map(|(at, ..)| at);
+    let (mut start, mut plain) = (0, name_len > 0);
+    for end in commas.chain([inner.len()]) {
+        let argument = inner[start..end].trim();
+        // `f(1,)`, and `f()`.
+        let nothing = argument.is_empty() && end == inner.len();
+        let value = named_argument(argument).unwrap_or(argument);
+        plain &= nothing || literal(argument).is_some() || literal(value).is_some();
+        start = end + 1;
+    }
+    plain.then(|| &text[..name_len])
+}
+
+/// The value of `name=value`.
+fn named_argument(argument: &str) -> Option<&str> {
+    let (name, value) = argument.split_once('=')?;
+    let name = name.trim_end();
+    let word = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    (word && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')).then_some(value)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Assert, Value, assert_shape};
+    use super::{Assert, Value, assert_shape, plain_call};
 
     fn int(i: i64) -> Value {
         Value::Int(i.into())
@@ -177,6 +203,28 @@ mod tests {
             assert_eq!(assert_shape(text), None, "{text}");
         }
     }
+    #[test]
+    fn a_plain_call_has_literal_arguments_alone() {
+        for plain in ["f(1)", "f()", " f(1, [2, 'a,b'], k={'x': (1,)}, ) ", "g2(-1.5, None)"] {
+            assert!(plain_call(plain).is_some(), "{plain}");
+        }
+        for other in [
+            "f(g(1))",
+            "f(x)",
+            "f(1) + 1",
+            "f(1)(2)",
+            "a.f(1)",
+            "(f(1))",
+            "f(*[1])",
+            "f(k==1)",
+            "f(lambda: 1)",
+            "f",
+            "(1)",
+        ] {
+            assert!(plain_call(other).is_none(), "{other}");
+        }
+    }
+
     #[test]
     fn hostile_asserts_do_not_bring_the_reader_down() {
         // Characters of several bytes that are no part of a word, where a comparison is looked for.

@@ -34,11 +34,15 @@ const RUNNER: &str = concat!(
     "\n\n",
     include_str!("runner/calls.py"),
     "\n\n",
+    include_str!("runner/objects.py"),
+    "\n\n",
     include_str!("runner/scripts.py"),
     "\n\n",
     include_str!("runner/execute.py"),
     "\n\n",
     include_str!("runner/examine.py"),
+    "\n\n",
+    include_str!("runner/handles.py"),
     "\nmain()\n"
 );
 /// An interpreter that has said nothing for this long is not going to.

@@ -144,7 +144,8 @@ impl Rules {
             Value::Complex(re, im) => {
                 block(b'c', &[re.to_bits().to_be_bytes(), im.to_bits().to_be_bytes()].concat(), out)
             }
-            Value::Handle(number) => block(b'h', &number.to_be_bytes(), out),
+            Value::Handle(number) | Value::Lent(number, _) => block(b'h', &number.to_be_bytes(), out),
+            Value::Name(name) => block(b'g', name, out),
             Value::Deque(v) => list(b'q', v.iter().map(|v| self.key(v)).collect(), out),
             Value::Str(s) => block(b's', s, out),
             Value::Bytes(b) => block(b'b', b, out),

@@ -2,11 +2,12 @@
 
 use super::{
     api::{RunBatch, RunCode, plain_path},
-    asserts::assert_shape,
+    asserts::{assert_shape, plain_call},
     compare::Rules,
     extract, json,
     pyliteral::literal,
     settings::CodeSettings,
+    setup::split_setup,
     tests_spec::Spec,
     value::Value,
 };
@@ -44,7 +45,7 @@ pub fn exercise(bytes: &[u8]) {
     for value in [literal(text), json::parse(text).ok()].into_iter().flatten() {
         assert!(Value::decode(&value.encode()).is_some(), "what is read can cross");
     }
-    let _ = assert_shape(text);
+    let _ = (assert_shape(text), plain_call(text), split_setup(text));
     let _ = extract::program(text, |word| word == "python", true);
 }
 
@@ -54,7 +55,7 @@ mod tests {
 
     use super::exercise;
 
-    const SEEDS: [&str; 8] = [
+    const SEEDS: [&str; 9] = [
         r#"{"code": "print(1)", "language": "python", "stdin": "x", "files": {"a/b": "eA=="}, "fetch_files": ["c"], "run_timeout": 1e-3}"#,
         r#"{"code": "x", "language": "c", "stdins": ["1", "2"], "stop_at_failure": true, "memory_limit_MB": -1}"#,
         r#"{"inputs": [[1, [2.5, "a"]], ["1\n2"]], "outputs": [[3], "4"], "fn_name": "f"}"#,
@@ -62,6 +63,7 @@ mod tests {
         r#"{"inputs": ["1"], "outputs": ["2"], "checker": {"source": "x", "files": {"t.h": ""}}}"#,
         "[1, -0x1f, 1e5, 'a\\u00e9' \"b\", None, True, float('nan'), set(), frozenset([1]), (1,), r'\\', {'k': [{}]}]",
         "assert not f(x == 1, '==') is None, 'message'",
+        "@d\nclass A:\n    x = '''\n'''\nimport a\nX = (1,\n2)\ndef f(): # )\n    pass",
         "text\n```python\nprint('''\n```\n''')\n~~~~py\nx\n~~~~\n",
     ];
 

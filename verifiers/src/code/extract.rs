@@ -11,13 +11,45 @@ struct Block<'a> {
 }
 
 /// The program: the last block whose fence names the language, else the last block that names none, else the whole text if `bare`.
+/// Reasoning between `<think>` and `</think>` is no part of the answer.
 ///
 /// A fence is three or more backticks or tildes, closed by at least as many of the same; one that is not closed runs to the end of the
 /// text, for a model that stops at its last line of code. The blanks in front of the fence are taken off every line, as in a list.
 pub(super) fn program(text: &str, names: impl Fn(&str) -> bool, bare: bool) -> Option<Cow<'_, str>> {
-    let blocks = blocks(text);
-    let last = |wanted: &dyn Fn(&str) -> bool| blocks.iter().rev().find(|b| wanted(&b.language)).map(Block::program);
-    last(&names).or_else(|| last(&str::is_empty)).or_else(|| (bare && blocks.is_empty()).then_some(text.into()))
+    let segments: Vec<_> = answer(text).into_iter().map(|segment| (segment, blocks(segment))).collect();
+    let all = || segments.iter().flat_map(|(_, blocks)| blocks).rev();
+    let last = |wanted: &dyn Fn(&str) -> bool| all().find(|b| wanted(&b.language)).map(Block::program);
+    let whole = || match segments.as_slice() {
+        [(segment, _)] => Cow::Borrowed(*segment),
+        several => several.iter().map(|(segment, _)| *segment).collect(),
+    };
+    last(&names).or_else(|| last(&str::is_empty)).or_else(|| (bare && all().next().is_none()).then(whole))
+}
+
+/// The parts of a text that are not reasoning. A closing tag without its opening one ends reasoning that the prompt opened.
+///
+/// A tag behind a quote is a string of a program that handles such texts.
+fn answer(text: &str) -> Vec<&str> {
+    const OPEN: &str = "<think>";
+    const CLOSE: &str = "</think>";
+    let (mut segments, mut start, mut inside) = (Vec::new(), 0, false);
+    for (at, _) in text.match_indices('<') {
+        let quoted = text[..at].ends_with(['"', '\'', '`']);
+        if text[at..].starts_with(OPEN) && !inside && !quoted {
+            segments.push(&text[start..at]);
+            inside = true;
+        } else if text[at..].starts_with(CLOSE) && (inside || !quoted) {
+            if !inside {
+                segments.clear();
+            }
+            inside = false;
+            start = at + CLOSE.len();
+        }
+    }
+    if !inside {
+        segments.push(&text[start..]);
+    }
+    segments
 }
 
 impl<'a> Block<'a> {
@@ -102,6 +134,23 @@ mod tests {
     fn an_open_fence_runs_to_the_end_and_longer_fences_nest() {
         assert_eq!(program("```python\nprint(1)", false).as_deref(), Some("print(1)"));
         assert_eq!(program("````python\ns = '''\n```\n'''\n````\n", false).as_deref(), Some("s = '''\n```\n'''\n"));
+    }
+
+    #[test]
+    fn reasoning_is_no_part_of_the_answer() {
+        let block = |body: &str| format!("```python\n{body}\n```\n");
+        for (text, wanted) in [
+            (format!("<think>\n{}</think>\nno code", block("a")), None),
+            (format!("{}</think>\nno code", block("a")), None),
+            (format!("<think>\n{}", block("a")), None),
+            (format!("<think>\n{}</think>\n{}", block("a"), block("b")), Some("b\n")),
+            (format!("<think>\n```python\nnever closed</think>\n{}", block("b")), Some("b\n")),
+            (format!("{}<think>was that right?</think>Yes.", block("a")), Some("a\n")),
+            (block("print('</think>')"), Some("print('</think>')\n")),
+        ] {
+            assert_eq!(program(&text, false).as_deref(), wanted, "{text}");
+        }
+        assert_eq!(program("<think>a</think>print(1)", true).as_deref(), Some("print(1)"));
     }
 
     #[test]

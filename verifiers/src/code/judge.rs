@@ -4,9 +4,10 @@ use std::collections::HashSet;
 
 use super::{
     SandboxError,
-    calls::{calls, shared_fault},
+    calls::calls,
     command::Given,
     compile::{Made, Ready, complaint, make},
+    examiner::shared_fault,
     languages::Language,
     limits::Limits,
     outcome::{Answer, Outcome, Tally, Word},

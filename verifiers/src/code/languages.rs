@@ -115,7 +115,7 @@ fn built_in(python: &Python) -> [(&'static str, Language); 5] {
             Language {
                 fences: words("c++ cc cxx"),
                 source: "main.cpp".into(),
-                compile: words("/usr/bin/g++ -O2 -std=gnu++17 -o main main.cpp"),
+                compile: words("/usr/bin/g++ -O2 -std=gnu++20 -o main main.cpp"),
                 run: words("./main"),
                 ..Language::default()
             },

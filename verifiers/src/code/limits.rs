@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::settings::CodeSettings;
+use super::settings::{CodeSettings, MAX_OUTPUT_KB};
 
 /// Room for the kernel's own bookkeeping of a program and for what its first process allocates before it runs a line, in MiB.
 const TREE_SLACK_MB: u64 = 8;
@@ -73,6 +73,12 @@ impl Limits {
             output_kb: settings.output_kb,
             scratch_mb: u64::from(settings.scratch_mb),
         }
+    }
+
+    /// Room for what is expected beside what may be printed in any case; `None` where that is more than any program may print.
+    pub fn with_room_for(self, expected: usize) -> Option<Self> {
+        let output_kb = self.output_kb + (expected as u64).div_ceil(1024);
+        (output_kb <= MAX_OUTPUT_KB).then_some(Self { output_kb, ..self })
     }
 
     /// Those of a compiler.

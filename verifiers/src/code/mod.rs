@@ -6,7 +6,8 @@
 //!    └──── outcomes ────┘      └── inputs, results ──> child (own pid namespace, no rights) ── runs the program
 //! ```
 //!
-//! The child holds one test's input and nothing else. What is expected, the comparison and the clock stay here; values cross as
+//! The child holds one test's input and nothing else. What is expected, the comparison and the clock stay here, or, where a test is code,
+//! in a child that the program never enters; values cross as
 //! exact-typed data; a result that is missing is a failure whatever the exit code. What goes wrong in the sandbox itself is an error
 //! and never a reward (INV-9).
 
@@ -19,6 +20,7 @@ mod child;
 mod command;
 mod compare;
 mod compile;
+mod examiner;
 mod exercise;
 mod extract;
 mod files;
@@ -133,8 +135,11 @@ impl CodeVerifier {
     fn prepare(&self, item: &Item) -> Result<Job, Box<Verdict>> {
         let error = |why: String| Box::new(Verdict::error(&item.id, why));
         let settings = of_item(self.sandbox.shared_settings(), &item.extra_info).map_err(error)?;
-        let (limits, word) = (Limits::new(&settings), &settings.language);
+        let word = &settings.language;
         let spec = Spec::parse(&item.ground_truth, &settings).map_err(error)?;
+        let limits = Limits::new(&settings).with_room_for(spec.largest_output());
+        let limits =
+            limits.ok_or_else(|| error("ground_truth expects more output than any program may print".into()))?;
         let languages = self.sandbox.languages();
         let Some((name, language)) = languages.find(word) else {
             return Err(error(format!("unknown language `{word}`; there are {}", languages.names())));

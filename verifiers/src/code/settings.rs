@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::languages::Language;
 
+/// KiB of output beyond which no program is let.
+pub(super) const MAX_OUTPUT_KB: u64 = 256 * 1024;
+
 /// Settings of [`super::CodeVerifier`]. Every field has a default; an unknown field is refused.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -37,7 +40,7 @@ pub struct CodeSettings {
     pub memory_mb: u64,
     /// Processes and threads that a program may have, its first one included.
     pub processes: u64,
-    /// KiB that a program may print, return as one value, or write to one file.
+    /// KiB that a program may print, return as one value, or write to one file, beyond the largest output that the item expects.
     pub output_kb: u64,
     /// MiB of the program's private scratch directory, which is its working directory.
     pub scratch_mb: u32,
@@ -141,8 +144,8 @@ impl CodeSettings {
                 ));
             }
         }
-        if self.output_kb == 0 || self.output_kb > 256 * 1024 {
-            return Some(format!("code.output_kb = {} must be between 1 and 262144", self.output_kb));
+        if self.output_kb == 0 || self.output_kb > MAX_OUTPUT_KB {
+            return Some(format!("code.output_kb = {} must be between 1 and {MAX_OUTPUT_KB}", self.output_kb));
         }
         if !(1..=4096).contains(&self.processes) || !(1..=4096).contains(&self.scratch_mb) {
             return Some("code.processes and code.scratch_mb must be between 1 and 4096".into());

@@ -7,12 +7,12 @@
 use serde_json::Value as Json;
 
 use super::{
-    asserts::{Assert, assert_shape},
+    asserts::{Assert, assert_shape, plain_call},
     command::Given,
     compare::Rules,
     json,
     settings::{CodeSettings, Unwrap},
-    setup::{mentions_any, split_setup},
+    setup::{mentions, split_setup},
     value::Value,
 };
 
@@ -25,7 +25,7 @@ pub(super) struct Spec {
     pub fn_name: Option<String>,
     /// Code that asserts share, such as imports.
     pub setup: String,
-    /// Those lines of it that the program's process is given: none that bind a name to a literal, which may be what is expected.
+    /// What of it the program's process is given: nothing that may be, or say, what is expected.
     pub setup_of_program: String,
     pub tests: Vec<Test>,
     pub checker: Option<Checker>,
@@ -51,11 +51,11 @@ pub(super) struct Test {
 pub(super) enum Input {
     /// The list of a call's arguments, as the runner encodes values.
     Arguments(Vec<u8>),
-    /// An expression over the program's names.
+    /// A call of plain values, in the program's process.
     Expression(String),
     /// An assert that is run as it is (`raw_asserts`).
     Statement(String),
-    /// A test that is code. It runs in a child of its own, and the program sees its calls.
+    /// A test that is code: statements, or an expression where a value is wanted. It runs in a child of its own, and the program sees its calls.
     Code(String),
     /// Standard input; a fresh process for each.
     Stdin(String),
@@ -79,6 +79,15 @@ pub(super) enum Expect {
 }
 
 impl Expect {
+    /// Bytes of what is expected.
+    fn size(&self) -> usize {
+        match self {
+            Self::Json(value, _) | Self::Python(value) => value.encode().len(),
+            Self::Stdout(text) => text.len(),
+            Self::Truth(_) | Self::Completed | Self::Examined => 0,
+        }
+    }
+
     /// True when the value that a call returned is the wanted one.
     pub fn met_by(&self, got: &Value, settings: &CodeSettings) -> bool {
         match self {
@@ -94,6 +103,11 @@ impl Expect {
 }
 
 impl Spec {
+    /// Bytes of the largest output that a test expects: an honest program must be able to print it.
+    pub fn largest_output(&self) -> usize {
+        self.tests.iter().map(|test| test.expect.size()).max().unwrap_or(0)
+    }
+
     /// Reads a ground truth, or says what is wrong with it.
     pub fn parse(ground_truth: &Json, settings: &CodeSettings) -> Result<Self, String> {
         let truth = match ground_truth {
@@ -106,12 +120,12 @@ impl Spec {
                 json::parse(&other.to_string()).map_err(|e| format!("ground_truth: {e}"))?
             }
         };
-        let truth = listed(truth);
+        let truth = listed(truth)?;
         let truth = Fields::of(&truth)?;
         let fn_name = truth.text("fn_name")?.or(truth.text("entry_point")?).filter(|name| !name.is_empty());
         let setup = truth.lines("setup")?.unwrap_or_default().join("\n");
-        let (setup_of_program, constants) = split_setup(&setup);
-        let apart = |a: &String| of_assert(a, &constants, settings);
+        let (setup_of_program, shared) = split_setup(&setup);
+        let apart = |a: &String| of_assert(a, &setup, shared, settings);
         let tests = match (truth.list("inputs")?, truth.list("outputs")?, truth.lines("asserts")?) {
             (Some(inputs), Some(outputs), None) => pairs(inputs, outputs, fn_name.is_some(), settings)?,
             (None, None, Some(asserts)) => asserts.iter().map(apart).collect::<Result<_, _>>()?,
@@ -136,19 +150,44 @@ impl Spec {
     }
 }
 
-/// LiveCodeBench's own list, `[{"input": …, "output": …, "testtype"?, "fn_name"?}]`, as inputs and outputs.
-fn listed(truth: Value) -> Value {
-    let Value::List(tests) = &truth else { return truth };
+/// LiveCodeBench's own list, `[{"input": …, "output": …, "testtype"?, "fn_name"?, "metadata"?: {"func_name"}}]`, as inputs and outputs.
+fn listed(truth: Value) -> Result<Value, String> {
+    let Value::List(tests) = &truth else { return Ok(truth) };
     let key = |name: &str| Value::Str(name.into());
     let column = |name: &str| -> Option<Vec<Value>> {
         let of = |test: &Value| Fields::any(test).ok()?.get(name).cloned();
         tests.iter().map(of).collect()
     };
-    let (Some(inputs), Some(outputs)) = (column("input"), column("output")) else { return truth };
+    let (Some(inputs), Some(outputs)) = (column("input"), column("output")) else { return Ok(truth) };
+    let called = tests.iter().map(|test| called(&Fields::any(test)?)).collect::<Result<Vec<_>, _>>()?;
+    let name = called.first().cloned().flatten();
+    if called.iter().any(|other| *other != name) {
+        return Err("ground_truth: its tests are of different types, or call different functions".into());
+    }
     let mut pairs = vec![(key("inputs"), Value::List(inputs)), (key("outputs"), Value::List(outputs))];
-    let name = tests.first().and_then(|test| Fields::any(test).ok()?.get("fn_name").cloned());
-    pairs.extend(name.map(|name| (key("fn_name"), name)));
-    Value::Dict(pairs)
+    pairs.extend(name.map(|name| (key("fn_name"), key(&name))));
+    Ok(Value::Dict(pairs))
+}
+
+/// The function that a test of the list calls; `None` where it is one on stdin and stdout.
+fn called(test: &Fields<'_>) -> Result<Option<String>, String> {
+    let metadata = match test.get("metadata") {
+        Some(Value::Str(_)) => json::parse(&test.text("metadata")?.unwrap_or_default()).unwrap_or(Value::None),
+        Some(other) => other.clone(),
+        None => Value::None,
+    };
+    let inner = Fields::any(&metadata).ok();
+    let inner = inner.map(|fields| fields.text("func_name")).transpose()?.flatten();
+    let name = test.text("fn_name")?.or(test.text("func_name")?).or(inner).filter(|name| !name.is_empty());
+    match test.text("testtype")?.as_deref() {
+        None => Ok(name),
+        Some("stdin" | "stdin_stdout" | "stdio") => Ok(None),
+        Some("functional") if name.is_some() => Ok(name),
+        Some("functional") => {
+            Err("ground_truth: a test of type functional names no function (fn_name, or metadata.func_name)".into())
+        }
+        Some(other) => Err(format!("ground_truth: unknown testtype `{other}`; there are stdin and functional")),
+    }
 }
 
 impl Checker {
@@ -334,16 +373,25 @@ fn text(value: &Value) -> Result<String, String> {
     }
 }
 
-fn of_assert(statement: &str, constants: &[String], settings: &CodeSettings) -> Result<Test, String> {
+/// How an assert is run. What is expected, and what compares, is never in the program's process: a call of plain values whose result is
+/// compared with a literal is the only assert that is run there, and its literal stays outside. All else is code, which runs in the
+/// process of the tests; there the value of `EXPRESSION == LITERAL` is found, and compared outside by the same rules.
+fn of_assert(statement: &str, setup: &str, shared: bool, settings: &CodeSettings) -> Result<Test, String> {
+    let direct = |expression: &str| {
+        settings.raw_asserts || shared && plain_call(expression).is_some_and(|name| !mentions(setup, name))
+    };
     let (input, expect) = match assert_shape(statement) {
-        // A name that stays outside is known there alone.
-        Some(_) if !settings.raw_asserts && mentions_any(statement, constants) => {
-            (Input::Code(statement.into()), Expect::Examined)
+        Some(Assert::Equals(expression, value)) if direct(expression) => {
+            (Input::Expression(expression.into()), Expect::Python(value))
         }
-        Some(Assert::Equals(expression, value)) => (Input::Expression(expression.into()), Expect::Python(value)),
-        Some(Assert::Truth(expression, wanted)) => (Input::Expression(expression.into()), Expect::Truth(wanted)),
-        Some(Assert::Other) | None if settings.raw_asserts => (Input::Statement(statement.into()), Expect::Completed),
-        Some(Assert::Other) => (Input::Code(statement.into()), Expect::Examined),
+        Some(Assert::Truth(expression, wanted)) if direct(expression) => {
+            (Input::Expression(expression.into()), Expect::Truth(wanted))
+        }
+        Some(Assert::Other | Assert::Truth(..)) | None if settings.raw_asserts => {
+            (Input::Statement(statement.into()), Expect::Completed)
+        }
+        Some(Assert::Equals(expression, value)) => (Input::Code(expression.into()), Expect::Python(value)),
+        Some(Assert::Other | Assert::Truth(..)) => (Input::Code(statement.into()), Expect::Examined),
         // Anything that can fail is a test; what can not would pass every program.
         None if statement.contains("assert") => (Input::Code(statement.into()), Expect::Examined),
         None => return Err(format!("`{statement}` asserts nothing")),
@@ -380,6 +428,27 @@ mod tests {
         assert!(matches!(&spec.tests[0].expect, Expect::Json(Value::Int(i), None) if *i == 4.into()));
         let spec = parse(json!({"asserts": "def check(candidate):\n    assert candidate(1) == 2", "entry_point": "f"}));
         assert!(matches!(spec.expect("HumanEval").tests[0].expect, Expect::Examined));
+    }
+
+    #[test]
+    fn the_type_of_a_listed_test_says_how_it_runs() {
+        let named =
+            json!({"input": "\"abc\"\n3", "output": "9", "testtype": "functional", "metadata": {"func_name": "f"}});
+        let spec = parse(json!([named])).expect("DeepCoder");
+        assert_eq!(spec.fn_name.as_deref(), Some("f"));
+        assert_eq!(arguments(&spec), Value::List(vec![Value::Str("abc".into()), Value::Int(3.into())]));
+        let text =
+            json!([{"input": "1", "output": "1", "testtype": "functional", "metadata": "{\"func_name\": \"f\"}"}]);
+        assert_eq!(parse(text).expect("metadata as text").fn_name.as_deref(), Some("f"));
+        let stdin = json!({"input": "1", "output": "1", "testtype": "stdin", "metadata": {"func_name": null}});
+        assert!(matches!(parse(json!([stdin])).expect("stdin").tests[0].input, Input::Stdin(_)));
+        for bad in [
+            json!([{"input": "1", "output": "1", "testtype": "functional"}]),
+            json!([{"input": "1", "output": "1", "testtype": "interactive"}]),
+            json!([named, stdin]),
+        ] {
+            assert!(parse(bad.clone()).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -23,8 +23,12 @@ pub(super) enum Value {
     Fraction(RBig),
     /// As Python writes it.
     Decimal(Vec<u8>),
-    /// An object that stays in the program's process. It equals nothing.
+    /// An object that stays in the program's process. It equals nothing, nor do the next two.
     Handle(u32),
+    /// A function or an object that stays with the tests, and what it is.
+    Lent(u32, Vec<u8>),
+    /// A name of the program's, or of Python's.
+    Name(Vec<u8>),
 }
 
 /// Digits, and places that an exponent may shift, of a decimal.
@@ -79,6 +83,11 @@ impl Value {
             }
             Self::Decimal(text) => block(b'm', text),
             Self::Handle(number) => head(b'h', *number as usize, out),
+            Self::Lent(number, about) => {
+                head(b'k', *number as usize, out);
+                Self::Str(about.clone()).write(out);
+            }
+            Self::Name(name) => block(b'g', name),
             Self::List(v) | Self::Tuple(v) | Self::Set(v) | Self::FrozenSet(v) | Self::Deque(v) => {
                 let tag = match self {
                     Self::List(_) => b'l',
@@ -121,7 +130,7 @@ impl Value {
             Self::Complex(re, im) => *re != 0.0 || *im != 0.0,
             Self::Fraction(r) => *r != RBig::ZERO,
             Self::Decimal(_) => self.rational().is_some_and(|r| r != RBig::ZERO),
-            Self::Handle(_) => true,
+            Self::Handle(_) | Self::Lent(..) | Self::Name(_) => true,
         }
     }
 }
@@ -201,6 +210,11 @@ impl Reader<'_> {
             },
             b'm' => Value::Decimal(self.string().filter(|text| decimal(text).is_some())?),
             b'h' => Value::Handle(self.length()? as u32),
+            b'k' => match (self.length()?, self.value(depth + 1)?) {
+                (number, Value::Str(about)) => Value::Lent(number as u32, about),
+                _ => return None,
+            },
+            b'g' => Value::Name(self.string()?),
             // Its name and its fields', which do not count, then its items.
             b'n' => {
                 let n = self.length()?;

@@ -273,6 +273,11 @@ impl Run {
 }
 
 impl Clock {
+    /// Takes out the time by the clock since then: it was another's turn.
+    pub fn stood_since(&mut self, turn: Instant) {
+        self.wall_end += turn.elapsed();
+    }
+
     /// How long to wait before the next look; `None` when the budget is used up.
     fn wait(&self, cpu: Duration) -> Option<Duration> {
         let wall = self.wall_end.checked_duration_since(Instant::now()).filter(|w| !w.is_zero())?;

@@ -90,7 +90,7 @@ fn a22_no_assertion_is_trusted_in_the_programs_process() {
         fails_on(hack, asserts(&["assert math.isclose(add(1.5, 2.5), 4.0)"]), "WA");
     }
     // The nonce is in the program's own process, and an answer still needs the value.
-    let forged = "import os, struct, sys\ndef add(a, b):\n    frame = sys._getframe()\n    while 'nonce' not in frame.f_locals: frame = frame.f_back\n    p = frame.f_locals['nonce'] + struct.pack('>I', frame.f_locals['index']) + b'D'\n    os.write(3, struct.pack('>I', len(p)) + p)\n    os._exit(0)";
+    let forged = "import os, struct, sys\ndef add(a, b):\n    frame = sys._getframe()\n    while 'nonce' not in frame.f_locals: frame = frame.f_back\n    p = frame.f_locals['nonce'] + struct.pack('>I', frame.f_locals['talk'].sent) + b'D'\n    os.write(3, struct.pack('>I', len(p)) + p)\n    os._exit(0)";
     fails_on(forged, asserts(&["assert abs(add(1.5, 2.5) - 4.0) < 1e-9"]), "RE");
 }
 
@@ -118,7 +118,10 @@ fn inv_9_a_fault_of_the_test_is_no_fault_of_the_program() {
         json!({"asserts": ["assert undefined_helper(f(1)) in (1, 2)"]}),
         json!({"asserts": ["assert f(1) == 1"], "setup": "import no_such_module"}),
         json!({"asserts": ["assert f(1) in (1, 2)"], "setup": "import no_such_module"}),
-        json!({"asserts": ["import contextlib, io\nout = io.StringIO()\nwith contextlib.redirect_stdout(out):\n    f(1)\nassert out.getvalue() == ''"]}),
+        json!({"asserts": ["import contextlib, io\nout = io.StringIO()\nwith contextlib.redirect_stderr(out):\n    f(1)\nassert out.getvalue() == ''"]}),
+        json!({"asserts": ["import builtins\nbuiltins.input = lambda: '3'\nassert f(1) == 1"]}),
+        json!({"asserts": ["while True: pass\nassert f(1) == 1"]}),
+        json!({"asserts": ["assert f(1) == 1"], "setup": "x = no_such_name + 1"}),
     ] {
         let verdict = judge(f, tests.clone());
         assert_eq!((verdict.status, verdict.reward), (Status::Error, None), "{tests}: {verdict:?}");
@@ -161,7 +164,9 @@ fn asserts_use_objects_of_the_programs_classes() {
         "WA",
     );
     fails_on(&format!("{any}Q = Any"), json!({"asserts": ["assert Q().pop() in (1, 2)"]}), "WA");
-    let verdict = judge(&format!("{any}Q = Any"), json!({"asserts": ["assert Q() == Q() and Q()"]}));
+    // The test made both, and asks how their class compares them: that is the program's to say.
+    passes(&format!("{any}Q = Any"), json!({"asserts": ["assert Q() == Q() and Q()"]}));
+    let verdict = judge(&format!("{any}Q = Any"), json!({"asserts": ["assert Q().pop() == Q().pop()"]}));
     assert_eq!((verdict.status, verdict.reward), (Status::Error, None), "{verdict:?}");
 }
 

@@ -21,9 +21,16 @@ fn an_item_sets_its_own_limits() {
     let large = "x = bytearray(300 << 20)\ndef add(a, b):\n    return a + b";
     assert_eq!(word(large, &one, json!(null)), "MLE");
     assert_eq!(word(large, &one, json!({"memory_mb": 512})), "AC");
+    let short = stdio("", "x");
+    assert_eq!(word("print('x' * (2 << 20))", &short, json!(null)), "OLE");
+    assert_eq!(word("print('x' * (2 << 20))", &short, json!({"output_kb": 4096})), "WA");
+    // What is expected may always be printed or handed back, and the limit is beyond it.
     let long = stdio("", &"x".repeat(2 << 20));
-    assert_eq!(word("print('x' * (2 << 20))", &long, json!(null)), "OLE");
-    assert_eq!(word("print('x' * (2 << 20))", &long, json!({"output_kb": 4096})), "AC");
+    assert_eq!(word("print('x' * (2 << 20))", &long, json!(null)), "AC");
+    assert_eq!(word("print('x' * (4 << 20))", &long, json!(null)), "OLE");
+    let value = json!({"inputs": [[]], "outputs": ["x".repeat(2 << 20)], "fn_name": "f"});
+    assert_eq!(word("def f():\n    return 'x' * (2 << 20)", &value, json!(null)), "AC");
+    assert_eq!(word("def f():\n    return 'x' * (4 << 20)", &value, json!(null)), "OLE");
     let sleeps = "import time\ntime.sleep(1)\ndef add(a, b):\n    return a + b";
     assert_eq!(word(sleeps, &one, json!({"wall_limit_s": 0.5})), "TLE");
     assert_eq!(word(sleeps, &one, json!(null)), "AC");

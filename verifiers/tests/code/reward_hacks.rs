@@ -83,7 +83,7 @@ fn a11_a12_forged_results_fail() {
     );
     // With the nonce, which is in the program's own process: what is missing is the value.
     fails(
-        "import os, struct, sys\ndef add(a, b):\n    frame = sys._getframe()\n    while 'nonce' not in frame.f_locals: frame = frame.f_back\n    p = frame.f_locals['nonce'] + struct.pack('>I', frame.f_locals['index']) + b'VT'\n    os.write(3, struct.pack('>I', len(p)) + p)\n    os._exit(0)",
+        "import os, struct, sys\ndef add(a, b):\n    frame = sys._getframe()\n    while 'nonce' not in frame.f_locals: frame = frame.f_back\n    p = frame.f_locals['nonce'] + struct.pack('>I', frame.f_locals['talk'].sent) + b'VT'\n    os.write(3, struct.pack('>I', len(p)) + p)\n    os._exit(0)",
         "WA",
     );
     fails(

@@ -2,20 +2,17 @@
 
 
 def functions(nonce, name, code, setup, max_result):
-    """Loads the program once, then answers one input after another. The answer to the first says if the program did not load."""
-    global object_of
-    space, target, broken, kept = None, None, None, Kept()
-    object_of = kept.objects.__getitem__
+    """Loads the program once, then answers one request after another. The answer to the first says if the program did not load."""
+    space, target, broken, talk = None, None, None, Talk(nonce, max_result)
     try:
         compiled = compile(code, "solution.py", "exec", dont_inherit=True)
     except BaseException as e:
         broken = failure(e, b"C")
-    index = 0
     while True:
         if broken is None and space is None:
             at = b"L"
             try:
-                space = module("solution")
+                space = talk.space = module("solution")
                 exec(compiled, space)
                 target = find(space, name) if name else None
                 if name:
@@ -26,9 +23,7 @@ def functions(nonce, name, code, setup, max_result):
             except BaseException as e:
                 broken = failure(e, at)
         request = receive()
-        answer = broken or attempt(space, target, request, max_result, kept)
-        send(nonce + struct.pack(">I", index) + answer)
-        index += 1
+        talk.answer(broken or attempt(space, target, request, max_result, talk))
 
 
 def find(space, name):
@@ -40,32 +35,24 @@ def find(space, name):
     raise NameError(f"the program defines no function {name!r}")
 
 
-def attempt(space, target, request, max_result, kept=None):
-    global keep
+def attempt(space, target, request, max_result, talk=None):
+    global foreign
     kind = request[:1]
-    body = "" if kind in b"AC" else request[1:].decode()
-    keep = None
+    if kind == b"C":
+        return talk.perform(request[1:])
+    body = "" if kind == b"A" else request[1:].decode()
+    foreign = None
     try:
         if kind == b"A":
             value = target(*decode(request[1:]))
-        elif kind == b"C":
-            subject, operation, arguments, named, objects = decode(request[1:])
-            if type(subject) is str:
-                subject = find(space, subject)
-            value = OPERATIONS[operation](subject, *arguments, **named)
-            # A test may look at what became of a list that it handed over.
-            keep = kept.number if objects else None
-            value = [value, arguments if all(map(is_plain, arguments)) else None]
         elif kind == b"E":
             value = eval(compile(body, "test", "eval", dont_inherit=True), view(space))
         else:
-            names = view({**kept.named, **space})
+            names = view({**talk.named, **space})
             exec(compile(body, "test", "exec", dont_inherit=True), names)
-            kept.named = {name: value for name, value in names.items() if name not in space}
+            talk.named = {name: value for name, value in names.items() if name not in space}
             return b"D"
-        out = []
-        encode(value, out, [max_result], 0)
-        return b"V" + b"".join(out)
+        return b"V" + encoded(value, max_result)
     except Refused as e:
         return e.args[0]
     except BaseException as e:
@@ -77,44 +64,14 @@ def view(space):
     return {**space, "__builtins__": {**{name: AT_HAND[name] for name in MODULES}, **vars(builtins)}}
 
 
-def is_plain(value):
-    try:
-        encode(value, [], [1 << 30], 0)
-        return True
-    except Refused:
-        return False
+def encoded(value, limit):
+    out = []
+    encode(value, out, [limit], 0)
+    return b"".join(out)
 
 
-# What a test may do with an object of the program's, beside calling it.
-OPERATIONS = {
-    "call": lambda subject, *arguments, **named: subject(*arguments, **named),
-    "get": getattr,
-    "set": setattr,
-    "isinstance": lambda subject, value: isinstance(value, subject),
-    "iter": list,
-    **{f.__name__: f for f in (len, str, repr, bool, int, float, abs)},
-    **{n: getattr(operator, n) for n in ("getitem", "setitem", "delitem", "contains", "add", "sub", "mul", "truediv", "neg")},
-}
-
-
-class Kept:
-    """Objects of the program that a test holds: it knows them by number."""
-
-    def __init__(self):
-        self.objects, self.numbers = [], {}
-        # Names that tests gave, for the tests that follow.
-        self.named = {}
-
-    def number(self, value):
-        if id(value) not in self.numbers:
-            self.numbers[id(value)] = len(self.objects)
-            # Kept alive, so that its number stays its own.
-            self.objects.append(value)
-        return self.numbers[id(value)]
-
-
-# In the program's process: gives an object its number, where the request lets objects out; and gives it back.
-keep = object_of = None
+# How what is no plain value crosses between a program and its tests: by number or by name. None where it does not.
+foreign = None
 
 
 class Refused(Exception):
@@ -152,10 +109,8 @@ def encode(value, out, left, depth, pack=struct.pack):
     elif is_named_tuple(kind):
         data = pack(">cI", b"n", tuple.__len__(value))
         items = itertools.chain(((kind.__name__, kind._fields),), tuple.__iter__(value))
-    elif kind is Handle:
-        data = pack(">cI", b"h", value._number)
-    elif keep is not None:
-        data = pack(">cI", b"h", keep(value))
+    elif foreign is not None:
+        data, items = foreign.out(value)
     else:
         raise Refused(b"R" + kind.__name__.encode("utf-8", "replace")[:100])
     out.append(data)
@@ -197,8 +152,11 @@ def decode_one(data):
         return fractions.Fraction(over, under), data
     (size,), data = struct.unpack(">I", data[:4]), data[4:]
     if tag == b"h":
-        return object_of(size), data
-    if tag in b"isbm":
+        return foreign.object(size), data
+    if tag == b"k":
+        about, data = decode_one(data)
+        return foreign.lent(size, about), data
+    if tag in b"isbmg":
         body, data = bytes(data[:size]), data[size:]
         return TEXTS[tag](body), data
     if tag == b"n":
@@ -231,6 +189,7 @@ TEXTS = {
     b"s": lambda body: body.decode("utf-8", "surrogatepass"),
     b"b": bytes,
     b"m": lambda body: decimal.Decimal(body.decode()),
+    b"g": lambda body: foreign.called(body.decode()),
 }
 CONTAINERS = {
     list: b"l", tuple: b"t", set: b"S", frozenset: b"Z", dict: b"d", collections.deque: b"q",

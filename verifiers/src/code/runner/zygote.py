@@ -8,6 +8,8 @@ Frames on the child's socket: length (u32, big-endian), then the payload.
 
 import _sitebuiltins
 import _socket
+import _thread
+import ast
 import atexit
 import bisect
 import builtins
@@ -359,10 +361,10 @@ def receive():
     return receive_exact(size)
 
 
-def describe(error):
+def describe(error, longest=300):
     """`type: message`, cut; the message is the program's own code and may itself fail."""
     try:
-        text = str(error)[:300]
+        text = str(error)[:longest]
     except BaseException:
         text = "?"
     return f"{type(error).__name__}: {text}".encode("utf-8", "replace")
