@@ -3,18 +3,19 @@
 //! What is read is checked against the config: every parameter that the model needs, by name and shape. What is written is the same
 //! bytes for the same weights (parameters in name order, no time or host in the file).
 
+mod fp8;
 mod kinds;
 mod shards;
+mod write;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, SafeTensorError};
 
-use self::kinds::Plain;
-pub use self::kinds::Storage;
 pub use self::shards::INDEX;
 use self::shards::{Shards, View};
+use self::write::{Piece, Source, pieces, write_file, write_folder};
+pub use self::write::{Storage, Writing};
 use crate::compute::Compute;
 use crate::config::{ConfigError, IndexerConfig, ModelConfig};
 use crate::model::Model;
@@ -94,14 +95,6 @@ pub enum CheckpointError {
     /// Writing failed.
     #[error(transparent)]
     Write(#[from] data::atomic::WriteError),
-    /// The weights could not be laid out.
-    #[error("{path}: {source}")]
-    Layout {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: SafeTensorError,
-    },
     /// The model cannot be exact on this device.
     #[error(transparent)]
     NoSafeRows(#[from] NoSafeRows),
@@ -176,16 +169,49 @@ pub fn save(model: &Model, folder: &Path) -> Result<(), CheckpointError> {
     save_as(model, folder, Storage::F32)
 }
 
-/// As [`save`], with the weights rounded to `storage`. The selection bias of a gate stays f32, as in the released models.
+/// As [`save`], in other numbers.
 ///
 /// # Errors
 /// As [`save`].
 pub fn save_as(model: &Model, folder: &Path, storage: Storage) -> Result<(), CheckpointError> {
-    let config = model.config.to_json(storage.dtype());
-    let config = serde_json::to_string_pretty(&config).expect("a config is plain JSON") + "\n";
-    data::atomic::write_atomic(&folder.join("config.json"), |file| std::io::Write::write_all(file, config.as_bytes()))?;
-    let kept = |name: &str| if name.ends_with("e_score_correction_bias") { Storage::F32 } else { storage };
-    write(model.params.iter().map(|(name, t)| (name.as_str(), Plain::new(t, kept(name)))), &folder.join(WEIGHTS))
+    save_with(model, folder, &Writing::whole(storage))
+}
+
+/// As [`save`], in other numbers and in shards.
+///
+/// # Errors
+/// As [`save`].
+pub fn save_with(model: &Model, folder: &Path, writing: &Writing) -> Result<(), CheckpointError> {
+    write_config(&model.config, folder, writing.storage)?;
+    let held: Vec<(&str, Source<'_>, Vec<i64>)> =
+        model.params.iter().map(|(name, t)| (name.as_str(), Source::Held(t.shallow_clone()), t.size())).collect();
+    write_folder(all_pieces(&held, writing.storage), folder, writing.shard_bytes)
+}
+
+/// Writes the checkpoint of one folder into another, tensor by tensor: never more than one is held. Parameters that the config does not
+/// ask for stay behind.
+///
+/// # Errors
+/// As [`load`] and [`save`].
+pub fn convert(from: &Path, to: &Path, writing: &Writing) -> Result<ModelConfig, CheckpointError> {
+    let config = check(from)?;
+    let shards = Shards::open(from)?;
+    write_config(&config, to, writing.storage)?;
+    let shapes = shapes(&config);
+    let kept: Vec<(&str, Source<'_>, Vec<i64>)> =
+        shapes.iter().map(|(name, shape)| (name.as_str(), Source::File(&shards), shape.clone())).collect();
+    write_folder(all_pieces(&kept, writing.storage), to, writing.shard_bytes)?;
+    Ok(config)
+}
+
+fn all_pieces<'a>(weights: &'a [(&'a str, Source<'a>, Vec<i64>)], storage: Storage) -> Vec<Piece<'a>> {
+    weights.iter().flat_map(|(name, source, shape)| pieces(name, source, shape, storage)).collect()
+}
+
+fn write_config(config: &ModelConfig, folder: &Path, storage: Storage) -> Result<(), CheckpointError> {
+    let config = serde_json::to_string_pretty(&config.to_json(storage)).expect("a config is plain JSON") + "\n";
+    let write = |file: &mut std::fs::File| std::io::Write::write_all(file, config.as_bytes());
+    Ok(data::atomic::write_atomic(&folder.join("config.json"), write)?)
 }
 
 /// Writes named f32 tensors as safetensors.
@@ -193,16 +219,9 @@ pub fn save_as(model: &Model, folder: &Path, storage: Storage) -> Result<(), Che
 /// # Errors
 /// As [`save`].
 pub fn save_tensors(tensors: &Params, path: &Path) -> Result<(), CheckpointError> {
-    write(tensors.iter().map(|(name, t)| (name.as_str(), Plain::new(t, Storage::F32))), path)
-}
-
-fn write<'a>(tensors: impl Iterator<Item = (&'a str, Plain)>, path: &Path) -> Result<(), CheckpointError> {
-    let tensors: BTreeMap<&str, Plain> = tensors.collect();
-    let metadata = Some(std::collections::HashMap::from([("format".to_owned(), "pt".to_owned())]));
-    let whole = safetensors::serialize(tensors, metadata)
-        .map_err(|source| CheckpointError::Layout { path: path.to_owned(), source })?;
-    data::atomic::write_atomic(path, |file| std::io::Write::write_all(file, &whole))?;
-    Ok(())
+    let held: Vec<(&str, Source<'_>, Vec<i64>)> =
+        tensors.iter().map(|(name, t)| (name.as_str(), Source::Held(t.shallow_clone()), t.size())).collect();
+    write_file(&all_pieces(&held, Storage::F32), path)
 }
 
 /// Reads all tensors of a safetensors file as f32.

@@ -278,6 +278,9 @@ fn qwen_experts(fields: &Fields<'_>, layers: i64) -> Result<Option<Experts>, Con
 fn check_gate(fields: &Fields<'_>, experts: &Experts) -> Result<(), ConfigError> {
     let Gate { top_k, groups, top_groups, .. } = experts.gate;
     let group = experts.count / groups;
+    if experts.count > i64::from(u16::MAX) {
+        return Err(fields.unsupported(format!("{} experts are more than routing is recorded for", experts.count)));
+    }
     if experts.count % groups != 0 || (groups > 1 && group < 2) {
         return Err(fields.wrong("n_group", format!("must cut {} experts into equal groups: {groups}", experts.count)));
     }

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::families::{Family, read};
 use super::{Attention, ModelConfig, Scaling, Scores};
+use crate::checkpoint::Storage;
 
 fn deepseek() -> Value {
     json!({
@@ -148,7 +149,7 @@ fn kimi_k2_is_deepseek_v3() {
     let (config, unknown) = parse(&kimi).expect("it reads");
     assert_eq!((config.family, unknown), (Family::KimiK2, Vec::<String>::new()));
     assert_eq!(config.experts.as_ref().map(|e| e.layers.clone()), Some(vec![false, true, true]));
-    assert_eq!(config.to_json("float32")["model_type"], "kimi_k2");
+    assert_eq!(config.to_json(Storage::F32)["model_type"], "kimi_k2");
 }
 
 /// What is written reads back as the same config, for every kind.
@@ -165,7 +166,7 @@ fn a_written_config_is_the_same_config() {
         };
     });
     for config in configs {
-        let written = config.to_json("float32");
+        let written = config.to_json(Storage::F32);
         let (again, unknown) = parse(&written).unwrap_or_else(|e| panic!("{e}: {written}"));
         assert_eq!((again, unknown), (config, Vec::new()), "{written}");
     }

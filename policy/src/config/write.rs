@@ -2,20 +2,26 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::checkpoint::Storage;
+use crate::model::is_precise;
+
 use super::{Attention, Experts, Family, Gqa, Mla, ModelConfig, rope};
 
 /// The block that tells of an indexer in a family whose own config has no fields for one.
 pub(super) const INDEXER_BLOCK: &str = "sparse_attention";
 
 impl ModelConfig {
-    /// `config.json` as Hugging Face's classes read it, for weights kept as `dtype` (`float32` or `bfloat16`).
-    pub fn to_json(&self, dtype: &str) -> Value {
+    /// `config.json` as Hugging Face's classes read it, for weights kept in these numbers.
+    pub fn to_json(&self, storage: Storage) -> Value {
         let family = self.written_family();
         let mut fields = self.passed_on.clone();
         let mut put = |name: &str, value: Value| drop(fields.insert(name.to_owned(), value));
         put("architectures", json!([family.architecture()]));
         put("model_type", json!(family.model_type()));
-        put("dtype", json!(dtype));
+        put("dtype", json!(storage.dtype()));
+        if storage == Storage::Fp8 {
+            put("quantization_config", self.quantisation());
+        }
         put("vocab_size", json!(self.vocab_size));
         put("hidden_size", json!(self.hidden_size));
         put("intermediate_size", json!(self.intermediate_size));
@@ -39,6 +45,19 @@ impl ModelConfig {
         }
         self.put_indexer(family, &mut put);
         Value::Object(fields)
+    }
+
+    /// As the released FP8 checkpoints say it, with the linear maps that are not in FP8.
+    fn quantisation(&self) -> Value {
+        let names = crate::params::shapes(self);
+        let plain = names.keys().filter_map(|name| name.strip_suffix(".weight").filter(|_| is_precise(name)));
+        json!({
+            "quant_method": "fp8",
+            "fmt": "e4m3",
+            "activation_scheme": "dynamic",
+            "weight_block_size": [128, 128],
+            "modules_to_not_convert": plain.collect::<Vec<_>>(),
+        })
     }
 
     /// A latent-attention model is `deepseek_v32` when it has an indexer and cannot be that without one.

@@ -11,10 +11,13 @@ mod layer;
 mod linear;
 mod mla;
 
+pub use feed_forward::Load;
+
 use std::sync::Arc;
 
 use tch::{Device, Tensor};
 
+use self::feed_forward::Choice;
 use self::layer::{Layer, Projected, Weights};
 use crate::cache::PagedCache;
 use crate::compute::Compute;
@@ -85,6 +88,8 @@ pub struct Forward {
     pub selections: Vec<Tensor>,
     /// For each layer that has experts `[rows, k]` i32, ascending, where they were asked for.
     pub experts: Vec<Tensor>,
+    /// What the experts of each such layer were given.
+    pub load: Vec<Load>,
     /// The indexer's loss, summed over layers, where it was asked for.
     pub indexer_loss: Option<Tensor>,
     /// How well the indexer's choice covers the attention, for each layer.
@@ -185,11 +190,14 @@ impl Model {
             let normal = rms_norm(&hidden, &layer.post_norm, self.config.rms_norm_eps);
             let replay = task.experts.as_ref().filter(|_| layer.feed_forward.has_experts());
             let replay = replay.map(|replay| &replay[with_experts]);
-            let (out, experts) = layer.feed_forward.apply(&self.products, &normal, replay);
+            let (out, choice) = layer.feed_forward.apply(&self.products, &normal, replay);
             hidden = &hidden + out;
             result.take(attended.selection.filter(|_| task.record), attended.loss);
-            with_experts += usize::from(experts.is_some());
-            result.experts.extend(experts.filter(|_| task.record_experts));
+            with_experts += usize::from(choice.is_some());
+            if let Some(Choice { experts, rows, changed }) = choice {
+                result.load.push(Load { layer: l, rows, changed });
+                result.experts.extend(task.record_experts.then_some(experts));
+            }
         }
         result.hidden = rms_norm(&hidden, &self.params["model.norm.weight"], self.config.rms_norm_eps);
         result
@@ -264,8 +272,8 @@ impl Model {
 
 impl Forward {
     fn empty() -> Self {
-        let (selections, experts, coverage) = (Vec::new(), Vec::new(), Vec::new());
-        Self { hidden: Tensor::new(), selections, experts, indexer_loss: None, coverage }
+        let (selections, experts, load, coverage) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { hidden: Tensor::new(), selections, experts, load, indexer_loss: None, coverage }
     }
 
     fn take(&mut self, selection: Selection, loss: Option<(Tensor, Coverage)>) {
@@ -309,7 +317,7 @@ pub(crate) fn layer_shapes(config: &ModelConfig, layer: i64, shapes: &mut Shapes
 }
 
 /// Weights whose product is f32 whatever the model's precision: what they round decides something.
-fn is_precise(name: &str) -> bool {
+pub(crate) fn is_precise(name: &str) -> bool {
     ["lm_head.weight", "mlp.gate.weight", "indexer.weights_proj.weight"].iter().any(|end| name.ends_with(end))
 }
 
