@@ -67,6 +67,7 @@ fn recipe(family: &str, out: &Path) -> PathBuf {
         group = 4
         max_staleness = 2
         in_flight = 4
+        overlap = 9
         mini_steps = 2
         max_refill = 1
         [[stages]]
@@ -132,6 +133,7 @@ macro_rules! families {
 families! {
     inv_1_and_inv_5_llama_is_exact: "llama",
     inv_1_and_inv_5_mistral_is_exact: "mistral",
+    inv_1_and_inv_5_mistral4_is_exact: "mistral4",
     inv_1_and_inv_5_qwen2_is_exact: "qwen2",
     inv_1_and_inv_5_qwen3_is_exact: "qwen3",
     inv_1_and_inv_5_qwen3_moe_is_exact: "qwen3_moe",

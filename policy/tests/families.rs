@@ -11,8 +11,8 @@ use policy::testing::decode;
 use policy::{Attend, IndexerConfig, ModelConfig, Task};
 use tch::{Device, Kind, Tensor};
 
-const FAMILIES: [&str; 8] =
-    ["llama", "mistral", "qwen2", "qwen3", "qwen3_moe", "deepseek_v3", "deepseek_v32", "kimi_k2"];
+const FAMILIES: [&str; 9] =
+    ["llama", "mistral", "mistral4", "qwen2", "qwen3", "qwen3_moe", "deepseek_v3", "deepseek_v32", "kimi_k2"];
 
 fn folder(family: &str) -> PathBuf {
     fixture("families").join(family)
@@ -74,6 +74,36 @@ fn llama_agrees() {
 #[test]
 fn mistral_agrees() {
     check("mistral");
+}
+
+#[test]
+fn mistral4_agrees() {
+    check("mistral4");
+}
+
+/// The same model inside one with eyes: its config in a block, its parameters behind a prefix, of either of two forms.
+#[test]
+fn a_language_model_is_read_out_of_one_with_eyes() {
+    let own = folder("mistral4");
+    let model = checkpoint::load(&own, Device::Cpu).expect("the fixture loads");
+    let text: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(own.join("config.json")).expect("it is there")).expect("JSON");
+    let raw = checkpoint::load_tensors(&own.join(checkpoint::WEIGHTS)).expect("it reads");
+    for prefix in ["language_model.", "model.language_model."] {
+        let to = tempfile::tempdir().expect("a folder");
+        let config = serde_json::json!({"model_type": "mistral3", "text_config": text, "vision_config": {"a": 1}});
+        std::fs::write(to.path().join("config.json"), config.to_string()).expect("it writes");
+        let renamed = |name: &str| match prefix {
+            "language_model." => format!("{prefix}{name}"),
+            _ => name.replacen("model.", prefix, 1),
+        };
+        let mut all: policy::params::Params = raw.iter().map(|(n, t)| (renamed(n), t.shallow_clone())).collect();
+        all.insert("model.vision_tower.patch.weight".into(), Tensor::zeros([2, 2], (Kind::Float, Device::Cpu)));
+        checkpoint::save_tensors(&all, &to.path().join(checkpoint::WEIGHTS)).expect("it saves");
+        let again = checkpoint::load(to.path(), Device::Cpu).expect("it loads");
+        assert_eq!(again.config, model.config);
+        assert!(again.params.iter().eq_by_bits(&model.params), "{prefix}");
+    }
 }
 
 #[test]
@@ -189,7 +219,13 @@ fn fp8_is_written_in_blocks_and_read_back() {
     let temporary = tempfile::tempdir().expect("a folder");
     for family in FAMILIES {
         let model = checkpoint::load(&folder(family), Device::Cpu).expect("the fixture loads");
-        for (storage, name) in [(Storage::Fp8, "fp8"), (Storage::Bf16, "bf16")] {
+        let fused = family == "mistral4";
+        if fused {
+            let refused = checkpoint::save_as(&model, temporary.path(), Storage::Fp8).expect_err("no reader");
+            assert!(matches!(refused, CheckpointError::NoFp8 { .. }), "{refused}");
+        }
+        let forms = [(Storage::Fp8, "fp8"), (Storage::Bf16, "bf16")];
+        for (storage, name) in forms.into_iter().skip(usize::from(fused)) {
             let to = kept.as_deref().unwrap_or(temporary.path()).join(format!("{family}.{name}"));
             let meant = to.with_extension(format!("{name}.f32"));
             [&to, &meant].into_iter().for_each(|f| std::fs::create_dir_all(f).expect("a folder"));

@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_card_holds_the_numbers_of_the_run_and_no_cell_is_broken() {
-        let text = "[model]\ncheckpoint = \"/x/base\"\n";
+        let text = "[model]\ncheckpoint = \"/x/base\"\n[[stages]]\nname = \"export\"\nkind = \"export\"\n";
         let recipe = Recipe::parse(text, "r.toml", &[]).expect("it is sound");
         let config = policy::testing::tiny_config(Some(8));
         let stage = StageSummary {

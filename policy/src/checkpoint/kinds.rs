@@ -14,7 +14,7 @@ pub(super) fn read(shards: &Shards, view: &View<'_>) -> Result<Tensor, Checkpoin
     let value = match kind(view.dtype) {
         Some(kind) => copied(view.bytes(), &shape, kind),
         None => {
-            let scales = read(shards, &shards.get(&scale_name(view.name))?)?;
+            let scales = read(shards, &shards.get(&scale_name(&view.name))?)?;
             let scales = Vec::<f32>::try_from(scales.flatten(0, -1)).expect("it was read as f32");
             Tensor::from_slice(&dequantise(view.bytes(), &scales, view.shape[1])).view(shape.as_slice())
         }
@@ -32,8 +32,8 @@ pub(super) fn check(shards: &Shards, view: &View<'_>) -> Result<(), CheckpointEr
     if view.dtype != Dtype::F8_E4M3 || view.shape.len() != 2 {
         return Err(CheckpointError::Kind { path, name, kind: view.dtype });
     }
-    let scales = shards.get(&scale_name(view.name))?;
-    let expected: Vec<i64> = scale_shape(view.shape).into_iter().map(|n| n as i64).collect();
+    let scales = shards.get(&scale_name(&view.name))?;
+    let expected: Vec<i64> = scale_shape(&view.shape).into_iter().map(|n| n as i64).collect();
     if !scales.shape.iter().map(|&n| n as i64).eq(expected.iter().copied()) {
         let (name, found) = (scales.name.to_owned(), scales.shape.to_vec());
         return Err(CheckpointError::Shape { path, name, found, expected });

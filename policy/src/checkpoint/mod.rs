@@ -14,7 +14,7 @@ use safetensors::tensor::{Dtype, SafeTensorError};
 
 pub use self::shards::INDEX;
 use self::shards::{Shards, View};
-use self::write::{Piece, Source, pieces, write_file, write_folder};
+use self::write::{Piece, Source, fused, pieces, write_file, write_folder};
 pub use self::write::{Storage, Writing};
 use crate::compute::Compute;
 use crate::config::{ConfigError, IndexerConfig, ModelConfig};
@@ -91,6 +91,14 @@ pub enum CheckpointError {
         name: String,
         /// Its kind in the file.
         kind: Dtype,
+    },
+    /// The family's files have no form for it.
+    #[error("{path}: FP8 is not written for {family}, whose experts lie in one tensor: write bf16")]
+    NoFp8 {
+        /// The folder.
+        path: PathBuf,
+        /// The family.
+        family: &'static str,
     },
     /// Writing failed.
     #[error(transparent)]
@@ -182,10 +190,24 @@ pub fn save_as(model: &Model, folder: &Path, storage: Storage) -> Result<(), Che
 /// # Errors
 /// As [`save`].
 pub fn save_with(model: &Model, folder: &Path, writing: &Writing) -> Result<(), CheckpointError> {
+    can_be_written(&model.config, folder, writing.storage)?;
     write_config(&model.config, folder, writing.storage)?;
     let held: Vec<(&str, Source<'_>, Vec<i64>)> =
         model.params.iter().map(|(name, t)| (name.as_str(), Source::Held(t.shallow_clone()), t.size())).collect();
-    write_folder(all_pieces(&held, writing.storage), folder, writing.shard_bytes)
+    write_folder(of_family(&model.config, all_pieces(&held, writing.storage)), folder, writing.shard_bytes)
+}
+
+/// The pieces as the family's files have them.
+fn of_family<'a>(config: &ModelConfig, pieces: Vec<Piece<'a>>) -> Vec<Piece<'a>> {
+    if config.family.fuses_experts() { fused(pieces) } else { pieces }
+}
+
+/// Nobody reads FP8 blocks of experts that lie in one tensor.
+fn can_be_written(config: &ModelConfig, folder: &Path, storage: Storage) -> Result<(), CheckpointError> {
+    if storage == Storage::Fp8 && config.family.fuses_experts() && config.experts.is_some() {
+        return Err(CheckpointError::NoFp8 { path: folder.to_owned(), family: config.family.model_type() });
+    }
+    Ok(())
 }
 
 /// Writes the checkpoint of one folder into another, tensor by tensor: never more than one is held. Parameters that the config does not
@@ -196,11 +218,12 @@ pub fn save_with(model: &Model, folder: &Path, writing: &Writing) -> Result<(), 
 pub fn convert(from: &Path, to: &Path, writing: &Writing) -> Result<ModelConfig, CheckpointError> {
     let config = check(from)?;
     let shards = Shards::open(from)?;
+    can_be_written(&config, to, writing.storage)?;
     write_config(&config, to, writing.storage)?;
     let shapes = shapes(&config);
     let kept: Vec<(&str, Source<'_>, Vec<i64>)> =
         shapes.iter().map(|(name, shape)| (name.as_str(), Source::File(&shards), shape.clone())).collect();
-    write_folder(all_pieces(&kept, writing.storage), to, writing.shard_bytes)?;
+    write_folder(of_family(&config, all_pieces(&kept, writing.storage)), to, writing.shard_bytes)?;
     Ok(config)
 }
 

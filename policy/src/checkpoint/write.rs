@@ -11,7 +11,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 use tch::{Device, Kind, Tensor};
 
-use super::shards::Shards;
+use super::shards::{Fused, Shards};
 use super::{CheckpointError, INDEX, WEIGHTS, fp8, kinds};
 use crate::model::is_precise;
 use crate::params::is_selection_bias;
@@ -84,9 +84,8 @@ enum Form {
 pub(super) struct Piece<'a> {
     /// Its name there.
     name: String,
-    /// The weight that it is made of.
-    weight: &'a str,
-    source: &'a Source<'a>,
+    /// The weights that it is made of, one after the other, and where they are.
+    weights: Vec<(&'a str, &'a Source<'a>)>,
     shape: Vec<usize>,
     form: Form,
 }
@@ -94,7 +93,7 @@ pub(super) struct Piece<'a> {
 /// The tensors that a weight becomes.
 pub(super) fn pieces<'a>(weight: &'a str, source: &'a Source<'a>, shape: &[i64], storage: Storage) -> Vec<Piece<'a>> {
     let shape: Vec<usize> = shape.iter().map(|&n| n as usize).collect();
-    let piece = |name: String, shape, form| Piece { name, weight, source, shape, form };
+    let piece = |name: String, shape, form| Piece { name, weights: vec![(weight, source)], shape, form };
     let quantised = weight.starts_with("model.layers.") && shape.len() == 2 && !is_precise(weight);
     match storage {
         // As in the released models: it is a running number, and half its bits would stop it.
@@ -127,7 +126,11 @@ impl Piece<'_> {
     }
 
     fn bytes(&self) -> Vec<u8> {
-        let values = self.source.values(self.weight);
+        let parts = self.weights.iter().map(|(weight, source)| self.bytes_of(source.values(weight)));
+        parts.collect::<Vec<_>>().concat()
+    }
+
+    fn bytes_of(&self, values: Tensor) -> Vec<u8> {
         let plain = |values: Tensor| {
             let mut bytes = vec![0u8; values.numel() * values.kind().elt_size_in_bytes()];
             values.copy_data_u8(&mut bytes, values.numel());
@@ -144,6 +147,27 @@ impl Piece<'_> {
             _ => fp8::quantise(&values, &scales, columns),
         }
     }
+}
+
+/// Puts the experts' matrices of each layer together, for families whose files have them so.
+pub(super) fn fused(pieces: Vec<Piece<'_>>) -> Vec<Piece<'_>> {
+    let (mut all, mut experts) = (Vec::new(), BTreeMap::<String, BTreeMap<usize, Piece<'_>>>::new());
+    for piece in pieces {
+        match Fused::of(&piece.name) {
+            Some(place) => drop(experts.entry(place.tensor.clone()).or_default().insert(place.order(), piece)),
+            None => all.push(piece),
+        }
+    }
+    all.extend(experts.into_iter().map(|(name, parts)| {
+        let first = parts.values().next().expect("an entry is made with its first piece");
+        let (rows, columns, form) = (first.shape[0], first.shape[1], first.form);
+        // Two matrices an expert in the one, one in the other.
+        let count = if name.ends_with("gate_up_proj") { 2 } else { 1 };
+        let shape = vec![parts.len() / count, count * rows, columns];
+        Piece { name, weights: parts.into_values().flat_map(|piece| piece.weights).collect(), shape, form }
+    }));
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    all
 }
 
 /// Writes pieces into a folder, in shards where they do not fit in one file, with their list.

@@ -60,7 +60,6 @@ fn a_bad_number_is_refused_by_its_field() {
 fn what_is_not_built_is_refused_and_not_ignored() {
     refused(&deepseek(), &[("hidden_act", json!("gelu"))], "hidden_act = \"gelu\" is not built");
     refused(&deepseek(), &[("q_lora_rank", Value::Null)], "q_lora_rank must be set, since the indexer");
-    refused(&deepseek(), &[("attention_bias", json!(true))], "attention_bias = true is not built");
     refused(&deepseek(), &[("rope_interleave", json!(false))], "rope_interleave = false is not built");
     refused(
         &deepseek(),
@@ -161,6 +160,7 @@ fn a_written_config_is_the_same_config() {
         config.family = match (&config.attention, &config.experts, &config.indexer) {
             (Attention::Gqa(_), Some(_), _) => Family::Qwen3Moe,
             (Attention::Gqa(_), None, _) => Family::Qwen3,
+            (Attention::Mla(_), Some(experts), _) if experts.gate.scores == Scores::Softmax => Family::Mistral4,
             (Attention::Mla(_), _, Some(_)) => Family::DeepseekV32,
             (Attention::Mla(_), _, None) => Family::DeepseekV3,
         };

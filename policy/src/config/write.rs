@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::checkpoint::Storage;
 use crate::model::is_precise;
 
-use super::{Attention, Experts, Family, Gqa, Mla, ModelConfig, rope};
+use super::{Attention, Experts, Family, Gqa, Mla, ModelConfig, Scores, rope};
 
 /// The block that tells of an indexer in a family whose own config has no fields for one.
 pub(super) const INDEXER_BLOCK: &str = "sparse_attention";
@@ -39,7 +39,7 @@ impl ModelConfig {
         }
         match family {
             Family::Qwen3Moe => put_qwen_experts(self.experts.as_ref(), &mut put),
-            _ if family.is_deepseek() => self.put_deepseek_experts(family, &mut put),
+            _ if family.is_latent() => self.put_deepseek_experts(family, &mut put),
             Family::Llama => put("mlp_bias", json!(self.feed_forward_bias)),
             _ => {}
         }
@@ -76,7 +76,7 @@ impl ModelConfig {
         put("qk_nope_head_dim", json!(mla.qk_nope_head_dim));
         put("qk_rope_head_dim", json!(mla.qk_rope_head_dim));
         put("v_head_dim", json!(mla.v_head_dim));
-        put("attention_bias", json!(false));
+        put("attention_bias", json!(mla.bias));
     }
 
     fn put_gqa(&self, family: Family, gqa: &Gqa, put: &mut impl FnMut(&str, Value)) {
@@ -116,8 +116,10 @@ impl ModelConfig {
         put("topk_group", json!(e.gate.top_groups));
         put("norm_topk_prob", json!(e.gate.normalise));
         put("routed_scaling_factor", json!(e.gate.scale));
-        put("scoring_func", json!("sigmoid"));
-        put("topk_method", json!("noaux_tc"));
+        if e.gate.scores == Scores::BiasedSigmoid {
+            put("scoring_func", json!("sigmoid"));
+            put("topk_method", json!("noaux_tc"));
+        }
     }
 
     fn put_indexer(&self, family: Family, put: &mut impl FnMut(&str, Value)) {

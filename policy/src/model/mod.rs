@@ -110,6 +110,13 @@ pub struct Model {
     compute: Compute,
 }
 
+/// What the rows' positions do to queries and keys.
+struct Turned {
+    angles: Angles,
+    /// `[rows]`, where queries grow with the position.
+    query_scale: Option<Tensor>,
+}
+
 /// What the layer with an indexer leaves for itself and for those after it that share it.
 struct Indexed {
     query: IndexerQuery,
@@ -178,14 +185,15 @@ impl Model {
     pub fn forward(&self, rows: &Rows, mut keys: Keys<'_>, task: &Task) -> Forward {
         let index = &rows.index;
         let positions: Vec<i64> = index.position.iter().map(|&p| i64::from(p)).collect();
-        let angles = self.rope.angles(&Tensor::from_slice(&positions).to_device(self.device()));
+        let positions = Tensor::from_slice(&positions).to_device(self.device());
+        let rope = Turned { angles: self.rope.angles(&positions), query_scale: self.rope.query_scale(&positions) };
         let tokens = Tensor::from_slice(&rows.tokens).to_device(self.device());
         let mut hidden = Tensor::embedding(&self.params["model.embed_tokens.weight"], &tokens, -1, false, false);
         let mut result = Forward::empty();
         let (mut with_experts, mut indexed) = (0, None);
         for (l, layer) in self.layers.iter().enumerate() {
             let normal = rms_norm(&hidden, &layer.input_norm, self.config.rms_norm_eps);
-            let attended = self.attend(l, layer, &normal, &angles, index, &mut keys, &mut indexed, task);
+            let attended = self.attend(l, layer, &normal, &rope, index, &mut keys, &mut indexed, task);
             hidden = &hidden + attended.out;
             let normal = rms_norm(&hidden, &layer.post_norm, self.config.rms_norm_eps);
             let replay = task.experts.as_ref().filter(|_| layer.feed_forward.has_experts());
@@ -215,14 +223,19 @@ impl Model {
         number: usize,
         layer: &Layer,
         x: &Tensor,
-        angles: &Angles,
+        rope: &Turned,
         index: &Arc<KeyIndex>,
         keys: &mut Keys<'_>,
         indexed: &mut Option<Indexed>,
         task: &Task,
     ) -> LayerOut {
         let (products, scale, geometry) = (&self.products, self.config.softmax_scale(), self.config.geometry(number));
+        let angles = &rope.angles;
         let Projected { q, keys: new_keys, index_input } = layer.attention.project(products, x, angles);
+        let q = match &rope.query_scale {
+            Some(scale) => q * scale.view([-1, 1, 1]),
+            None => q,
+        };
         let index_query = layer.indexer.as_ref().map(|i| i.query(products, x, &index_input, angles));
         let new_index_keys = layer.indexer.as_ref().map(|i| i.keys(products, x, angles));
         let (all_keys, all_index_keys) = store(keys, number, new_keys, new_index_keys, index);
