@@ -1,5 +1,5 @@
 # Every target sets the machine up first; that is quick once it is done.
-.PHONY: setup build test quickstart base chaos simulate topology exactness-cost ci
+.PHONY: setup build test quickstart base sparsify chaos simulate topology exactness-cost ci
 
 setup:
 	@scripts/setup
@@ -19,6 +19,13 @@ base: build
 	rm -rf runs/base
 	target/release/temper run configs/base.toml
 	sha256sum runs/base/export/model.safetensors configs/base/model.safetensors
+
+# A small dense Qwen3, trained; `temper sparsify`; the two stages; perplexity and retrieval at 4 and 16 times k beside the dense model's.
+sparsify: build
+	rm -rf runs/sparsify-dense runs/sparsify-model runs/sparsify
+	target/release/temper run configs/sparsify-dense.toml
+	target/release/temper sparsify runs/sparsify-dense/export runs/sparsify-model --topk 32 --heads 8 --head-dim 64
+	target/release/temper run configs/sparsify.toml
 
 # Kills a small run at random instants, N times over (30), and holds what comes out against the run that nothing disturbed.
 chaos: setup

@@ -26,6 +26,8 @@ pub enum Command {
     Resume(ResumeArgs),
     /// Evaluate a checkpoint on a recipe's held-out prompts
     Eval(EvalArgs),
+    /// Give a dense checkpoint an indexer, for `indexer-warmup` and `sparse` to train
+    Sparsify(SparsifyArgs),
     /// Complete a prompt, or chat, with a checkpoint
     Generate(GenerateArgs),
     /// Judge completions: JSON lines on stdin, verdicts on stdout in the same order
@@ -122,6 +124,34 @@ pub struct EvalArgs {
     #[command(flatten)]
     #[expect(missing_docs, reason = "a comment here would replace the help of the flattened arguments")]
     pub overrides: Overrides,
+}
+
+/// `temper sparsify`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The indexer is fresh: it selects nothing of use before the stages `indexer-warmup` and `sparse` have \
+    trained it (docs/sparsify.md)."
+)]
+pub struct SparsifyArgs {
+    /// Dense checkpoint folder in HF layout
+    pub source: PathBuf,
+    /// Folder to write, which must not be there yet
+    pub out: PathBuf,
+    /// Keys that a token attends to
+    #[arg(long, value_name = "K", value_parser = at_least_one)]
+    pub topk: usize,
+    /// Query heads of the indexer
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = at_least_one)]
+    pub heads: usize,
+    /// Width of those heads and of the index key, at least the rotated width of the model's keys [default: that, or 32]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub head_dim: Option<usize>,
+    /// Layers that share one indexer: the first of every so many has it, the others take its selection
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
+    pub share_every: usize,
+    /// Seed of the indexer's weights
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
 }
 
 /// `temper generate`.

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use crate::memory::{self, is_out_of_memory};
 use crate::recipe::RecipeError;
+use crate::say;
 
 /// What the process answers its caller with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -112,7 +113,7 @@ impl Failure {
 
     /// Prints it for the user.
     pub fn print(&self) {
-        eprintln!("{self}");
+        say!("{self}");
     }
 }
 
@@ -163,6 +164,13 @@ impl<T, E: Error + 'static> OrFail<T> for Result<T, E> {
     fn or_fail(self, code: Code) -> Result<T, Failure> {
         self.map_err(|error| Failure::from_error(code, &error))
     }
+}
+
+/// Ends the process now, from any thread. `exit` would run the destructors of libraries whose threads are at work: a run that goes on
+/// among what is left of libtorch computes other numbers, and can still write them down.
+pub fn at_once(code: Code) -> ! {
+    // SAFETY: `_exit` takes a number and does not return.
+    unsafe { libc::_exit(code as i32) }
 }
 
 /// Runs the program and turns its outcome, a panic included, into an exit code.

@@ -1,6 +1,9 @@
 //! Temper: from a base checkpoint to a sparse-attention reasoning model, in one binary. This crate is the only place that wires
 //! the others together.
 
+// They panic where nobody reads; `say` does not.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod cli;
 pub mod commands;
 pub mod exit;
@@ -9,6 +12,7 @@ pub mod progress;
 pub mod recipe;
 pub mod report;
 pub mod run;
+pub mod say;
 pub mod schedule;
 pub mod seen;
 pub mod summary;

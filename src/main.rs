@@ -22,6 +22,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Run(args) => commands::run(&args),
         Command::Resume(args) => commands::resume(&args),
         Command::Eval(args) => commands::eval(&args),
+        Command::Sparsify(args) => commands::sparsify(&args),
         Command::Generate(args) => commands::generate(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Sandbox(args) => commands::sandbox(&args.command),

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::say;
+
 /// Plain lines come no closer than this.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
@@ -54,8 +56,8 @@ impl Progress {
     /// Prints a line of its own, whatever the time, without tearing the bar.
     pub fn note(&self, text: &str) {
         match &self.0 {
-            Display::Bar(bar) => bar.suspend(|| eprintln!("{text}")),
-            Display::Lines(_) => eprintln!("{text}"),
+            Display::Bar(bar) => bar.suspend(|| say!("{text}")),
+            Display::Lines(_) => say!("{text}"),
         }
     }
 
@@ -64,7 +66,7 @@ impl Progress {
         match &mut self.0 {
             Display::Bar(bar) => {
                 bar.finish_and_clear();
-                eprintln!("{}", done_line(&bar.prefix(), bar.position(), bar.elapsed(), message));
+                say!("{}", done_line(&bar.prefix(), bar.position(), bar.elapsed(), message));
             }
             Display::Lines(lines) => lines.finish(message, Instant::now()),
         }

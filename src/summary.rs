@@ -49,6 +49,40 @@ pub struct StageSummary {
     pub flops: f64,
     /// Held-out scores of the checkpoint that the stage left, by domain. Empty where it was not evaluated.
     pub eval: BTreeMap<String, Score>,
+    /// Held-out text as that checkpoint predicts it, by domain. Empty where the recipe names no contexts.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub texts: BTreeMap<String, TextScore>,
+}
+
+/// How held-out text is predicted, and what the indexer finds of the attention in it.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct TextScore {
+    /// For each context of the recipe.
+    pub contexts: Vec<ContextScore>,
+    /// For each layer, on rows that see more than k keys. Empty without an indexer, or where there are no such rows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<LayerScore>,
+}
+
+/// How tokens are predicted that have about so many before them.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ContextScore {
+    /// The context `c`: tokens with more than `c / 2` and at most `c` before them count.
+    pub context: usize,
+    /// `exp` of their mean negative log-likelihood. NaN (JSON `null`) where there is none.
+    #[serde(deserialize_with = "nan_if_null")]
+    pub perplexity: f64,
+    /// How many they are.
+    pub tokens: u64,
+}
+
+/// How well a layer's selection covers its attention over all keys.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct LayerScore {
+    /// Share of the k keys with the most attention that are among the k selected.
+    pub recall: f64,
+    /// Share of the attention that falls on the k selected.
+    pub mass: f64,
 }
 
 /// A held-out score.

@@ -19,6 +19,7 @@ use crate::cli::VerifyArgs;
 use crate::exit::{Code, Failure, OrFail};
 use crate::recipe::words::explain;
 use crate::recipe::{VerifierName, overrides};
+use crate::say;
 use crate::verifiers_by_name::build_verifier;
 
 /// Items that are judged together, where as many are waiting: enough to keep every sandbox busy.
@@ -72,7 +73,7 @@ pub fn run(args: &VerifyArgs) -> Result<(), Failure> {
         return serve(verifier, address);
     }
     let tally = stream(verifier.as_ref(), io::BufReader::new(io::stdin()), io::stdout().lock())?;
-    eprintln!("{tally}");
+    say!("{tally}");
     if tally.total() == 0 {
         return Err(Failure::new(Code::Data, "stdin holds no item").hint(A_LINE));
     }
@@ -92,7 +93,7 @@ pub fn run(args: &VerifyArgs) -> Result<(), Failure> {
 fn serve(verifier: Box<dyn Verifier>, address: SocketAddr) -> Result<(), Failure> {
     let cannot = |error: io::Error| Failure::new(Code::Usage, format!("--serve {address}: {error}"));
     let server = Server::start(verifier.into(), TcpListener::bind(address).map_err(cannot)?).map_err(cannot)?;
-    eprintln!("listening on http://{}; routes: /score /verify /get_reward /health", server.address());
+    say!("listening on http://{}; routes: /score /verify /get_reward /health", server.address());
     let told = told()?;
     loop {
         match server.ended(Duration::from_millis(100)) {

@@ -3,140 +3,20 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// A recipe whose samples live for several steps: an indexer that learns and is replayed, cut sampling, staleness 2.
-fn recipe(folder: &Path, name: &str, more: &str) -> PathBuf {
-    let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
-    let text = format!(
-        r#"
-        [run]
-        name = "{name}"
-        out = "{out}"
-        {run}
-        [model]
-        config = "{configs}/smoke-model.json"
-        tokenizer = "{configs}/base"
-        init_std = 0.1
-        [sampling]
-        max_new_tokens = 40
-        temperature = 0.8
-        top_p = 0.9
-        batch = 16
-        [eval]
-        after = false
-        [domains.math]
-        kl_beta = 0.01
-        train = [{{ generator = "arithmetic", n = 500, seed = 1, settings = {{ steps = [2, 2] }} }}]
-        verifiers = [{{ name = "length", settings = {{ max_tokens = 40, cache_tokens = 30 }} }}]
-        [[stages]]
-        name = "pretrain"
-        kind = "pretrain"
-        steps = 1
-        batch = {{ tokens = 512 }}
-        optimizer = {{ lr = 3e-3 }}
-        [[stages]]
-        name = "warmup"
-        kind = "indexer-warmup"
-        steps = 1
-        batch = {{ tokens = 512 }}
-        indexer = {{ top_k = 16, heads = 2, width = 16 }}
-        optimizer = {{ lr = 3e-3 }}
-        [[stages]]
-        name = "rl"
-        kind = "rl"
-        steps = 6
-        checkpoint_every = 2
-        optimizer = {{ lr = 3e-4 }}
-        [stages.rl]
-        prompts = 3
-        group = 4
-        max_staleness = 2
-        in_flight = 4
-        mini_steps = 2
-        off_policy_delta = 0.1
-        max_refill = 1
-        {rl}
-        [[stages]]
-        name = "export"
-        kind = "export"
-        "#,
-        out = folder.display(),
-        configs = configs.display(),
-        run = more.split_once('|').map_or("", |m| m.0),
-        rl = more.split_once('|').map_or(more, |m| m.1),
-    );
-    let path = folder.join(format!("{name}.toml"));
-    fs::write(&path, text).expect("it writes");
-    path
-}
+mod common;
 
-fn temper(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_temper"));
-    command.args(arguments).args(["--device", "cpu"]);
-    command
-}
-
-fn plain(path: &Path) -> &str {
-    path.to_str().expect("a plain path")
-}
-
-/// Runs a recipe to its end and returns its folder.
-fn run(recipe: &Path) -> PathBuf {
-    assert_ok(&temper(&["run", plain(recipe)]).output().expect("the binary runs"));
-    recipe.with_extension("")
-}
-
-fn assert_ok(output: &Output) {
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-}
+use common::{
+    assert_metrics_are_documented, assert_ok, assert_same, bytes, plain, recipe, run_recipe as run, stop_at, temper,
+    timeless,
+};
 
 fn json(path: &Path) -> Value {
     serde_json::from_str(&fs::read_to_string(path).expect("it is there")).expect("it is JSON")
-}
-
-/// The final weights, all logged groups, and the metrics without what the clock decides.
-fn bytes(folder: &Path) -> Vec<(String, Vec<u8>)> {
-    let mut files = vec!["export/model.safetensors".to_owned()];
-    let log = fs::read_dir(folder.join("log")).expect("there is a log");
-    files.extend(log.map(|e| format!("log/{}", e.expect("an entry").file_name().to_string_lossy())));
-    files.sort();
-    let mut all: Vec<_> =
-        files.into_iter().map(|f| (f.clone(), fs::read(folder.join(&f)).expect("it reads"))).collect();
-    all.push(("metrics.jsonl".into(), metrics(folder).iter().flat_map(|row| row.to_string().into_bytes()).collect()));
-    all
-}
-
-fn metrics(folder: &Path) -> Vec<Value> {
-    let text = fs::read_to_string(folder.join("metrics.jsonl")).expect("the run left metrics");
-    let mut rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("it is JSON")).collect();
-    let timed = |name: &str| name.ends_with("_s") || name.starts_with("timing_s/") || name == "perf/throughput";
-    rows.iter_mut().for_each(|row| row.as_object_mut().expect("an object").retain(|name, _| !timed(name)));
-    rows
-}
-
-fn assert_same(a: &Path, b: &Path) {
-    let (a, b) = (bytes(a), bytes(b));
-    assert_eq!(a.iter().map(|(f, _)| f).collect::<Vec<_>>(), b.iter().map(|(f, _)| f).collect::<Vec<_>>());
-    for ((file, a), (_, b)) in a.iter().zip(&b) {
-        assert!(a == b, "{file} differs");
-    }
-}
-
-/// Stops the run when the log has its `files`-th file and then some, however far the next step has come: with SIGKILL, or with SIGTERM,
-/// after which it saves what is in flight.
-fn stop_at(child: &mut Child, folder: &Path, files: usize, later: Duration, signal: &str) {
-    let logged = || fs::read_dir(folder.join("log")).map_or(0, Iterator::count);
-    while logged() < files && child.try_wait().expect("it can be asked").is_none() {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    std::thread::sleep(later);
-    // It may have ended by itself; then there is nothing to kill.
-    let _ = Command::new("kill").args(["-s", signal, &child.id().to_string()]).stderr(Stdio::null()).status();
-    child.wait().expect("it ends");
 }
 
 #[test]
@@ -159,7 +39,8 @@ fn inv_1_inv_5_and_inv_6_samples_older_than_the_weights_are_exact_and_survive_ki
     }
     assert!(mixed >= 5, "{mixed} samples crossed a swap");
     assert!((1..=2).contains(&oldest), "the oldest token was {oldest} versions old");
-    let rows = metrics(&whole);
+    let (_, rows) = timeless(&whole);
+    assert_metrics_are_documented(&whole);
     let found = |name: &str| rows.iter().filter_map(|r| r[name].as_f64()).fold(0.0, f64::max);
     assert!((1.0..=2.0).contains(&found("training/staleness_max")), "{rows:?}");
     assert!(found("training/staleness_tokens/1") > 0.0);
@@ -296,6 +177,54 @@ fn inv_9_a_stall_names_who_waits_for_what_and_leaves_a_dump() {
     assert!(dump["events"].as_array().is_some_and(|events| !events.is_empty()), "{dump}");
 }
 
+#[test]
+fn inv_9_a_stall_ends_a_run_to_which_nobody_listens() {
+    let out = tempfile::tempdir().expect("a folder");
+    let stalled = with_plugin(out.path(), "deaf", SILENT, "stall_s = 4.0|");
+    let (listener, stderr) = std::io::pipe().expect("a pipe");
+    drop(listener);
+    let status = temper(&["run", plain(&stalled)]).stderr(stderr).status().expect("the binary runs");
+    assert_eq!(status.code(), Some(10));
+    assert!(stalled.with_extension("").join("stalled.json").exists());
+}
+
+/// Answers nothing while its marker is there.
+const BROKEN_WHILE: &str = "
+import hashlib, os
+def compute_score(solution_str, ground_truth):
+    if os.path.exists('MARKER'):
+        raise RuntimeError('service down')
+    return float(hashlib.sha256(solution_str.encode()).digest()[0] % 2)
+";
+
+#[test]
+fn inv_6_and_inv_9_a_run_whose_verifier_broke_goes_on_once_it_is_mended() {
+    for (name, schedule) in [("ahead", "max_staleness = 2"), ("waiting", "max_staleness = 0")] {
+        let out = tempfile::tempdir().expect("a folder");
+        let marker = out.path().join("down");
+        let plugin = BROKEN_WHILE.replace("MARKER", plain(&marker));
+        let recipe = |name: &str| {
+            let path = with_plugin(out.path(), name, &plugin, "");
+            let text = fs::read_to_string(&path).expect("it was written");
+            let text = text.replace("max_staleness = 2", schedule);
+            let own = if schedule.ends_with('0') { text.replace("in_flight = 4", "") } else { text };
+            fs::write(&path, own).expect("it writes");
+            path
+        };
+        let whole = run(&recipe("whole"));
+        let broken = recipe("broken");
+        fs::write(&marker, "").expect("it writes");
+        let output = temper(&["run", plain(&broken)]).output().expect("the binary runs");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(5), "{name}: {text}");
+        assert!(text.contains("service down") && text.contains("temper resume"), "{name}: {text}");
+        fs::remove_file(&marker).expect("it is there");
+        let folder = broken.with_extension("");
+        assert_ok(&temper(&["resume", plain(&folder)]).output().expect("the binary runs"));
+        assert_same(&whole, &folder);
+    }
+}
+
 /// Fails for a fifth of the completions, by raising and by dying.
 const FLAKY: &str = "
 import hashlib, os
@@ -330,7 +259,7 @@ fn inv_9_a_plugin_that_fails_for_a_fifth_gives_no_wrong_reward_and_the_same_byte
     assert!(errors * 20 > all && errors * 2 < all, "{errors} of {all}");
     let verdicts = &json(&first.join("summary.json"))["verdicts"];
     assert_eq!(verdicts["error"], errors, "{verdicts}");
-    assert!(metrics(&first).iter().any(|row| row["training/masked_share"].as_f64() > Some(0.0)));
+    assert!(timeless(&first).1.iter().any(|row| row["training/masked_share"].as_f64() > Some(0.0)));
     assert_same(&first, &run(&with_plugin(out.path(), "flaky-again", FLAKY, "")));
 }
 

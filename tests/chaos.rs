@@ -1,7 +1,8 @@
 //! A small recipe, killed with SIGKILL at random instants and resumed until it is done, again and again: weights, metrics and data order
 //! are those of the run that nothing disturbed, byte for byte (INV-6).
 //!
-//! `make chaos` runs it `N` times (30 by default; `SEED` picks the instants).
+//! `make chaos` runs it `N` times (30 by default; `SEED` picks the instants, `AIM` one of the aims). A run that differs is kept, and what of
+//! it differs is said.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -42,6 +43,13 @@ impl Aim {
         Self::WritingReport,
         Self::VerifierChild,
     ];
+
+    /// One by chance, or the one that is asked for.
+    fn drawn(rng: &mut CounterRng) -> Self {
+        let drawn = Self::ALL[rng.next_u64() as usize % Self::ALL.len()];
+        let asked = std::env::var("AIM").ok();
+        asked.map_or(drawn, |name| *Self::ALL.iter().find(|aim| format!("{aim:?}") == name).expect("AIM is an aim"))
+    }
 
     /// A count that grows as the run comes to what is aimed at.
     fn signs(self, folder: &Path) -> usize {
@@ -157,7 +165,7 @@ fn out(folder: &Path) -> String {
 fn disturbed(folder: &Path, whole: Duration, rng: &mut CounterRng, strikes: &mut BTreeMap<Aim, usize>) -> usize {
     let mut repeated = 0;
     for _ in 0..1 + rng.next_u64() as usize % MAX_STRIKES {
-        let aim = Aim::ALL[rng.next_u64() as usize % Aim::ALL.len()];
+        let aim = Aim::drawn(rng);
         let mut child = start(folder);
         if strike(aim, &mut child, folder, whole, rng) {
             *strikes.entry(aim).or_default() += 1;
@@ -169,6 +177,21 @@ fn disturbed(folder: &Path, whole: Duration, rng: &mut CounterRng, strikes: &mut
     assert!(status.success(), "the resumed run ends with {status}; {}", folder.display());
     repeated
 }
+
+/// What of a run is not as in the other: files, fields of the summary, rows of the metrics.
+fn differences(found: &Finals, expected: &Finals) -> Vec<String> {
+    let files = |(a, b): (&(PathBuf, Vec<u8>), &(PathBuf, Vec<u8>))| (a != b).then(|| a.0.display().to_string());
+    let mut all: Vec<String> = found.0.iter().zip(&expected.0).filter_map(files).collect();
+    let (summary, other) = (&found.1.0, &expected.1.0);
+    let fields = summary.as_object().into_iter().flatten().filter(|(name, value)| other[name.as_str()] != **value);
+    all.extend(fields.map(|(name, value)| format!("summary.{name} {value} for {}", other[name])));
+    let rows = found.1.1.iter().zip(&expected.1.1).filter(|(a, b)| a != b);
+    all.extend(rows.map(|(row, other)| format!("metrics {row} for {other}")));
+    all
+}
+
+/// The final weights and logs, the summary and the metrics.
+type Finals = (Vec<(PathBuf, Vec<u8>)>, (Value, Vec<Value>));
 
 fn number(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text}: not a number")))
@@ -191,10 +214,20 @@ fn inv_6_runs_killed_at_random_end_with_the_same_bytes() {
         let folder = dir.path().join(format!("{n}/chaos"));
         let mut rng = CounterRng::new(seed, &format!("run {n}"));
         repeated = repeated.max(disturbed(&folder, whole, &mut rng, &mut strikes));
-        if (bytes(&folder), timeless(&folder)) != expected {
+        let found = (bytes(&folder), timeless(&folder));
+        if found != expected {
+            let kept = std::env::temp_dir().join(format!("temper-chaos-{seed}-{n}"));
+            let _ = fs::remove_dir_all(&kept);
+            fs::rename(&folder, &kept).expect("it is kept");
+            println!(
+                "run {n} differs in {}; it is kept as {}",
+                differences(&found, &expected).join(", "),
+                kept.display()
+            );
             different.push(n);
+        } else {
+            fs::remove_dir_all(&folder).expect("it is removed");
         }
-        fs::remove_dir_all(&folder).expect("it is removed");
     }
     println!("{runs} runs, {} strikes: {strikes:?}", strikes.values().sum::<usize>());
     println!("runs that differ: {}; steps that a strike cost, at most: {repeated}", different.len());

@@ -167,9 +167,7 @@ fn other_model() -> Model {
 }
 
 fn copy(model: &Model) -> Model {
-    let folder = tempfile::tempdir().expect("a folder");
-    checkpoint::save(model, folder.path()).expect("it saves");
-    checkpoint::load(folder.path(), model.device()).expect("it loads")
+    model.frozen_copy().expect("small products are row-invariant")
 }
 
 #[test]
@@ -250,7 +248,7 @@ fn inv_5_experts_replay_to_the_bit_where_weights_are_swapped_in_flight() {
         let (old, sampling) = (model_of(config), sampling(0.8, 0.9));
         let new = copy(&old);
         tch::no_grad(|| {
-            let mut gate = new.params["model.layers.1.mlp.gate.weight"].shallow_clone();
+            let gate = &new.params["model.layers.1.mlp.gate.weight"];
             let _ = gate.narrow(0, 0, 4).g_mul_scalar_(-1.0);
         });
         let trajectories = swapped(&old, &new, &sampling, true);

@@ -6,7 +6,7 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::{assert_ok, run, summary, timeless};
+use common::{assert_metrics_are_documented, assert_ok, run, summary, timeless};
 use serde_json::{Value, json};
 
 /// One id a printable character, beside the fixtures' two special tokens: 97 in all, as many as they have.
@@ -106,6 +106,7 @@ fn exact(family: &str) {
     }
     assert!(samples >= 32 && mixed > 0, "{family}: {mixed} of {samples} samples crossed a change of weights");
 
+    assert_metrics_are_documented(&folder);
     let (_, rows) = timeless(&folder);
     let most = |name: &str| rows.iter().filter_map(|r| r[name].as_f64()).fold(f64::NEG_INFINITY, f64::max);
     assert!((1.0..=2.0).contains(&most("training/staleness_max")), "{family}");

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 mod common;
 
-use common::{assert_ok, assert_same, bytes, run, summary, temper, timeless};
+use common::{assert_metrics_are_documented, assert_ok, assert_same, bytes, run, summary, temper, timeless};
 
 fn smoke(out: &Path, name: &str, more: &[&str]) -> Output {
     let out = format!("run.out={}", out.display());
@@ -28,6 +28,7 @@ fn inv_7_the_same_bytes_twice_and_with_one_thread_and_two() {
     assert_eq!(found["verdicts"]["error"], 0);
     assert_eq!(found["stages"].as_array().map(Vec::len), Some(11));
     assert!(out.path().join("a/report.html").exists());
+    assert_metrics_are_documented(&out.path().join("a"));
 }
 
 #[test]

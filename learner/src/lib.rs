@@ -18,5 +18,6 @@ pub mod replay;
 pub mod schedule;
 pub mod selection;
 pub mod shards;
+pub mod text;
 pub mod trainer;
 pub mod unit;

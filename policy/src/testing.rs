@@ -88,6 +88,7 @@ pub fn every_kind() -> Vec<(&'static str, ModelConfig)> {
         ("latent, sparse, one indexer for both layers", shared(tiny_config(Some(8)))),
         ("grouped", tiny_grouped(None)),
         ("grouped, sparse", tiny_grouped(Some(8))),
+        ("grouped, sparse, an indexer for every two of three layers", deeper(shared(tiny_grouped(Some(8))))),
         ("grouped, experts", experts(tiny_grouped(None), Scores::Softmax)),
         ("grouped, windowed", windowed(tiny_grouped(None))),
     ]
@@ -118,6 +119,12 @@ fn mistral4() -> ModelConfig {
 /// The first layer's indexer for both layers.
 fn shared(mut config: ModelConfig) -> ModelConfig {
     config.indexer.iter_mut().for_each(|indexer| indexer.every = 2);
+    config
+}
+
+/// A third layer, which begins a group of its own where an indexer serves two.
+fn deeper(mut config: ModelConfig) -> ModelConfig {
+    config.num_hidden_layers = 3;
     config
 }
 

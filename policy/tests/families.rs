@@ -302,6 +302,61 @@ fn inv_3_an_indexer_is_added_to_a_dense_checkpoint() {
     }
 }
 
+/// The fixture without the sliding window that an indexer cannot stand beside.
+fn without_window(family: &str) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().expect("a folder");
+    for entry in folder(family).read_dir().expect("the fixture") {
+        let entry = entry.expect("an entry");
+        std::fs::copy(entry.path(), copy.path().join(entry.file_name())).expect("it copies");
+    }
+    let path = copy.path().join("config.json");
+    let text = std::fs::read_to_string(&path).expect("it reads");
+    let mut config: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
+    let fields = config.as_object_mut().expect("an object");
+    fields.retain(|name, _| !["sliding_window", "use_sliding_window", "layer_types"].contains(&name.as_str()));
+    fields.insert("sliding_window".into(), serde_json::Value::Null);
+    std::fs::write(&path, config.to_string()).expect("written");
+    copy
+}
+
+/// DSA for any of them, on disk: every dense family is given an indexer, one a layer or one for both layers, that is dense to the bit while k
+/// covers the context (INV-3), and its backbone's weights are the source's.
+#[test]
+fn inv_3_every_dense_family_is_given_an_indexer_on_disk() {
+    let _guard = tch::no_grad_guard();
+    for family in ["llama", "mistral", "qwen2", "qwen3", "qwen3_moe", "deepseek_v3", "kimi_k2"] {
+        let source = without_window(family);
+        let dense = checkpoint::load(source.path(), Device::Cpu).expect("the fixture loads");
+        let width = dense.config.rope_width().max(16);
+        for every in [1, 2] {
+            let target = tempfile::tempdir().expect("a folder");
+            let indexer = IndexerConfig { heads: 2, width, top_k: 4096, every };
+            let config = checkpoint::add_indexer(source.path(), target.path(), &indexer, 0.3, 7).expect("it is added");
+            let sparse = checkpoint::load(target.path(), Device::Cpu).expect("it loads");
+            assert_eq!((&sparse.config.indexer, config.indexer), (&Some(indexer.clone()), Some(indexer)), "{family}");
+            let own = sparse.params.keys().filter(|name| name.ends_with("indexer.wk.weight")).count();
+            assert_eq!(own, 2 / every as usize, "{family}: one indexer for every {every} of two layers");
+            assert!(dense.params.iter().all(|(name, value)| sparse.params[name].equal(value)), "{family}");
+            let inputs = [(0..40).map(|i| (i * i * 7 + 3) % 60).collect::<Vec<u32>>()];
+            let run = |model| logits(model, &inputs, &Task::plain(model)).0;
+            assert!(run(&sparse).equal(&run(&dense)), "{family}, an indexer for every {every}");
+        }
+    }
+}
+
+#[test]
+fn an_indexer_that_does_not_fit_is_refused_and_nothing_is_written() {
+    let target = tempfile::tempdir().expect("a folder");
+    let add = |source: &Path, width, every| {
+        let indexer = IndexerConfig { heads: 2, width, top_k: 8, every };
+        checkpoint::add_indexer(source, target.path(), &indexer, 0.3, 7).expect_err("it does not fit").to_string()
+    };
+    assert!(add(&folder("qwen3"), 2, 1).contains("index_head_dim"));
+    assert!(add(&folder("qwen3"), 64, 3).contains("index_every"));
+    assert!(add(&folder("mistral"), 64, 1).contains("sliding window"));
+    assert_eq!(target.path().read_dir().expect("it lists").count(), 0);
+}
+
 #[test]
 fn bf16_is_half_the_size_and_every_weight_is_the_nearest() {
     let model = checkpoint::load(&folder("deepseek_v3"), Device::Cpu).expect("the fixture loads");

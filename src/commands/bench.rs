@@ -16,6 +16,7 @@ use crate::cli::BenchArgs;
 use crate::exit::{Code, Failure, OrFail};
 use crate::recipe::Device;
 use crate::run::device;
+use crate::say::tell;
 
 const REPEATS: usize = 3;
 const PAGE: usize = 16;
@@ -39,7 +40,7 @@ pub fn bench(args: &BenchArgs) -> Result<(), Failure> {
         (None, None) => fresh(testing::tiny_config(Some(32)), compute)?,
     };
     let (parameters, threads) = (model.config.parameters(), tch::get_num_threads());
-    println!("model      {parameters} parameters, {device:?}, {}, {threads} threads", args.precision);
+    tell(format_args!("model      {parameters} parameters, {device:?}, {}, {threads} threads", args.precision))?;
     let mut rates = [Vec::new(), Vec::new()];
     let mut trainer = Trainer::new(&model, &settings()).or_fail(Code::Internal)?;
     for _ in 0..REPEATS {
@@ -48,19 +49,18 @@ pub fn bench(args: &BenchArgs) -> Result<(), Failure> {
         rates[1].push(learn(&model, &mut trainer, &trajectories)?);
     }
     let [rollout, training] = rates;
-    report("rollout", &rollout);
-    report("training", &training);
-    Ok(())
+    report("rollout", &rollout)?;
+    report("training", &training)
 }
 
 fn fresh(config: ModelConfig, compute: Compute) -> Result<Model, Failure> {
     checkpoint::fresh(config, INIT_STD, 1, compute).or_fail(Code::Checkpoint)
 }
 
-fn report(what: &str, rates: &[f64]) {
+fn report(what: &str, rates: &[f64]) -> Result<(), Failure> {
     let best = rates.iter().copied().fold(0.0, f64::max);
     let all: Vec<String> = rates.iter().map(|r| format!("{r:.0}")).collect();
-    println!("{what:<10} {best:.0} tokens/s (of {})", all.join(", "));
+    tell(format_args!("{what:<10} {best:.0} tokens/s (of {})", all.join(", ")))
 }
 
 /// Groups of completions, and the completions' tokens a second.

@@ -12,6 +12,7 @@ use crate::cli::BenchArgs;
 use crate::exit::{Code, Failure, OrFail};
 use crate::recipe::Device;
 use crate::run::device;
+use crate::say::tell;
 
 /// Bytes of one plain read.
 const BLOCK: usize = 8 << 20;
@@ -42,14 +43,11 @@ pub fn bench(args: &BenchArgs, folder: &Path) -> Result<(), Failure> {
         held = held.max(status("VmHWM").saturating_sub(before));
     }
     let from = if cold { "from the disk" } else { "partly from the page cache, which did not forget all" };
-    println!("files      {:.3} GB in {}; {:.3} GB as f32", gb(size), files.len(), gb(weights));
-    println!("read       {read:.2} GB/s, {from}");
-    println!("load       {load:.2} GB/s, {:.0} % of reading", 100.0 * load / read);
-    println!(
-        "memory     {:.3} GB held at most, {:.0} % of the weights as f32",
-        gb(held),
-        100.0 * held as f64 / weights as f64
-    );
+    tell(format_args!("files      {:.3} GB in {}; {:.3} GB as f32", gb(size), files.len(), gb(weights)))?;
+    tell(format_args!("read       {read:.2} GB/s, {from}"))?;
+    tell(format_args!("load       {load:.2} GB/s, {:.0} % of reading", 100.0 * load / read))?;
+    let share = 100.0 * held as f64 / weights as f64;
+    tell(format_args!("memory     {:.3} GB held at most, {share:.0} % of the weights as f32", gb(held)))?;
     Ok(())
 }
 

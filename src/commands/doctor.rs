@@ -14,6 +14,7 @@ use crate::cli::DoctorArgs;
 use crate::exit::{Code, Failure, OrFail};
 use crate::recipe::{Device, VerifierName};
 use crate::run::device;
+use crate::say::tell;
 use crate::verifiers_by_name::build_verifier;
 
 /// Prints one line a check.
@@ -22,17 +23,17 @@ use crate::verifiers_by_name::build_verifier;
 /// [`Code::Device`] where a product of the model is not row-invariant, so that exact mode would refuse to start.
 pub fn doctor(args: &DoctorArgs) -> Result<(), Failure> {
     let device = device::open(args.machine.device.unwrap_or(Device::Auto), args.machine.threads.unwrap_or(0))?;
-    println!("device     {device:?}, {} threads", tch::get_num_threads());
+    tell(format_args!("device     {device:?}, {} threads", tch::get_num_threads()))?;
     match native::cuda::load() {
-        Ok(devices) => println!("cuda       {devices} devices"),
-        Err(error) => println!("cuda       none ({error})"),
+        Ok(devices) => tell(format_args!("cuda       {devices} devices"))?,
+        Err(error) => tell(format_args!("cuda       none ({error})"))?,
     }
     match CodeVerifier::new(CodeSettings::default()) {
-        Ok(verifier) => println!("sandbox    {}", verifier.isolation()),
-        Err(error) => println!("sandbox    none: {error}"),
+        Ok(verifier) => tell(format_args!("sandbox    {}", verifier.isolation()))?,
+        Err(error) => tell(format_args!("sandbox    none: {error}"))?,
     }
     build_verifier(VerifierName::Math, &Table::new())?;
-    println!("math       ready");
+    tell("math       ready")?;
     products(device, args.precision, args.checkpoint.as_deref())
 }
 
@@ -43,15 +44,17 @@ fn products(device: tch::Device, precision: Precision, checkpoint: Option<&Path>
         None => tiny_config(Some(16)),
     };
     if device == tch::Device::Cpu {
-        println!("products   our own: the same bits for any number of rows and threads");
-        return Ok(());
+        return tell("products   our own: the same bits for any number of rows and threads");
     }
     let mut unsafe_shapes = 0;
     for shape in product_shapes(&config) {
         let hidden = place_is_hidden(device, shape.kind(precision), shape);
         let words = if hidden { "a row's place does not show" } else { "a row's place SHOWS in its bits" };
         let kind = if shape.precise { Precision::F32 } else { precision };
-        println!("product    {} x [{BLOCK}, {}] x [{}, {}], {kind}: {words}", shape.batch, shape.k, shape.k, shape.n);
+        tell(format_args!(
+            "product    {} x [{BLOCK}, {}] x [{}, {}], {kind}: {words}",
+            shape.batch, shape.k, shape.k, shape.n
+        ))?;
         unsafe_shapes += usize::from(!hidden);
     }
     match unsafe_shapes {

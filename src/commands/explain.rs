@@ -3,6 +3,7 @@
 use crate::cli::ExplainArgs;
 use crate::exit::{Code, Failure};
 use crate::run::explain::{Ask, explain as compute, render};
+use crate::say::{tell, tell_plain};
 
 use super::run::named;
 
@@ -21,9 +22,9 @@ pub fn explain(args: &ExplainArgs) -> Result<(), Failure> {
     let mut found = compute(&named(&args.run), &ask)?;
     found.equal = found.different().is_empty();
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&found).expect("an explanation is plain JSON"));
+        tell(serde_json::to_string_pretty(&found).expect("an explanation is plain JSON"))?;
     } else {
-        print!("{}", render(&found));
+        tell_plain(render(&found))?;
     }
     let different: Vec<&str> = found.different().iter().map(|n| n.name.as_str()).collect();
     if different.is_empty() {

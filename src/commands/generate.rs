@@ -1,6 +1,6 @@
 //! `temper generate`: completes a prompt, or chats, with a checkpoint.
 
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::{BufRead, IsTerminal};
 
 use data::{Message, Tokenizer};
 use policy::{Model, checkpoint};
@@ -10,6 +10,7 @@ use crate::cli::GenerateArgs;
 use crate::exit::{Code, Failure, OrFail};
 use crate::recipe::Device;
 use crate::run::{device, sample};
+use crate::say::{tell, tell_plain};
 
 /// Positions of a cache page.
 const PAGE: usize = 16;
@@ -28,7 +29,7 @@ pub fn generate(args: &GenerateArgs) -> Result<(), Failure> {
     let prompt = args.prompt.as_deref().unwrap_or_default();
     let tokens = tokenizer.encode(prompt, true).or_fail(Code::Data)?;
     for text in complete(args, &model, &tokenizer, tokens, 0)? {
-        println!("{text}");
+        tell(text)?;
     }
     Ok(())
 }
@@ -39,14 +40,13 @@ fn chat(args: &GenerateArgs, model: &Model, tokenizer: &Tokenizer) -> Result<(),
     let mut lines = std::io::stdin().lock().lines();
     loop {
         if show_prompt {
-            print!("> ");
-            std::io::stdout().flush().or_fail(Code::Internal)?;
+            tell_plain("> ")?;
         }
         let Some(line) = lines.next() else { return Ok(()) };
         turns.push(Message::user(line.or_fail(Code::Data)?));
         let tokens = tokenizer.encode_prompt(&turns).or_fail(Code::Data)?;
         let answer = complete(args, model, tokenizer, tokens, turns.len())?.swap_remove(0);
-        println!("{answer}");
+        tell(&answer)?;
         turns.push(Message::assistant(answer));
     }
 }

@@ -8,6 +8,7 @@ mod explain;
 mod generate;
 mod run;
 mod sandbox;
+mod sparsify;
 
 pub use bench::bench;
 pub use doctor::doctor;
@@ -16,6 +17,7 @@ pub use explain::explain;
 pub use generate::generate;
 pub use run::{report, resume, run};
 pub use sandbox::sandbox;
+pub use sparsify::sparsify;
 
 /// Starts the process anew with OpenMP threads that sleep while they wait.
 ///

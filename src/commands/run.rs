@@ -8,6 +8,7 @@ use crate::exit::{Code, Failure, OrFail};
 use crate::recipe::Recipe;
 use crate::report;
 use crate::run;
+use crate::say::{tell, tell_plain};
 use crate::summary::Summary;
 
 /// Runs a recipe, or prints what it resolves to.
@@ -17,13 +18,11 @@ use crate::summary::Summary;
 pub fn run(args: &RunArgs) -> Result<(), Failure> {
     let recipe = Recipe::load(&args.recipe, &args.sets())?;
     if args.dry_run {
-        print!("{}", recipe.to_toml());
-        return Ok(());
+        return tell_plain(recipe.to_toml());
     }
     let root = Path::new(&recipe.run.out).join(&recipe.run.name);
     let summary = run::start(recipe)?;
-    show(&root, &summary);
-    Ok(())
+    show(&root, &summary)
 }
 
 /// Goes on with a run.
@@ -33,8 +32,7 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
 pub fn resume(args: &ResumeArgs) -> Result<(), Failure> {
     let root = named(&args.run);
     let summary = run::resume(&root, args.machine.device, args.machine.threads)?;
-    show(&root, &summary);
-    Ok(())
+    show(&root, &summary)
 }
 
 /// Writes a run's report anew and prints its table.
@@ -46,10 +44,9 @@ pub fn report(args: &ReportArgs) -> Result<(), Failure> {
     let page = report::write_report(&root).or_fail(Code::RunFolder)?;
     // A run of which no stage has ended has a page and no table.
     if let Ok(summary) = Summary::read(&root) {
-        print!("{}", report::terminal_table(&summary, std::io::stdout().is_terminal()));
+        tell_plain(report::terminal_table(&summary, std::io::stdout().is_terminal()))?;
     }
-    println!("report: {}", page.display());
-    Ok(())
+    tell(format_args!("report: {}", page.display()))
 }
 
 /// A run's folder as it is, or by its name under `runs/`.
@@ -58,7 +55,7 @@ pub(super) fn named(run: &Path) -> PathBuf {
     if !run.exists() && below.exists() { below } else { run.to_owned() }
 }
 
-fn show(root: &Path, summary: &Summary) {
-    print!("{}", report::terminal_table(summary, std::io::stdout().is_terminal()));
-    println!("report: {}", root.join("report.html").display());
+fn show(root: &Path, summary: &Summary) -> Result<(), Failure> {
+    tell_plain(report::terminal_table(summary, std::io::stdout().is_terminal()))?;
+    tell(format_args!("report: {}", root.join("report.html").display()))
 }

@@ -7,6 +7,7 @@ use verifiers::code::{CodeSettings, Sandbox, ServeSettings, serve_on};
 
 use crate::cli::{SandboxCommand, SandboxServeArgs};
 use crate::exit::{Code, Failure, OrFail};
+use crate::say;
 use crate::verifiers_by_name::{code_settings, start_sandbox};
 use crate::verify::settings;
 
@@ -50,8 +51,8 @@ async fn until_told(args: &SandboxServeArgs, settings: CodeSettings) -> Result<E
     let sandbox = start_sandbox(settings)?;
     let (asked, told) = oneshot::channel();
     let stop = signals(asked)?;
-    eprint!("{}", in_force(&sandbox, &service));
-    eprintln!("listening on http://{address}; routes: /run_code /run_batch /judge /v1/ping; Ctrl-C ends it");
+    say!("{}", in_force(&sandbox, &service).trim_end());
+    say!("listening on http://{address}; routes: /run_code /run_batch /judge /v1/ping; Ctrl-C ends it");
     let served = serve_on(listener, sandbox, &service, async {
         // An error is that the sender is gone, which is so once `stop` is done.
         let _ = told.await;
@@ -69,7 +70,7 @@ fn signals(asked: oneshot::Sender<()>) -> Result<impl Future<Output = ()>, Failu
     Ok(async move {
         let mut any = async || tokio::select! { _ = interrupt.recv() => (), _ = terminate.recv() => () };
         any().await;
-        eprintln!("ending: requests in hand are answered first; once more ends at once");
+        say!("ending: requests in hand are answered first; once more ends at once");
         let _ = asked.send(());
         any().await;
     })

@@ -16,10 +16,29 @@ pub struct EvalSettings {
     pub after: bool,
     /// Domains to evaluate. Empty: all that have `eval` prompts and a verifier.
     pub domains: Vec<String>,
+    /// Contexts, in tokens, at which the perplexity of held-out text is measured. Empty: it is not.
+    pub contexts: Vec<usize>,
+    /// Domains whose held-out prompts, with their reference answers, are that text. Empty: all that have `eval` prompts.
+    pub texts: Vec<String>,
+}
+
+impl EvalSettings {
+    /// Whether there is anything to score or to measure, in a recipe that is resolved.
+    pub fn measures_something(&self) -> bool {
+        !self.domains.is_empty() || !self.contexts.is_empty()
+    }
 }
 
 impl Default for EvalSettings {
     fn default() -> Self {
-        Self { n: 200, samples: 1, temperature: 1.0, after: true, domains: Vec::new() }
+        Self {
+            n: 200,
+            samples: 1,
+            temperature: 1.0,
+            after: true,
+            domains: Vec::new(),
+            contexts: Vec::new(),
+            texts: Vec::new(),
+        }
     }
 }

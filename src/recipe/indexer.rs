@@ -18,6 +18,8 @@ pub struct IndexerSettings {
     pub heads: usize,
     /// Width of those heads and of the index key; at least the rotated width of the model's keys.
     pub width: usize,
+    /// Layers that share one indexer, in one that the stage adds: the first of every so many has it.
+    pub every: usize,
     /// In `rl`: report each step how far the indexer is from the attention, and how many of the sampler's keys it would select now. Costs
     /// one more forward.
     pub measure: bool,
@@ -25,7 +27,7 @@ pub struct IndexerSettings {
 
 impl Default for IndexerSettings {
     fn default() -> Self {
-        Self { mode: IndexerMode::Auto, coefficient: 1.0, top_k: 0, heads: 4, width: 32, measure: false }
+        Self { mode: IndexerMode::Auto, coefficient: 1.0, top_k: 0, heads: 4, width: 32, every: 1, measure: false }
     }
 }
 

@@ -17,6 +17,10 @@ impl Recipe {
             self.eval.domains =
                 self.domains.iter().filter(|(_, d)| can_be_judged(d)).map(|(name, _)| name.clone()).collect();
         }
+        if self.eval.texts.is_empty() && !self.eval.contexts.is_empty() {
+            let held_out = self.domains.iter().filter(|(_, d)| !d.eval.is_empty());
+            self.eval.texts = held_out.map(|(name, _)| name.clone()).collect();
+        }
         let trainable: Vec<String> =
             self.domains.iter().filter(|(_, d)| !d.train.is_empty()).map(|(name, _)| name.clone()).collect();
         let mut last_checkpoint = MODEL.to_owned();
@@ -26,7 +30,7 @@ impl Recipe {
             }
             if stage.kind.trains() {
                 last_checkpoint.clone_from(&stage.name);
-                stage.eval.get_or_insert(self.eval.after && !self.eval.domains.is_empty());
+                stage.eval.get_or_insert(self.eval.after && self.eval.measures_something());
                 complete_training(stage, &trainable);
             } else {
                 stage.eval.get_or_insert(stage.kind == Kind::Eval);

@@ -67,6 +67,26 @@ impl Recipe {
                 check_judgeable(path, name, domain, f);
             }
         }
+        self.check_texts(f);
+    }
+
+    fn check_texts(&self, f: &mut Findings<'_>) {
+        let e = &self.eval;
+        for (i, &context) in e.contexts.iter().enumerate() {
+            f.positive(at(&[&"eval", &"contexts", &i]), context);
+        }
+        let path = at(&[&"eval", &"texts"]);
+        if e.contexts.is_empty() {
+            f.require(e.texts.is_empty(), path, "has no meaning without `contexts`: at which is perplexity measured?");
+            return;
+        }
+        f.require(!e.texts.is_empty(), path, "is empty, and no domain has `eval` prompts");
+        for (i, name) in e.texts.iter().enumerate() {
+            let path = at(&[&"eval", &"texts", &i]);
+            f.domain(path.clone(), name);
+            let empty = self.domains.get(name).is_some_and(|domain| domain.eval.is_empty());
+            f.require(!empty, path, format_args!("names the domain `{name}`, which has no `eval` prompts"));
+        }
     }
 }
 

@@ -26,6 +26,9 @@ pub(super) fn check(recipe: &Recipe, i: usize, stage: &Stage, f: &mut Findings<'
     if let Some(export) = &stage.export {
         f.number(here.path2("export", "shard_gb"), export.shard_gb, "above 0", |gb| gb > 0.0);
     }
+    if stage.kind == Kind::Eval {
+        here.evaluated_indexer(f);
+    }
     here.rl(f);
     here.distill(f);
 }
@@ -128,7 +131,7 @@ impl Here<'_> {
         let tables = [
             ("optimizer", stage.optimizer.is_some(), kind.trains()),
             ("batch", stage.batch.is_some(), kind.trains()),
-            ("indexer", stage.indexer.is_some(), kind.trains()),
+            ("indexer", stage.indexer.is_some(), kind.trains() || kind == Kind::Eval),
             ("routing", stage.routing.is_some(), kind.trains()),
             ("mix", !stage.mix.is_empty(), kind.trains()),
             ("domains", !stage.domains.is_empty(), kind != Kind::Export),
@@ -186,7 +189,7 @@ impl Here<'_> {
         if stage.kind == Kind::Export {
             f.require(!stage.evaluates(), path, "has no meaning in a stage of kind `export`");
         } else if stage.evaluates() {
-            let any = !self.recipe.eval.domains.is_empty();
+            let any = self.recipe.eval.measures_something();
             f.require(any, path, "is true, and no domain has both `eval` prompts and a verifier");
         }
     }
@@ -252,6 +255,7 @@ impl Here<'_> {
         }
         f.positive(self.path2("indexer", "heads"), x.heads);
         f.positive(self.path2("indexer", "width"), x.width);
+        f.positive(self.path2("indexer", "every"), x.every);
         f.number(self.path2("indexer", "coefficient"), x.coefficient, "0 or above", |c| c >= 0.0);
     }
 
@@ -261,6 +265,18 @@ impl Here<'_> {
         f.number(path.clone(), r.balance(), "0 (off) or above", |b| b >= 0.0);
         let frozen = self.stage.kind == Kind::IndexerWarmup && r.balance() > 0.0;
         f.require(!frozen, path, "has no meaning in a stage of kind `indexer-warmup`, which trains the indexer alone");
+    }
+
+    /// An `eval` stage may look past the indexer, or at another k.
+    fn evaluated_indexer(&self, f: &mut Findings<'_>) {
+        let Some(x) = &self.stage.indexer else { return };
+        let (mode, path) = (x.mode, self.path2("indexer", "mode"));
+        let looks = matches!(mode, IndexerMode::Auto | IndexerMode::None | IndexerMode::Frozen);
+        f.require(looks, path, "must be `none` or `frozen` in `eval`, where nothing learns");
+        let only = super::IndexerSettings { mode, top_k: x.top_k, ..super::IndexerSettings::default() };
+        f.require(*x == only, self.path("indexer"), "has no settings in `eval` but `mode` and `top_k`");
+        let dense = mode == IndexerMode::None && x.top_k > 0;
+        f.require(!dense, self.path2("indexer", "top_k"), "has no meaning under `mode = \"none\"`");
     }
 
     fn rl(&self, f: &mut Findings<'_>) {

@@ -1,6 +1,6 @@
 //! The run report: `report.html`, one self-contained page (curves, tables, sampled trajectories), and the table on the terminal.
 //!
-//! [`input`] reads the run's folder, [`page`] lays the page out, `results` fills its tables, [`chart`] draws curves and [`samples`] trajectories, [`html`]
+//! [`input`] reads the run's folder, [`page`] lays the page out, `results` and `texts` fill its tables, [`chart`] draws curves and [`samples`] trajectories, [`html`]
 //! keeps every text from being markup, [`table`] is for the terminal. The page needs no network: style and script are inside it,
 //! and its content security policy lets nothing else run or load.
 
@@ -12,6 +12,7 @@ mod results;
 pub mod samples;
 mod scale;
 pub mod table;
+mod texts;
 mod topics;
 
 use std::io::{self, Write};

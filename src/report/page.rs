@@ -7,7 +7,7 @@ use super::html::{Html, seconds, si};
 use super::input::{MetricRow, ReportInput, stages_in_order};
 use super::results::{flops, total};
 use super::topics::{Topic, topics_of};
-use super::{results, samples};
+use super::{results, samples, texts};
 use crate::summary::Summary;
 
 const STYLE: &str = include_str!("style.css");
@@ -19,6 +19,7 @@ pub fn render(input: &ReportInput) -> String {
     head(&mut html, &input.summary);
     header(&mut html, input);
     results::reached(&mut html, &input.summary);
+    texts::section(&mut html, &input.summary);
     results::trust(&mut html, &input.summary);
     results::ledger(&mut html, &input.summary);
     curves(&mut html, input);

@@ -1,6 +1,7 @@
 //! The table on the terminal at the end of a run: stage × domain, with time and tokens.
 
 use super::html::{number, percent, plain, seconds, si, signed};
+use super::texts;
 use crate::summary::Summary;
 
 /// How the table may look.
@@ -55,7 +56,28 @@ pub fn render(summary: &Summary, look: Look) -> String {
         out.push_str("no stage has ended yet\n");
     }
     out.push('\n');
+    out.push_str(&perplexities(summary, look));
     out.push_str(&footer(summary, look));
+    out
+}
+
+/// One line a stage that was measured on held-out text, and an empty one after them.
+fn perplexities(summary: &Summary, look: Look) -> String {
+    let measured: Vec<_> = summary.stages.iter().filter(|stage| !stage.texts.is_empty()).collect();
+    let columns = texts::columns(&measured);
+    let mut out = String::new();
+    for (at, stage) in measured.iter().enumerate() {
+        let mut parts = Vec::new();
+        for column in &columns {
+            let Some(score) = texts::cell(stage, column) else { continue };
+            let change = texts::change(&measured, at, column).map(|c| format!(" ({c})")).unwrap_or_default();
+            parts.push(format!("{} at {} {:.4}{change}", plain(&column.0), column.1, score.perplexity));
+        }
+        out.push_str(&format!("{} {}: {}\n", look.paint("2", "perplexity"), plain(&stage.name), parts.join(", ")));
+    }
+    if !out.is_empty() {
+        out.push('\n');
+    }
     out
 }
 
@@ -165,6 +187,7 @@ mod tests {
                 .into_iter()
                 .filter_map(|(domain, score)| Some((domain.to_owned(), Score { pass_at_1: score?, n: 100 })))
                 .collect(),
+            texts: Default::default(),
         };
         Summary {
             run: "r".into(),

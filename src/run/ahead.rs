@@ -22,6 +22,7 @@ use policy::Model;
 use rollout::{Begun, Engine, FinishedGroup, Request};
 
 use super::decisions::{Decisions, Seen};
+use super::evaluate::CHECK_TOKENS;
 use super::prompts::Stream;
 use super::sample::{Round, Waiting, engine, scored, send};
 use super::stage::Active;
@@ -30,9 +31,6 @@ use super::{Run, device};
 use crate::exit::{Code, Failure, OrFail};
 use crate::recipe::{self, OnSwap, Rl};
 use crate::schedule::{Limits, Window};
-
-/// Rows of a unit where sampled tokens are recomputed; it does not change a bit (INV-2).
-const CHECK_TOKENS: usize = 4096;
 
 /// The sampler of a stage that runs ahead of its learner.
 pub struct Ahead {

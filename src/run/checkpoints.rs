@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 
 use super::folder::partial;
 use crate::exit::{Code, Failure, OrFail};
+use crate::say;
 
 /// The file that holds the SHA-256 of every other file of a checkpoint.
 const CHECKSUMS: &str = "checksums.json";
@@ -82,7 +83,7 @@ pub fn last_sound(stage: &Path) -> Result<Option<PathBuf>, Failure> {
     for checkpoint in all(stage)?.into_iter().rev() {
         let Err(damage) = verify(&checkpoint) else { return Ok(Some(checkpoint)) };
         let aside = set_aside(&checkpoint)?;
-        eprintln!("warning: {damage}; it is kept as {}, and the run goes on from the one before", aside.display());
+        say!("warning: {damage}; it is kept as {}, and the run goes on from the one before", aside.display());
     }
     Ok(None)
 }
@@ -94,7 +95,7 @@ pub fn last_sound(stage: &Path) -> Result<Option<PathBuf>, Failure> {
 pub fn sound_up_to(stage: &Path, step: u64) -> Result<Option<PathBuf>, Failure> {
     for checkpoint in all(stage)?.into_iter().rev().filter(|path| step_of(path).is_some_and(|at| at <= step)) {
         let Err(damage) = verify(&checkpoint) else { return Ok(Some(checkpoint)) };
-        eprintln!("warning: {damage}; the checkpoint before it is used");
+        say!("warning: {damage}; the checkpoint before it is used");
     }
     Ok(None)
 }
@@ -161,7 +162,11 @@ fn verify(checkpoint: &Path) -> Result<(), Damage> {
     Ok(())
 }
 
-fn sha256(path: &Path) -> io::Result<String> {
+/// The SHA-256 of a file, in hexadecimal.
+///
+/// # Errors
+/// Where it cannot be read.
+pub fn sha256(path: &Path) -> io::Result<String> {
     let (mut file, mut hash) = (File::open(path)?, Sha256::new());
     let mut block = vec![0; 1 << 20];
     loop {

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use data::atomic::write_atomic;
 use data::load::Format;
 use serde::{Deserialize, Serialize};
 
+use super::checkpoints::sha256;
 use crate::exit::{Code, Failure, OrFail};
+use crate::say;
 
 /// The file's name inside a run's folder.
 const FILE_NAME: &str = "data.json";
@@ -20,6 +22,10 @@ pub struct DataFiles(pub BTreeMap<String, DataFile>);
 /// One of them.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DataFile {
+    /// Where it lies.
+    pub absolute: PathBuf,
+    /// Its SHA-256 as the run began.
+    pub sha256: String,
     /// The format that it is read by, found or named.
     pub format: Format,
     /// Prompts in it.
@@ -30,14 +36,20 @@ pub struct DataFile {
     pub first_skipped: String,
 }
 
+impl DataFile {
+    fn hash(&self) -> Result<String, Failure> {
+        sha256(&self.absolute).or_fail(Code::Data).map_err(|f| f.context(self.absolute.display()))
+    }
+}
+
 impl DataFiles {
     /// Says of each file what it is, and that rows were left out.
     pub fn tell(&self) {
         for (path, file) in &self.0 {
             let format = serde_json::to_value(file.format).unwrap_or_default();
-            eprintln!("{path}: {} prompts, format {}", file.prompts, format.as_str().unwrap_or_default());
+            say!("{path}: {} prompts, format {}", file.prompts, format.as_str().unwrap_or_default());
             if file.skipped > 0 {
-                eprintln!("warning: {path}: {} rows skipped, the first: {}", file.skipped, file.first_skipped);
+                say!("warning: {path}: {} rows skipped, the first: {}", file.skipped, file.first_skipped);
             }
         }
     }
@@ -48,16 +60,35 @@ impl DataFiles {
         skipped.map(|(path, file)| (path.clone(), file.skipped)).collect()
     }
 
-    /// Writes them into a run's folder, if there are any.
+    /// Writes them into a run's folder with their hashes, if there are any.
     ///
     /// # Errors
-    /// [`Code::Disk`].
-    pub fn write(&self, root: &Path) -> Result<(), Failure> {
+    /// [`Code::Data`] where one cannot be read, [`Code::Disk`].
+    pub fn write(mut self, root: &Path) -> Result<(), Failure> {
         if self.0.is_empty() {
             return Ok(());
         }
+        for file in self.0.values_mut() {
+            file.sha256 = file.hash()?;
+        }
         let text = serde_json::to_string_pretty(&self.0).expect("they are plain JSON") + "\n";
         write_atomic(&root.join(FILE_NAME), |file| file.write_all(text.as_bytes())).or_fail(Code::Disk)
+    }
+
+    /// Refuses to go on with other prompts than those that the run began with.
+    ///
+    /// # Errors
+    /// [`Code::Data`], naming the file.
+    pub fn check(&self) -> Result<(), Failure> {
+        for (path, file) in &self.0 {
+            if file.hash()? != file.sha256 {
+                let message = format!("{path} is not what it was when the run began: its SHA-256 differs");
+                return Err(Failure::new(Code::Data, message).hint(
+                    "restore the file, or begin a new run: with other prompts this one would end with other weights",
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Those of a run; none where it has no such file.

@@ -169,7 +169,9 @@ impl OnPolicy {
         let rl = &self.rl;
         logged_or_sampled(active, &mut self.stream, |stream| {
             let drawn = draw(stream, &active.stage.name, rl.prompts)?;
-            sample_groups(active.run, &round(active, rl), drawn)
+            let groups = sample_groups(active.run, &round(active, rl), drawn)?;
+            too_many_errors(active, rl, &groups)?;
+            Ok(groups)
         })
     }
 }
@@ -177,7 +179,6 @@ impl OnPolicy {
 impl Body for OnPolicy {
     fn step(&mut self, active: &mut Active<'_>) -> Result<Stepped, Failure> {
         let groups = self.groups(active)?;
-        too_many_errors(active, &self.rl, &groups)?;
         let rate = active.learning_rate();
         let by_teacher: Vec<(&Model, Vec<_>)> = self
             .teachers

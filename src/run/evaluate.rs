@@ -2,20 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use data::ScoredGroup;
 use data::tasks::Split;
+use data::{Prompt, ScoredGroup};
+use learner::text::{ContextLoss, TextReport};
 use policy::Model;
+use policy::kernels::indexer_loss::Coverage;
 
 use super::Run;
 use super::prompts::Pool;
 use super::sample::{Round, sample_groups, sampling};
 use super::score::passes;
-use super::state::{StageState, sampling_work};
-use crate::exit::Failure;
-use crate::summary::Score;
+use super::state::{StageState, learning_work, sampling_work};
+use crate::exit::{Code, Failure, OrFail};
+use crate::summary::{ContextScore, LayerScore, Score, TextScore};
 
 /// Rows of a unit where sampled tokens are recomputed; it does not change a bit (INV-2).
-const CHECK_TOKENS: usize = 4096;
+pub const CHECK_TOKENS: usize = 4096;
 
 /// Scores `model` on `domains`, adds what it used and saw to `state`, and returns the judged groups.
 ///
@@ -57,7 +59,50 @@ pub fn evaluate(
     }
     state.judged(&all);
     state.eval = scores;
+    measure_texts(run, model, state)?;
     Ok(all)
+}
+
+/// Measures how `model` predicts held-out text, where the recipe names contexts.
+fn measure_texts(run: &Run, model: &Model, state: &mut StageState) -> Result<(), Failure> {
+    let settings = &run.recipe.eval;
+    let Some(&longest) = settings.contexts.iter().max() else { return Ok(()) };
+    let longest = longest.min(model.config.max_position_embeddings as usize);
+    for domain in &settings.texts {
+        let prompts = Pool::open(&run.recipe, domain, Split::Eval)?.first(settings.n as u64)?;
+        let texts = prompts.iter().map(|p| text(run, p, longest + 1)).collect::<Result<Vec<_>, _>>()?;
+        let wait = run.watchdog.wait("the evaluation", || format!("the text of domain {domain} to be predicted"));
+        let found = learner::text::measure(model, &texts, &settings.contexts, CHECK_TOKENS);
+        drop(wait);
+        let forwards: &[bool] = if model.config.indexer.is_some() { &[false, true] } else { &[true] };
+        for &dense in forwards {
+            let work = learning_work(&model.config, dense, texts.iter().map(Vec::len));
+            state.ledger.add(&model.config, work, 1.0);
+        }
+        state.texts.insert(domain.clone(), text_score(&found));
+    }
+    Ok(())
+}
+
+/// A prompt with its reference answer, as `pretrain` reads it, cut to so many tokens.
+fn text(run: &Run, prompt: &Prompt, longest: usize) -> Result<Vec<u32>, Failure> {
+    let learned = run.tokenizer.encode_to_learn(prompt).or_fail(Code::Data).map_err(|f| f.context(&prompt.id))?;
+    let Some(whole) = learned.into_iter().next_back() else {
+        return Err(Failure::new(Code::Data, format!("prompt {} has no answer, and so is no text", prompt.id))
+            .hint("name the column that holds it in `columns.answer`, or leave the domain out of `eval.texts`"));
+    };
+    let mut tokens = whole.tokens;
+    tokens.truncate(longest);
+    Ok(tokens)
+}
+
+fn text_score(found: &TextReport) -> TextScore {
+    let context = |c: &ContextLoss| ContextScore { context: c.context, perplexity: c.perplexity(), tokens: c.tokens };
+    let layer = |c: &Coverage| LayerScore { recall: c.recall / c.rows as f64, mass: c.mass / c.rows as f64 };
+    TextScore {
+        contexts: found.contexts.iter().map(context).collect(),
+        layers: found.coverage.iter().filter(|c| c.rows > 0).map(layer).collect(),
+    }
 }
 
 /// Recomputes what `model`, the weights of `version`, sampled in `groups` as the learner would (INV-1).

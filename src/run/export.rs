@@ -12,6 +12,7 @@ use super::state::StageState;
 use super::{Run, card, models};
 use crate::exit::{Code, Failure, OrFail};
 use crate::recipe::{ExportKind, ExportSettings};
+use crate::say;
 
 /// Who reads it: transformers' `generate`, vLLM and SGLang.
 const GENERATION: &str = "generation_config.json";
@@ -44,7 +45,7 @@ pub fn export(run: &Run, number: usize) -> Result<(), Failure> {
     write(&aside.join("ledger.json"), &pretty(&json!(cost)))?;
     let _ = fs::remove_dir_all(&target);
     fs::rename(&aside, &target).or_fail(Code::Disk)?;
-    eprintln!("{:>16} {}", stage.name, target.display());
+    say!("{:>16} {}", stage.name, target.display());
     let mut state = StageState::default();
     state.ledger.elapsed_s = began.elapsed().as_secs_f64();
     run.mark_done(number, &state)

@@ -5,7 +5,9 @@
 
 use data::ScoredGroup;
 
+use super::evaluate::CHECK_TOKENS;
 use super::prompts::Stream;
+use super::sample::sampling;
 use super::stage::Active;
 use crate::exit::{Code, Failure, OrFail};
 
@@ -45,11 +47,38 @@ pub fn logged_or_sampled(
     groups.inspect_err(|_| stream.cursor = before)
 }
 
-/// The groups as the log has them. The stream moves on exactly as it did when they were sampled.
+/// The groups as the log has them. The stream moves on exactly as it did when they were sampled, and in exact mode the weights are held
+/// against those that sampled them: what others sampled must not be learned from as if it were the policy's own.
 fn replayed(active: &Active<'_>, stream: &mut Stream) -> Result<Option<Vec<ScoredGroup>>, Failure> {
-    let logged = active.run.logged(&active.stage.name, active.state.step + 1)?;
-    for _ in logged.iter().flatten() {
-        stream.next()?;
+    let Some(logged) = active.run.logged(&active.stage.name, active.state.step + 1)? else { return Ok(None) };
+    for group in &logged {
+        let (prompt, _) = stream.next()?;
+        if prompt.id != group.prompt.id {
+            return Err(foreign(active, &format!("it answers prompt {}, and {} is next", group.prompt.id, prompt.id)));
+        }
     }
-    Ok(logged)
+    if active.run.recipe.run.exact {
+        let trajectories: Vec<_> = logged.iter().flat_map(|g| &g.samples).map(|s| &s.trajectory).collect();
+        let settings = &active.run.recipe.sampling;
+        let inverse_t = sampling(settings, &active.run.tokenizer, settings.temperature, true).inverse_temperature();
+        let found = learner::replay::check(&active.model, active.version(), &trajectories, inverse_t, CHECK_TOKENS);
+        if found.max_abs_logprob_diff > 0.0 {
+            return Err(foreign(
+                active,
+                &format!("log-probabilities differ by up to {} nats", found.max_abs_logprob_diff),
+            ));
+        }
+    }
+    Ok(Some(logged))
+}
+
+/// The log's groups of the next step are not what this run samples now.
+pub fn foreign(active: &Active<'_>, why: &str) -> Failure {
+    let (stage, step) = (&active.stage.name, active.state.step + 1);
+    let file = active.run.log.path(stage, step).map_or_else(|_| "the log".into(), |path| path.display().to_string());
+    let root = active.run.folder.root().display();
+    Failure::new(Code::Device, format!("stage {stage}, step {step}: {file} was not sampled by these weights: {why}")).hint(format!(
+        "resume with the recipe, on the device and with the libraries with which the run began; after a change that is meant, move this \
+         file and those of later steps away: `temper resume {root}` then samples them anew"
+    ))
 }

@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::exit::{Code, Failure, OrFail};
+use crate::exit::{self, Code, Failure, OrFail};
+use crate::say;
 
 static PENDING: AtomicBool = AtomicBool::new(false);
 
@@ -31,9 +32,9 @@ pub fn listen() -> Result<(), Failure> {
                     _ = terminate.recv() => {}
                 }
                 if PENDING.swap(true, Ordering::Relaxed) {
-                    std::process::exit(Code::Interrupted as i32);
+                    exit::at_once(Code::Interrupted);
                 }
-                eprintln!("stopping after this step; once more to stop at once");
+                say!("stopping after this step; once more to stop at once");
             }
         });
     });

@@ -115,6 +115,7 @@ pub fn indexer_metrics(kl: f64, coverage: &[policy::kernels::indexer_loss::Cover
     }
     for (layer, c) in coverage.iter().enumerate().filter(|(_, c)| c.rows > 0) {
         metrics.push((format!("indexer/recall/layer_{layer}"), c.recall / c.rows as f64));
+        metrics.push((format!("indexer/mass/layer_{layer}"), c.mass / c.rows as f64));
     }
     metrics
 }

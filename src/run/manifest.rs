@@ -5,18 +5,40 @@ use std::path::Path;
 use std::process::Command;
 
 use policy::Compute;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::state::Ledger;
 use crate::exit::{Code, Failure, OrFail};
 use crate::recipe::Recipe;
+use crate::say;
 
 /// Writes versions, seed and hardware.
 ///
 /// # Errors
 /// [`Code::Disk`].
 pub fn write(root: &Path, recipe: &Recipe, compute: Compute) -> Result<(), Failure> {
-    let manifest = json!({
+    let text = serde_json::to_string_pretty(&describe(recipe, compute)).expect("a manifest is plain JSON") + "\n";
+    data::atomic::write_atomic(&root.join("manifest.json"), |file| file.write_all(text.as_bytes())).or_fail(Code::Disk)
+}
+
+/// Says where a resumed run is not on the machine, or by the program, with which it began: its bits may then be others.
+pub fn tell_differences(root: &Path, recipe: &Recipe, compute: Compute) {
+    let text = std::fs::read_to_string(root.join("manifest.json")).unwrap_or_default();
+    let began: Value = serde_json::from_str(&text).unwrap_or_default();
+    let now = describe(recipe, compute);
+    for what in ["temper", "libtorch", "device", "precision", "exact", "cpu"] {
+        if !began[what].is_null() && began[what] != now[what] {
+            say!(
+                "warning: the run began with {what} {} and goes on with {}: its bits may be others",
+                began[what],
+                now[what]
+            );
+        }
+    }
+}
+
+fn describe(recipe: &Recipe, compute: Compute) -> Value {
+    json!({
         "temper": env!("CARGO_PKG_VERSION"),
         "git": git_revision(),
         "libtorch": "2.11.0",
@@ -27,9 +49,7 @@ pub fn write(root: &Path, recipe: &Recipe, compute: Compute) -> Result<(), Failu
         "threads": tch::get_num_threads(),
         "cpu": cpu_name(),
         "cores": std::thread::available_parallelism().map_or(0, usize::from),
-    });
-    let text = serde_json::to_string_pretty(&manifest).expect("a manifest is plain JSON") + "\n";
-    data::atomic::write_atomic(&root.join("manifest.json"), |file| file.write_all(text.as_bytes())).or_fail(Code::Disk)
+    })
 }
 
 /// The revision of the checkout that the command runs in, if it is one.

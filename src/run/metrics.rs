@@ -1,12 +1,13 @@
 //! `metrics.jsonl`: one object a step, with the field's metric names.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
 use crate::exit::{Code, Failure, OrFail};
+use crate::say;
 
 /// The metrics file of a run.
 pub struct Metrics {
@@ -60,6 +61,15 @@ impl Metrics {
         let written = self.file.as_mut().map_or(Ok(()), |file| file.write_all(line.as_bytes()));
         written.or_fail(Code::Disk).map_err(|f| f.context(format!("cannot write {}", self.path.display())))
     }
+
+    /// What was written is on the disk when this returns: a checkpoint that counts on it may follow.
+    ///
+    /// # Errors
+    /// [`Code::Disk`].
+    pub fn sync(&self) -> Result<(), Failure> {
+        let synced = self.file.as_ref().map_or(Ok(()), File::sync_data);
+        synced.or_fail(Code::Disk).map_err(|f| f.context(format!("cannot write {}", self.path.display())))
+    }
 }
 
 /// The numbers that were written of a step; the last, where it was done again.
@@ -76,17 +86,50 @@ pub fn row(folder: &Path, stage: &str, step: u64) -> Result<Option<Map<String, V
     Ok(rows.rfind(ours))
 }
 
-/// A torn last line is dropped with the rest.
+/// A last line that a killed run has torn is dropped with the rest; damage anywhere else is said.
 fn kept_lines(path: &Path, keep: impl Fn(&str, u64) -> bool) -> Result<String, Failure> {
+    let text = std::fs::read(path).or_fail(Code::Disk).map_err(|f| f.context(path.display()))?;
     let mut kept = String::new();
-    for line in BufReader::new(File::open(path).or_fail(Code::Disk)?).lines() {
-        let line = line.or_fail(Code::Disk)?;
-        let Ok(row) = serde_json::from_str::<Value>(&line) else { continue };
+    let mut damaged = Vec::new();
+    let lines: Vec<&[u8]> = text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).collect();
+    for (i, line) in lines.iter().enumerate() {
+        let Ok(row) = serde_json::from_slice::<Value>(line) else {
+            damaged.push(i + 1);
+            continue;
+        };
         let (stage, step) = (row["stage"].as_str().unwrap_or_default(), row["step"].as_u64().unwrap_or(0));
         if keep(stage, step) {
-            kept.push_str(&line);
+            kept.push_str(std::str::from_utf8(line).expect("JSON is UTF-8"));
             kept.push('\n');
         }
     }
+    let torn = damaged.pop_if(|line| *line == lines.len());
+    if let Some(first) = damaged.first() {
+        let more = damaged.len() + usize::from(torn.is_some());
+        say!("warning: {}: {more} lines are damaged, the first is line {first}; they are left out", path.display());
+    }
     Ok(kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inv_6_damaged_lines_are_left_out_and_the_others_stay() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("metrics.jsonl");
+        let rows = [
+            "{\"stage\":\"a\",\"step\":1}",
+            "{\"stage\":\"a\",\"st",
+            "{\"stage\":\"a\",\"step\":3}",
+            "{\"stage\":\"b\",\"step\":1}",
+        ];
+        let mut text = rows.join("\n").into_bytes();
+        text.extend(b"\n{\"stage\":\xff");
+        std::fs::write(&path, text).expect("it writes");
+        Metrics::open(folder.path(), |stage, _| stage == "a").expect("it opens");
+        let kept = std::fs::read_to_string(&path).expect("it reads");
+        assert_eq!(kept, format!("{}\n{}\n", rows[0], rows[2]));
+    }
 }

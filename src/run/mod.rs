@@ -52,11 +52,13 @@ use policy::Compute;
 use crate::exit::{Code, Failure, OrFail};
 use crate::recipe::{ChatEncoding, Kind, MODEL, ModelSource, Recipe, Stage};
 use crate::report;
-use crate::summary::{Exactness, Score, StageSummary, Summary};
+use crate::say;
+use crate::summary::{Exactness, Score, StageSummary, Summary, TextScore};
 use data_files::DataFiles;
 use folder::RunFolder;
 use judge::{Judge, Pending, Verdicts};
 use metrics::Metrics;
+pub(crate) use models::INDEXER_STD;
 use stage::{Active, Body};
 use state::{Ledger, StageState};
 use watchdog::Watchdog;
@@ -81,6 +83,16 @@ pub struct Run {
     began: Instant,
     /// What the base checkpoint cost, where it says so.
     base: Ledger,
+}
+
+/// What an evaluation found.
+pub struct Evaluation {
+    /// Held-out scores by domain.
+    pub eval: BTreeMap<String, Score>,
+    /// Held-out text by domain, at the recipe's contexts.
+    pub texts: BTreeMap<String, TextScore>,
+    /// Sampler against learner.
+    pub exactness: Exactness,
 }
 
 /// Starts a run and carries it to its end.
@@ -119,6 +131,8 @@ pub fn resume(root: &Path, device: Option<crate::recipe::Device>, threads: Optio
     recipe.run.device = device.unwrap_or(recipe.run.device);
     recipe.run.threads = threads.unwrap_or(recipe.run.threads);
     let compute = device::compute(&recipe.run)?;
+    DataFiles::read(root)?.check()?;
+    manifest::tell_differences(root, &recipe, compute);
     let (tokenizer, judge) = (open_tokenizer(&recipe)?, Judge::new(&recipe)?);
     Run::open(recipe, folder, compute, tokenizer, judge)?.carry_on()
 }
@@ -127,7 +141,7 @@ pub fn resume(root: &Path, device: Option<crate::recipe::Device>, threads: Optio
 ///
 /// # Errors
 /// The first failure.
-pub fn evaluate_checkpoint(mut recipe: Recipe) -> Result<(BTreeMap<String, Score>, Exactness), Failure> {
+pub fn evaluate_checkpoint(mut recipe: Recipe) -> Result<Evaluation, Failure> {
     interrupt::listen()?;
     let folder = std::env::temp_dir().join(format!("temper-eval-{}", std::process::id()));
     recipe.stages.clear();
@@ -139,7 +153,7 @@ pub fn evaluate_checkpoint(mut recipe: Recipe) -> Result<(BTreeMap<String, Score
         .and_then(|model| evaluate::evaluate(&run, "eval", &model, 0, &run.recipe.eval.domains, &mut state));
     // Whatever came of it, the folder held nothing to keep.
     let _ = std::fs::remove_dir_all(&folder);
-    scored.map(|_| (state.eval, state.exactness))
+    scored.map(|_| Evaluation { eval: state.eval, texts: state.texts, exactness: state.exactness })
 }
 
 fn open_tokenizer(recipe: &Recipe) -> Result<Tokenizer, Failure> {
@@ -234,12 +248,12 @@ impl Run {
     fn eval_stage(&self, number: usize) -> Result<(), Failure> {
         let stage = &self.recipe.stages[number];
         let began = Instant::now();
-        let model = models::load_from(self, &stage.from)?;
+        let model = models::evaluated(self, stage)?;
         let mut state = StageState::default();
         let groups = evaluate::evaluate(self, &stage.name, &model, 0, &stage.domains, &mut state)?;
         self.log_once(&stage.name, 0, &groups)?;
         state.ledger.elapsed_s = began.elapsed().as_secs_f64();
-        eprintln!("{:>16} {}", stage.name, stage::scores(&state));
+        say!("{:>16} {}", stage.name, stage::scores(&state));
         self.mark_done(number, &state)
     }
 
@@ -290,14 +304,17 @@ impl Run {
         self.metrics.borrow_mut().write(&stage.name, stage.kind.as_str(), step, time_s, numbers)
     }
 
-    /// Drops the metrics of steps after the checkpoint that a stage comes back to: they will be written again.
+    /// Drops the metrics of steps after the checkpoint that a stage comes back to, and of the stages that are not done after it: they will
+    /// be written again.
     ///
     /// # Errors
     /// [`Code::Disk`].
     pub fn rewind(&self, number: usize, step: u64) -> Result<(), Failure> {
-        let later: Vec<&str> = self.recipe.stages[number + 1..].iter().map(|s| s.name.as_str()).collect();
+        let later = self.recipe.stages.iter().enumerate().skip(number + 1);
+        let open = later.filter(|(at, stage)| !self.folder.stage(*at, &stage.name).join("stage.json").exists());
+        let open: Vec<&str> = open.map(|(_, stage)| stage.name.as_str()).collect();
         let this = &self.recipe.stages[number].name;
-        let keep = |stage: &str, at: u64| !later.contains(&stage) && (stage != this || at <= step);
+        let keep = |stage: &str, at: u64| !open.contains(&stage) && (stage != this || at <= step);
         *self.metrics.borrow_mut() = Metrics::open(self.folder.root(), keep)?;
         Ok(())
     }
@@ -378,6 +395,7 @@ impl Run {
                 tokens: state.ledger.tokens,
                 flops: state.ledger.flops,
                 eval: state.eval,
+                texts: state.texts,
             });
         }
         summary.post_training_share = post / all;

@@ -15,7 +15,7 @@ use crate::exit::{Code, Failure, OrFail};
 use crate::recipe::{self, IndexerMode, Kind, MODEL, ModelSource, Optimizer, Stage};
 
 /// Deviation of a fresh indexer's weights, in a model that was trained without one.
-const INDEXER_STD: f64 = 0.02;
+pub const INDEXER_STD: f64 = 0.02;
 
 /// The model that a stage starts from, with its indexer as the stage wants it.
 ///
@@ -75,6 +75,27 @@ pub fn load_from(run: &Run, name: &str) -> Result<Model, Failure> {
     }
 }
 
+/// The model of an `eval` stage: as its checkpoint has it, without its indexer, or with another k.
+///
+/// # Errors
+/// [`Code::Checkpoint`]; [`Code::Usage`] for a k where nothing selects.
+pub fn evaluated(run: &Run, stage: &Stage) -> Result<Model, Failure> {
+    let settings = stage.indexer.clone().unwrap_or_default();
+    if settings.mode == IndexerMode::None {
+        return checkpoint::load_dense(&folder_of(run, &stage.from)?, run.compute).or_fail(Code::Checkpoint);
+    }
+    let mut model = load_from(run, &stage.from)?;
+    match &mut model.config.indexer {
+        Some(indexer) if settings.top_k > 0 => indexer.top_k = settings.top_k as i64,
+        None if settings.top_k > 0 || settings.mode == IndexerMode::Frozen => {
+            let message = format!("stage `{}` asks for selected keys, and its checkpoint has no indexer", stage.name);
+            return Err(Failure::new(Code::Usage, message).hint("leave `indexer` out: the model is dense"));
+        }
+        _ => {}
+    }
+    Ok(model)
+}
+
 /// Where a stage's weights lie, for stages that only copy or read them.
 ///
 /// # Errors
@@ -122,7 +143,7 @@ fn fresh_indexer(stage: &Stage, config: &ModelConfig) -> Result<Option<IndexerCo
             heads: settings.heads as i64,
             width: (settings.width as i64).max(config.rope_width()),
             top_k,
-            every: 1,
+            every: settings.every as i64,
         })),
     }
 }
@@ -175,7 +196,8 @@ pub fn indexer_mode(stage: &Stage, model: &Model) -> IndexerMode {
     stage.indexer().mode.settle(stage.kind, model.config.indexer.is_some())
 }
 
-/// The indexer's coefficient where it learns.
+/// The indexer's coefficient where it learns. Distillation samples with the weights that it learns with, so what the learner selects is what
+/// the sampler selected: live and live with replay are one there.
 pub fn indexer_coefficient(stage: &Stage, model: &Model) -> Option<f64> {
     let live = matches!(indexer_mode(stage, model), IndexerMode::Live | IndexerMode::LiveReplay);
     live.then_some(stage.indexer().coefficient)

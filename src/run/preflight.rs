@@ -48,6 +48,11 @@ fn used(recipe: &Recipe) -> BTreeMap<(String, bool), bool> {
             _ => &[],
         };
         used.extend(evaluated.iter().map(|domain| ((domain.clone(), true), true)));
+        if stage.evaluates() {
+            for domain in &recipe.eval.texts {
+                used.entry((domain.clone(), true)).or_insert(false);
+            }
+        }
         for domain in stage.mix.keys() {
             *used.entry((domain.clone(), false)).or_default() |= !stage.kind.reads_tokens() || stage.kind.distils();
         }

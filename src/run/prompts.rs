@@ -92,6 +92,8 @@ impl Pool {
             Part::File(file) => Some((
                 file.path().display().to_string(),
                 DataFile {
+                    absolute: std::path::absolute(file.path()).unwrap_or_else(|_| file.path().to_owned()),
+                    sha256: String::new(),
                     format: file.format(),
                     prompts: file.len(),
                     skipped: file.skipped_rows(),

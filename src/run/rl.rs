@@ -23,7 +23,7 @@ use policy::{Model, checkpoint};
 use super::ahead::Ahead;
 use super::decisions::Decisions;
 use super::evaluate::check_exactness;
-use super::groups::{draw, logged_or_sampled};
+use super::groups::{draw, foreign, logged_or_sampled};
 use super::keep_batch;
 use super::language::{group_metrics, indexer_metrics, routing_metrics};
 use super::models::{self, indexer_mode};
@@ -33,6 +33,9 @@ use super::stage::{Active, Body, Stepped, step_failure};
 use super::state::{learning_work, sampling_work};
 use crate::exit::{Code, Failure, OrFail};
 use crate::recipe::{self, IndexerMode, Rl, RlSchedule};
+
+/// The file of a checkpoint that holds the reference policy.
+const REFERENCE: &str = "reference.safetensors";
 
 /// The body of an `rl` stage.
 pub struct Reinforce {
@@ -45,6 +48,8 @@ pub struct Reinforce {
 /// The half of the stage that learns from a step's groups, wherever they come from.
 pub struct Learner {
     reference: Option<Model>,
+    /// Whether the reference is no longer what the stage started from.
+    was_set: bool,
     /// What its steps are made with.
     pub settings: GrpoSettings,
 }
@@ -85,6 +90,7 @@ impl Reinforce {
                 let drawn = draw(stream, &stage.name, rl.prompts - useful)?;
                 groups.extend(sample_groups(active.run, &round(active, rl), drawn)?);
             }
+            too_many_errors(active, rl, &groups)?;
             Ok(groups)
         })
     }
@@ -98,7 +104,6 @@ impl Body for Reinforce {
         let groups = self.groups(active)?;
         let sampled_s = began.elapsed().as_secs_f64();
         let rl = active.stage.rl();
-        too_many_errors(active, rl, &groups)?;
         let (useful, idle) = useful_and_idle(rl, &groups);
         let inverse_t = self.learner.settings.inverse_temperature;
         let compared_before = active.state.exactness.tokens_compared;
@@ -138,6 +143,7 @@ impl Body for Reinforce {
     }
 
     fn save(&mut self, folder: &Path) -> Result<(), Failure> {
+        self.learner.save(folder)?;
         self.ahead.as_mut().map_or(Ok(()), |ahead| ahead.save(&self.stream, folder))
     }
 }
@@ -164,14 +170,11 @@ fn groups_ahead(active: &Active<'_>, ahead: &mut Ahead, stream: &mut Stream) -> 
     let signal = |group: &ScoredGroup| !rl.dynamic_sampling || informative(group);
     let groups = ahead.groups(active, &round(active, rl), stream, &logged, decisions.as_mut(), signal)?;
     if logged.is_empty() {
+        too_many_errors(active, rl, &groups)?;
         decisions.as_ref().map_or(Ok(()), |decisions| decisions.log(&ahead.seen))?;
         active.run.log.append(&stage.name, step, &groups).or_fail(Code::Disk)?;
     } else if groups != logged {
-        let message =
-            format!("stage {}, step {step}: sampled again, the groups are not those of the run log", stage.name);
-        return Err(Failure::new(Code::Device, message).hint(
-            "the same weights and seed gave other tokens: resume on the device, with the libraries, on which the run began",
-        ));
+        return Err(foreign(active, "sampled again, the groups are others"));
     }
     ahead.seen.clear();
     Ok(groups)
@@ -186,7 +189,9 @@ impl Learner {
         let domains = &active.run.recipe.domains;
         let regularised = active.stage.domains.iter().any(|d| domains[d].kl_beta > 0.0);
         let reference = regularised.then(|| reference(active)).transpose()?;
-        Ok(Self { reference, settings: settings(active) })
+        let every = active.stage.rl().reference_every;
+        let was_set = every > 0 && active.state.step >= every;
+        Ok(Self { reference, was_set, settings: settings(active) })
     }
 
     /// A step from groups that the log has, without a sampler: the weights move as they did when the groups were new.
@@ -254,8 +259,15 @@ impl Learner {
         let due = rl.reference_every > 0 && (active.state.step + 1).is_multiple_of(rl.reference_every);
         if let Some(reference) = self.reference.as_mut().filter(|_| due) {
             *reference = active.model.frozen_copy().or_fail(Code::Device)?;
+            self.was_set = true;
         }
         Ok(())
+    }
+
+    /// Keeps the reference policy beside a checkpoint's own weights, once it is no longer what the stage started from.
+    fn save(&self, folder: &Path) -> Result<(), Failure> {
+        let own = self.reference.as_ref().filter(|_| self.was_set);
+        own.map_or(Ok(()), |own| checkpoint::save_tensors(&own.params, &folder.join(REFERENCE)).or_fail(Code::Disk))
     }
 }
 
@@ -299,25 +311,19 @@ pub fn charge(active: &mut Active<'_>, samples: &[Sample<'_>], forwards: f64) {
     active.state.ledger.add(config, work, forwards);
 }
 
-/// The reference policy: the weights that the stage started from.
+/// The reference policy as of the step at which the stage stands: the weights that the stage started from, or the last ones that it was
+/// set to, which the checkpoint holds.
 fn reference(active: &Active<'_>) -> Result<Model, Failure> {
-    if active.state.step == 0 {
-        return active.model.frozen_copy().or_fail(Code::Device);
+    let (step, every) = (active.state.step, active.stage.rl().reference_every);
+    let set_at = if every == 0 { 0 } else { step - step % every };
+    match &active.restored {
+        _ if set_at == step => active.model.frozen_copy().or_fail(Code::Device),
+        Some(checkpoint) if set_at > 0 => {
+            let params = checkpoint::load_tensors(&checkpoint.join(REFERENCE)).or_fail(Code::Checkpoint)?;
+            Model::new(active.model.config.clone(), params, active.run.compute).or_fail(Code::Device)
+        }
+        _ => models::initial(active.run, active.number),
     }
-    let rl = active.stage.rl();
-    let refreshed =
-        if rl.reference_every == 0 { 0 } else { active.state.step - active.state.step % rl.reference_every };
-    if refreshed == active.state.step {
-        return active.model.frozen_copy().or_fail(Code::Device);
-    }
-    if refreshed == 0 {
-        return models::initial(active.run, active.number);
-    }
-    let folder = active.run.folder.stage(active.number, &active.stage.name);
-    let kept = folder.join("checkpoints").join(format!("step-{refreshed:06}"));
-    checkpoint::load(&kept, active.run.compute).or_fail(Code::Checkpoint).map_err(|f| {
-        f.hint("the reference policy of a resumed stage is read from a checkpoint: let checkpoint_every divide reference_every, and keep enough")
-    })
 }
 
 fn settings(active: &Active<'_>) -> GrpoSettings {
@@ -382,7 +388,8 @@ fn informative(group: &ScoredGroup) -> bool {
     has_signal(&rewards)
 }
 
-/// A run whose verifiers mostly fail learns nothing, and should say so.
+/// A run whose verifiers mostly fail learns nothing, and should say so. It is asked before the groups are logged, so that the step is
+/// judged anew once the verifiers are mended.
 pub fn too_many_errors(active: &Active<'_>, rl: &Rl, groups: &[ScoredGroup]) -> Result<(), Failure> {
     let samples: Vec<_> = groups.iter().flat_map(|g| &g.samples).collect();
     let errors: Vec<_> = samples.iter().filter(|s| s.mask == Mask::VerifierError).collect();
@@ -402,7 +409,7 @@ pub fn too_many_errors(active: &Active<'_>, rl: &Rl, groups: &[ScoredGroup]) -> 
             samples.len()
         ),
     )
-    .hint("`temper doctor` checks the verifiers; rl.max_error_share is the share that is tolerated"))
+    .hint("mend the verifier (`temper doctor` checks those that are built in), then `temper resume`: the step is sampled and judged anew; rl.max_error_share is the share that is tolerated"))
 }
 
 /// Scores, lengths and masks of a batch.
@@ -435,6 +442,10 @@ pub fn report_metrics(reports: &[GrpoReport]) -> Vec<(String, f64)> {
         ("actor/ppo_kl".into(), policy.kl_old_new()),
         ("actor/pg_clipfrac".into(), policy.clip_fraction_high()),
         ("actor/pg_clipfrac_lower".into(), policy.clip_fraction_low()),
+        ("actor/pg_clipfrac_dual".into(), policy.clip_fraction_dual()),
+        ("actor/off_policy_masked".into(), policy.masked_fraction()),
+        ("actor/ratio_mean".into(), policy.ratio_mean()),
+        ("actor/ratio_max".into(), policy.ratio_max),
         ("actor/kl_loss".into(), mean(reports.iter().map(|r| r.kl.mean()))),
         ("training/rollout_probs_diff_max".into(), first.exactness.max_abs_logprob_diff),
     ];

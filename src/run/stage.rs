@@ -223,6 +223,7 @@ fn read(run: &Run, stage: &Stage, folder: &Path) -> Result<(Model, Trainer, Stag
 
 fn save(active: &Active<'_>, body: &mut dyn Body) -> Result<(), Failure> {
     let _wait = active.run.watchdog.wait("the stage", || format!("checkpoint {} to be written", active.state.step));
+    active.run.metrics.borrow().sync()?;
     checkpoints::write(&active.folder(), active.state.step, |folder| fill(active, body, folder))
 }
 
@@ -232,6 +233,12 @@ fn fill(active: &Active<'_>, body: &mut dyn Body, folder: &Path) -> Result<(), F
     active.trainer.save(&folder.join(OPTIMIZER)).or_fail(Code::Disk)?;
     body.save(folder)?;
     active.state.write(&folder.join(STATE))
+}
+
+/// The step that a resumed run begins from.
+fn last_kept(active: &Active<'_>) -> u64 {
+    let kept = checkpoints::all(&active.folder()).unwrap_or_default();
+    kept.last().and_then(|path| checkpoints::step_of(path)).unwrap_or(0)
 }
 
 /// A step that was not applied, as a failure: numeric ones keep their code, and their batch is in the run's folder.
@@ -244,7 +251,10 @@ pub fn step_failure(active: &Active<'_>, error: &StepError, batch: &str) -> Fail
     ));
     if error.is_numeric() {
         return failure.hint(format!(
-            "the weights are as they were; the batch is kept in {batch}; lower the learning rate and resume"
+            "the weights are as they were; the batch is kept in {batch}; lower the stage's lr in {}, move the log's files of steps after \
+             {} away, and `temper resume`",
+            active.run.folder.root().join("resolved.toml").display(),
+            last_kept(active)
         ));
     }
     failure

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::prompts::Cursor;
 use crate::exit::{Code, Failure, OrFail};
-use crate::summary::{Exactness, Score, VerdictCounts};
+use crate::summary::{Exactness, Score, TextScore, VerdictCounts};
 
 /// The name of a state file in a checkpoint folder.
 pub const STATE: &str = "state.json";
@@ -33,6 +33,9 @@ pub struct StageState {
     pub verdicts: VerdictCounts,
     /// Held-out scores, once it was evaluated.
     pub eval: BTreeMap<String, Score>,
+    /// Held-out text, once it was measured.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub texts: BTreeMap<String, TextScore>,
 }
 
 /// Compute used.

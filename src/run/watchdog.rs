@@ -1,19 +1,23 @@
 //! Every wait has an owner and a deadline (INV-9). Most waits end by themselves: verifiers answer, or get errors for verdicts. Where one
 //! does not, the watchdog says who waits for what, writes it down with what happened last, and ends the run: `temper resume` goes on from
-//! the last checkpoint.
+//! the last checkpoint. Long before that it names a wait that is slow, so that nobody looks at a run that stands without knowing why.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::exit::{Code, Failure};
+use crate::exit::{self, Code, Failure};
+use crate::say;
 
 /// Events that a dump shows.
 const EVENTS: usize = 64;
+
+/// A wait of this length is spoken of. What is slow by its nature is spoken of less and less: each time doubles it for that owner.
+const SLOW: Duration = Duration::from_secs(20);
 
 /// The file that a stalled run leaves in its folder.
 pub const DUMP: &str = "stalled.json";
@@ -37,6 +41,8 @@ struct State {
     waits: BTreeMap<u64, Wait>,
     queues: BTreeMap<&'static str, usize>,
     events: VecDeque<(Duration, String)>,
+    /// How long a wait of an owner is before it is slow, where that is no longer [`SLOW`].
+    patience: BTreeMap<&'static str, Duration>,
     ended: bool,
 }
 
@@ -45,6 +51,47 @@ struct Wait {
     what: String,
     since: Instant,
     deadline: Instant,
+    /// When it is slow; nothing once that was said.
+    slow: Option<Instant>,
+}
+
+/// What the watchdog is to do next.
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    /// Nothing is waited for.
+    Sleep,
+    SleepFor(Duration),
+    /// The words are for the user.
+    Say(String),
+    /// The wait of this number has passed its deadline.
+    End(u64),
+}
+
+impl State {
+    fn patience(&self, owner: &str) -> Duration {
+        self.patience.get(owner).copied().unwrap_or(SLOW)
+    }
+
+    fn next(&mut self, now: Instant) -> Next {
+        if let Some((&id, _)) = self.waits.iter().find(|(_, wait)| wait.deadline <= now) {
+            return Next::End(id);
+        }
+        let slow = self.waits.values_mut().find(|wait| wait.slow.is_some_and(|at| at <= now));
+        if let Some(wait) = slow {
+            wait.slow = None;
+            let (waited, limit) = (now - wait.since, wait.deadline - wait.since);
+            self.patience.insert(wait.owner, 2 * waited);
+            return Next::Say(format!(
+                "{} has waited {} s for {}; the run ends after {} s (run.stall_s)",
+                wait.owner,
+                waited.as_secs(),
+                wait.what,
+                limit.as_secs()
+            ));
+        }
+        let moments = self.waits.values().map(|wait| wait.slow.unwrap_or(wait.deadline).min(wait.deadline));
+        moments.min().map_or(Next::Sleep, |at| Next::SleepFor(at - now))
+    }
 }
 
 /// A wait that goes on until it is dropped.
@@ -80,13 +127,10 @@ impl Watchdog {
         let mut state = self.shared.lock();
         let (id, since) = (state.next, Instant::now());
         state.next += 1;
-        let alone = state.waits.is_empty();
-        state.waits.insert(id, Wait { owner, what: what(), since, deadline: since + self.limit });
+        let slow = Some(since + state.patience(owner));
+        state.waits.insert(id, Wait { owner, what: what(), since, deadline: since + self.limit, slow });
         drop(state);
-        // Limits are equal, so one that began later never ends the run first.
-        if alone {
-            self.shared.changed.notify_one();
-        }
+        self.shared.changed.notify_one();
         Waiting { shared: &self.shared, id }
     }
 
@@ -118,19 +162,22 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sleeps until the earliest deadline. Only a wait that is still there then has passed it.
+    /// Sleeps until a wait is slow or has passed its deadline. Only one that is still there then is either.
     fn watch(&self) {
         let mut state = self.lock();
         while !state.ended {
-            let now = Instant::now();
-            let earliest = state.waits.values().min_by_key(|wait| wait.deadline);
-            state = match earliest {
-                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
-                Some(wait) if wait.deadline <= now => self.stalled(wait, &state),
-                Some(wait) => {
-                    let left = wait.deadline - now;
+            state = match state.next(Instant::now()) {
+                Next::Sleep => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Next::SleepFor(left) => {
                     self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
                 }
+                Next::Say(words) => {
+                    // On a terminal, a line of progress stands where the words go; it is drawn again at its next step.
+                    let clear = if std::io::stderr().is_terminal() { "\r\x1b[K" } else { "" };
+                    say!("{clear}{words}");
+                    state
+                }
+                Next::End(id) => self.stalled(&state.waits[&id], &state),
             };
         }
     }
@@ -147,8 +194,7 @@ impl Shared {
         let message = format!("{} has waited {waited} s for {}", wait.owner, wait.what);
         let hint = format!("{kept}; `temper resume {}` goes on; run.stall_s is the limit", self.root.display());
         Failure::new(Code::Stalled, message).hint(hint).print();
-        // SAFETY: `_exit` takes a number and does not return. `exit` would run destructors of libraries whose threads are at work.
-        unsafe { libc::_exit(Code::Stalled as i32) }
+        exit::at_once(Code::Stalled)
     }
 
     fn dump(&self, state: &State) -> Value {
@@ -160,5 +206,49 @@ impl Shared {
             "queues": state.queues,
             "events": state.events.iter().map(event).collect::<Vec<_>>(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(1800);
+
+    fn begin(state: &mut State, id: u64, owner: &'static str, since: Instant) {
+        let slow = Some(since + state.patience(owner));
+        state.waits.insert(id, Wait { owner, what: "verdicts".to_owned(), since, deadline: since + LIMIT, slow });
+    }
+
+    fn seconds(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    #[test]
+    fn inv_9_a_slow_wait_is_named_once_and_the_next_of_its_owner_later() {
+        let (mut state, start) = (State::default(), Instant::now());
+        assert_eq!(state.next(start), Next::Sleep);
+        begin(&mut state, 0, "the sampler", start);
+        assert_eq!(state.next(start), Next::SleepFor(SLOW));
+        let words = "the sampler has waited 20 s for verdicts; the run ends after 1800 s (run.stall_s)";
+        assert_eq!(state.next(start + SLOW), Next::Say(words.to_owned()));
+        assert_eq!(state.next(start + SLOW), Next::SleepFor(LIMIT - SLOW));
+        state.waits.clear();
+
+        begin(&mut state, 1, "the sampler", start);
+        begin(&mut state, 2, "the learner", start);
+        assert_eq!(state.next(start + seconds(5)), Next::SleepFor(seconds(15)));
+        assert!(matches!(state.next(start + SLOW), Next::Say(words) if words.starts_with("the learner")));
+        assert_eq!(state.next(start + SLOW), Next::SleepFor(SLOW));
+        assert!(
+            matches!(state.next(start + 2 * SLOW), Next::Say(words) if words.starts_with("the sampler has waited 40 s"))
+        );
+    }
+
+    #[test]
+    fn inv_9_a_wait_past_its_deadline_ends_the_run() {
+        let (mut state, start) = (State::default(), Instant::now());
+        begin(&mut state, 7, "the stage", start);
+        assert_eq!(state.next(start + LIMIT), Next::End(7));
     }
 }

@@ -3,7 +3,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -35,7 +36,9 @@ pub fn bytes(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     files.into_iter().map(|f| (f.clone(), fs::read(folder.join(&f)).expect("it reads"))).collect()
 }
 
+/// Equal weights, logged groups, and metrics without what the clock decides.
 pub fn assert_same(a: &Path, b: &Path) {
+    assert_eq!(timeless(a).1, timeless(b).1);
     let (a, b) = (bytes(a), bytes(b));
     assert_eq!(a.iter().map(|(f, _)| f).collect::<Vec<_>>(), b.iter().map(|(f, _)| f).collect::<Vec<_>>());
     for ((file, a), (_, b)) in a.iter().zip(&b) {
@@ -54,4 +57,114 @@ pub fn timeless(folder: &Path) -> (Value, Vec<Value>) {
     let mut rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("it is JSON")).collect();
     rows.iter_mut().for_each(strip);
     (found, rows)
+}
+
+/// Every metric of a run is one that `docs/metrics.md` names.
+pub fn assert_metrics_are_documented(folder: &Path) {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md")).expect("the page");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once(" |"));
+    let named: Vec<&str> = rows.flat_map(|(names, _)| names.split(", ")).map(|name| name.trim_matches('`')).collect();
+    let (_, metrics) = timeless(folder);
+    let numbers =
+        metrics.iter().flat_map(|row| row.as_object().expect("an object").keys()).filter(|name| name.contains('/'));
+    let names: std::collections::BTreeSet<&String> = numbers.collect();
+    assert!(names.len() > 10, "{names:?}");
+    for name in names {
+        assert!(named.iter().any(|pattern| is_named_by(name, pattern)), "docs/metrics.md does not name {name}");
+    }
+}
+
+/// `*` stands for one path segment.
+fn is_named_by(name: &str, pattern: &str) -> bool {
+    let (name, pattern): (Vec<_>, Vec<_>) = (name.split('/').collect(), pattern.split('/').collect());
+    name.len() == pattern.len() && name.iter().zip(&pattern).all(|(n, p)| n == p || *p == "*")
+}
+
+/// A recipe whose samples live for several steps: an indexer that learns and is replayed, cut sampling, staleness 2.
+pub fn recipe(folder: &Path, name: &str, more: &str) -> PathBuf {
+    let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
+    let text = format!(
+        r#"
+        [run]
+        name = "{name}"
+        out = "{out}"
+        {run}
+        [model]
+        config = "{configs}/smoke-model.json"
+        tokenizer = "{configs}/base"
+        init_std = 0.1
+        [sampling]
+        max_new_tokens = 40
+        temperature = 0.8
+        top_p = 0.9
+        batch = 16
+        [eval]
+        after = false
+        [domains.math]
+        kl_beta = 0.01
+        train = [{{ generator = "arithmetic", n = 500, seed = 1, settings = {{ steps = [2, 2] }} }}]
+        verifiers = [{{ name = "length", settings = {{ max_tokens = 40, cache_tokens = 30 }} }}]
+        [[stages]]
+        name = "pretrain"
+        kind = "pretrain"
+        steps = 1
+        batch = {{ tokens = 512 }}
+        optimizer = {{ lr = 3e-3 }}
+        [[stages]]
+        name = "warmup"
+        kind = "indexer-warmup"
+        steps = 1
+        batch = {{ tokens = 512 }}
+        indexer = {{ top_k = 16, heads = 2, width = 16 }}
+        optimizer = {{ lr = 3e-3 }}
+        [[stages]]
+        name = "rl"
+        kind = "rl"
+        steps = 6
+        checkpoint_every = 2
+        optimizer = {{ lr = 3e-4 }}
+        [stages.rl]
+        prompts = 3
+        group = 4
+        max_staleness = 2
+        in_flight = 4
+        mini_steps = 2
+        off_policy_delta = 0.1
+        max_refill = 1
+        {rl}
+        [[stages]]
+        name = "export"
+        kind = "export"
+        "#,
+        out = folder.display(),
+        configs = configs.display(),
+        run = more.split_once('|').map_or("", |m| m.0),
+        rl = more.split_once('|').map_or(more, |m| m.1),
+    );
+    let path = folder.join(format!("{name}.toml"));
+    fs::write(&path, text).expect("it writes");
+    path
+}
+
+pub fn plain(path: &Path) -> &str {
+    path.to_str().expect("a plain path")
+}
+
+/// Runs a recipe to its end and returns its folder.
+pub fn run_recipe(recipe: &Path) -> PathBuf {
+    assert_ok(&temper(&["run", plain(recipe)]).output().expect("the binary runs"));
+    recipe.with_extension("")
+}
+
+/// Stops the run when the log has its `files`-th file and then some, however far the next step has come: with SIGKILL, or with SIGTERM,
+/// after which it saves what is in flight.
+pub fn stop_at(child: &mut Child, folder: &Path, files: usize, later: Duration, signal: &str) {
+    let logged = || fs::read_dir(folder.join("log")).map_or(0, Iterator::count);
+    while logged() < files && child.try_wait().expect("it can be asked").is_none() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    std::thread::sleep(later);
+    // It may have ended by itself; then there is nothing to kill.
+    let _ = Command::new("kill").args(["-s", signal, &child.id().to_string()]).stderr(Stdio::null()).status();
+    child.wait().expect("it ends");
 }

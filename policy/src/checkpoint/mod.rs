@@ -19,7 +19,7 @@ pub use self::write::{Storage, Writing};
 use crate::compute::Compute;
 use crate::config::{ConfigError, IndexerConfig, ModelConfig};
 use crate::model::Model;
-use crate::params::{Params, initial, is_indexer, shapes};
+use crate::params::{Params, initial, is_indexer, is_selection_bias, shapes};
 use crate::products::NoSafeRows;
 
 /// Why a checkpoint cannot be read or written.
@@ -151,12 +151,46 @@ pub fn load_with_indexer(
     let mut params = load_params(folder, &config)?;
     if fresh {
         config.indexer = indexer.cloned();
-        for (name, shape) in shapes(&config).into_iter().filter(|(name, _)| is_indexer(name)) {
-            let value = initial(&name, &shape, std, seed);
-            params.insert(name, value);
-        }
+        add_fresh_indexer(&config, &mut params, std, seed);
     }
     Ok(Model::new(config, params, compute)?)
+}
+
+/// Writes a dense checkpoint's weights into `target` with a fresh indexer beside them, as f32, or as bf16 where that is how all of the
+/// source's are kept. Answers with the config that it wrote.
+///
+/// # Errors
+/// As [`load`] and [`save`]; an indexer that does not fit the model is a [`CheckpointError::Config`]. An indexer that the source has is
+/// replaced: ask its config first.
+pub fn add_indexer(
+    source: &Path,
+    target: &Path,
+    indexer: &IndexerConfig,
+    std: f64,
+    seed: u64,
+) -> Result<ModelConfig, CheckpointError> {
+    let mut config = ModelConfig::read(source)?;
+    config.indexer = None;
+    let shards = Shards::open(source)?;
+    let half = shards.names().map(|name| shards.get(name)).try_fold(true, |half, view| {
+        let view = view?;
+        Ok::<_, CheckpointError>(half && (view.dtype == Dtype::BF16 || is_selection_bias(&view.name)))
+    })?;
+    let mut params = load_params(source, &config)?;
+    config.indexer = Some(indexer.clone());
+    let storage = if half { Storage::Bf16 } else { Storage::F32 };
+    // What is written must be read back, so it is read before it is written.
+    ModelConfig::from_json(&config.to_json(storage), &source.display().to_string())?;
+    add_fresh_indexer(&config, &mut params, std, seed);
+    write_params(&config, &params, target, &Writing::whole(storage))?;
+    Ok(config)
+}
+
+fn add_fresh_indexer(config: &ModelConfig, params: &mut Params, std: f64, seed: u64) {
+    for (name, shape) in shapes(config).into_iter().filter(|(name, _)| is_indexer(name)) {
+        let value = initial(&name, &shape, std, seed);
+        params.insert(name, value);
+    }
 }
 
 /// A fresh model.
@@ -190,11 +224,23 @@ pub fn save_as(model: &Model, folder: &Path, storage: Storage) -> Result<(), Che
 /// # Errors
 /// As [`save`].
 pub fn save_with(model: &Model, folder: &Path, writing: &Writing) -> Result<(), CheckpointError> {
-    can_be_written(&model.config, folder, writing.storage)?;
-    write_config(&model.config, folder, writing.storage)?;
-    let held: Vec<(&str, Source<'_>, Vec<i64>)> =
-        model.params.iter().map(|(name, t)| (name.as_str(), Source::Held(t.shallow_clone()), t.size())).collect();
-    write_folder(of_family(&model.config, all_pieces(&held, writing.storage)), folder, writing.shard_bytes)
+    write_params(&model.config, &model.params, folder, writing)
+}
+
+fn write_params(
+    config: &ModelConfig,
+    params: &Params,
+    folder: &Path,
+    writing: &Writing,
+) -> Result<(), CheckpointError> {
+    can_be_written(config, folder, writing.storage)?;
+    write_config(config, folder, writing.storage)?;
+    let held = held(params);
+    write_folder(of_family(config, all_pieces(&held, writing.storage)), folder, writing.shard_bytes)
+}
+
+fn held(params: &Params) -> Vec<(&str, Source<'_>, Vec<i64>)> {
+    params.iter().map(|(name, t)| (name.as_str(), Source::Held(t.shallow_clone()), t.size())).collect()
 }
 
 /// The pieces as the family's files have them.
@@ -242,9 +288,7 @@ fn write_config(config: &ModelConfig, folder: &Path, storage: Storage) -> Result
 /// # Errors
 /// As [`save`].
 pub fn save_tensors(tensors: &Params, path: &Path) -> Result<(), CheckpointError> {
-    let held: Vec<(&str, Source<'_>, Vec<i64>)> =
-        tensors.iter().map(|(name, t)| (name.as_str(), Source::Held(t.shallow_clone()), t.size())).collect();
-    write_file(&all_pieces(&held, Storage::F32), path)
+    write_file(&all_pieces(&held(tensors), Storage::F32), path)
 }
 
 /// Reads all tensors of a safetensors file as f32.

@@ -333,6 +333,11 @@ fn check_indexer(fields: &Fields<'_>, config: &ModelConfig) -> Result<(), Config
         let least = format!("must be at least the {rotated} that are rotated, not {}", indexer.width);
         return Err(fields.wrong("index_head_dim", least));
     }
+    if indexer.every > config.num_hidden_layers {
+        let most =
+            format!("must be at most the {} layers that there are, not {}", config.num_hidden_layers, indexer.every);
+        return Err(fields.wrong("index_every", most));
+    }
     match &config.attention {
         Attention::Mla(mla) if mla.q_lora_rank.is_none() => {
             Err(fields.wrong("q_lora_rank", "must be set, since the indexer reads the query latent"))

@@ -179,6 +179,15 @@ impl ModelConfig {
         families::read(object, &name)
     }
 
+    /// A config from its JSON; `name` is what errors call it.
+    ///
+    /// # Errors
+    /// As [`ModelConfig::read`].
+    pub fn from_json(value: &Value, name: &str) -> Result<Self, ConfigError> {
+        let malformed = || ConfigError::Malformed { path: name.to_owned(), reason: "not a JSON object".into() };
+        Ok(families::read(value.as_object().ok_or_else(malformed)?, name)?.0)
+    }
+
     /// Width of a query head.
     pub fn query_width(&self) -> i64 {
         match &self.attention {

@@ -9,13 +9,11 @@ use super::found::{Explanation, Group, MiniStep, Number, Sample, Verdict, Weight
 use super::token;
 use crate::exit::Failure;
 use crate::recipe::Rl;
+use crate::run::evaluate::CHECK_TOKENS;
 use crate::run::rl::{Learned, Learner, mini_step, useful_and_idle};
 use crate::run::sample::text;
 use crate::run::score::{advantages, rewards};
 use crate::run::stage::Active;
-
-/// Rows of a unit where sampled tokens are recomputed; it does not change a bit (INV-2).
-const CHECK_TOKENS: usize = 4096;
 
 /// What is known of a step before its weights move.
 pub struct Looked {
