@@ -178,9 +178,12 @@ fn disturbed(folder: &Path, whole: Duration, rng: &mut CounterRng, strikes: &mut
     repeated
 }
 
+/// A file's name and bytes.
+type File = (PathBuf, Vec<u8>);
+
 /// What of a run is not as in the other: files, fields of the summary, rows of the metrics.
 fn differences(found: &Finals, expected: &Finals) -> Vec<String> {
-    let files = |(a, b): (&(PathBuf, Vec<u8>), &(PathBuf, Vec<u8>))| (a != b).then(|| a.0.display().to_string());
+    let files = |(a, b): (&File, &File)| (a != b).then(|| a.0.display().to_string());
     let mut all: Vec<String> = found.0.iter().zip(&expected.0).filter_map(files).collect();
     let (summary, other) = (&found.1.0, &expected.1.0);
     let fields = summary.as_object().into_iter().flatten().filter(|(name, value)| other[name.as_str()] != **value);

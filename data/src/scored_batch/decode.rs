@@ -59,6 +59,9 @@ impl Decoder {
     }
 }
 
+/// How many entries a row has, and the entries of all rows by layer.
+type Recorded<T> = (usize, Vec<Vec<T>>);
+
 /// The columns of a batch that was found to have every column of the schema, in its type and without unexpected nulls.
 struct Columns<'a> {
     batch: &'a RecordBatch,
@@ -188,7 +191,7 @@ impl<'a> Columns<'a> {
         top_k: &'static str,
         name: &'static str,
         i: usize,
-    ) -> Result<Option<(usize, Vec<Vec<T::Native>>)>, BatchError> {
+    ) -> Result<Option<Recorded<T::Native>>, BatchError> {
         let lists = self.column(name).as_list::<i64>();
         match (self.optional::<UInt64Type>(top_k, i), lists.is_valid(i)) {
             (None, false) => Ok(None),
