@@ -271,6 +271,9 @@ pub struct BenchArgs {
     /// A config.json in Hugging Face's form: measure with fresh weights of that shape
     #[arg(long, value_name = "FILE", conflicts_with = "checkpoint")]
     pub config: Option<PathBuf>,
+    /// Checkpoint folder whose loading is measured instead: speed beside a plain read of its files, and memory
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["checkpoint", "config"])]
+    pub load: Option<PathBuf>,
     /// Prompts that are sampled at once
     #[arg(long, value_name = "N", default_value_t = 16)]
     pub prompts: usize,

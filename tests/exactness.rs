@@ -1,9 +1,10 @@
 //! The sampler against the learner (INV-1, INV-2, INV-4, INV-5): equal to the bit whatever the batch, and the check can fail.
 
 use data::Trajectory;
-use learner::replay::check;
+use learner::replay::{Exactness, check, recorded, unit_log_probs};
+use learner::unit::Unit;
 use policy::testing::{every_kind, model_of, tiny_config, tiny_model};
-use policy::{Compute, Model, Precision, checkpoint};
+use policy::{Attend, Compute, Keys, Model, Precision, Task, checkpoint};
 use rollout::{Engine, EngineSettings, Request, Sampling};
 use tch::{Device, Kind, Tensor};
 
@@ -22,10 +23,14 @@ fn requests() -> Vec<Request> {
     (0..GROUPS).map(request).collect()
 }
 
+fn settings(batch: usize, open: usize, record: bool) -> EngineSettings {
+    let (record_selections, record_experts) = (record, record);
+    EngineSettings { batch, open, page: 4, cache_positions: 4096, record_selections, record_experts, seed: 5 }
+}
+
 /// Samples groups of prompts of different lengths, some beyond the top-k, with at most `batch` sequences at once.
 fn sample(model: &Model, sampling: &Sampling, batch: usize, record: bool) -> Vec<Trajectory> {
-    let settings =
-        EngineSettings { batch, open: batch, page: 4, cache_positions: 4096, record_selections: record, seed: 5 };
+    let settings = settings(batch, batch, record);
     let mut engine = Engine::new(model, settings, sampling.clone());
     requests().into_iter().for_each(|request| engine.submit(request).expect("it fits"));
     let mut done = Vec::new();
@@ -38,7 +43,7 @@ fn sample(model: &Model, sampling: &Sampling, batch: usize, record: bool) -> Vec
 
 /// The groups that each step ends, with up to ten sequences open.
 fn ended(model: &Model, sampling: &Sampling, batch: usize) -> Vec<Vec<(usize, Vec<Trajectory>)>> {
-    let settings = EngineSettings { batch, open: 10, page: 4, cache_positions: 4096, record_selections: true, seed: 5 };
+    let settings = settings(batch, 10, true);
     let mut engine = Engine::new(model, settings, sampling.clone());
     requests().into_iter().for_each(|request| engine.submit(request).expect("it fits"));
     let mut steps = Vec::new();
@@ -50,8 +55,7 @@ fn ended(model: &Model, sampling: &Sampling, batch: usize) -> Vec<Vec<(usize, Ve
 
 /// As [`sample`], with every group taken out and submitted again, to another engine, before each step that `interrupt` names.
 fn interrupted(model: &Model, sampling: &Sampling, batch: usize, interrupt: impl Fn(u64) -> bool) -> Vec<Trajectory> {
-    let settings =
-        EngineSettings { batch, open: batch, page: 4, cache_positions: 4096, record_selections: true, seed: 5 };
+    let settings = settings(batch, batch, true);
     let mut engine = Engine::new(model, settings.clone(), sampling.clone());
     requests().into_iter().for_each(|request| engine.submit(request).expect("it fits"));
     let mut done = Vec::new();
@@ -134,8 +138,7 @@ fn inv_5_weights_swapped_in_flight_are_exact_token_by_token() {
 
 /// Samples with weights that change after five steps.
 fn swapped(old: &Model, new: &Model, sampling: &Sampling, recompute: bool) -> Vec<Trajectory> {
-    let settings =
-        EngineSettings { batch: 64, open: 64, page: 4, cache_positions: 4096, record_selections: false, seed: 5 };
+    let settings = settings(64, 64, true);
     let mut engine = Engine::new(old, settings, sampling.clone());
     requests().into_iter().for_each(|request| engine.submit(request).expect("it fits"));
     let mut done = Vec::new();
@@ -154,10 +157,8 @@ fn swapped(old: &Model, new: &Model, sampling: &Sampling, recompute: bool) -> Ve
 
 /// The tiny model after a change of its weights as a step of training makes.
 fn other_model() -> Model {
-    let folder = tempfile::tempdir().expect("a folder");
     let model = tiny_model(Some(8));
-    checkpoint::save(&model, folder.path()).expect("it saves");
-    let other = checkpoint::load(folder.path(), model.device()).expect("it loads");
+    let other = copy(&model);
     tch::no_grad(|| {
         let mut weight = other.params["model.layers.0.mlp.up_proj.weight"].shallow_clone();
         let _ = weight.g_mul_scalar_(1.01);
@@ -165,13 +166,15 @@ fn other_model() -> Model {
     other
 }
 
+fn copy(model: &Model) -> Model {
+    model.frozen_copy().expect("small products are row-invariant")
+}
+
 #[test]
 fn inv_1_one_bit_of_one_weight_is_seen() {
     let (model, sampling) = (tiny_model(Some(8)), sampling(1.0, 1.0));
     let trajectories = sample(&model, &sampling, 64, false);
-    let folder = tempfile::tempdir().expect("a folder");
-    checkpoint::save(&model, folder.path()).expect("it saves");
-    let other = checkpoint::load(folder.path(), model.device()).expect("it loads");
+    let other = copy(&model);
     assert_eq!(difference(&other, &trajectories, &sampling, 4096), 0.0);
     tch::no_grad(|| {
         let mut weight = other.params["model.layers.0.mlp.up_proj.weight"].get(0).get(0);
@@ -215,15 +218,63 @@ fn inv_2_too_few_rows_are_seen() {
     assert!(difference(&model, &trajectories, &sampling, 4096) > 0.0, "decoding single rows must show");
 }
 
-#[test]
-fn inv_5_a_replayed_selection_gives_the_recorded_log_probabilities() {
-    let (model, sampling) = (tiny_model(Some(8)), sampling(0.9, 0.9));
-    let trajectories = sample(&model, &sampling, 64, true);
+/// The learner's log-probabilities where it replays the recorded keys and experts.
+fn replayed(model: &Model, trajectories: &[Trajectory], sampling: &Sampling) -> Vec<f32> {
     let all: Vec<&Trajectory> = trajectories.iter().collect();
-    let unit = learner::unit::Unit::of_trajectories(&all, sampling.inverse_temperature());
-    let attend = learner::unit::Unit::replay(&all, model.device()).expect("selections were recorded");
-    let task = policy::Task { attend, ..policy::Task::plain(&model) };
-    let logp = tch::no_grad(|| learner::replay::unit_log_probs(&model, &unit, &task));
-    let logp = Vec::<f32>::try_from(logp).expect("a vector");
-    assert_eq!(logp, learner::replay::recorded(&all));
+    let unit = Unit::of_trajectories(&all, sampling.inverse_temperature());
+    let attend = Unit::replay(&all, model.device()).unwrap_or(Attend::Dense);
+    let task = Task { attend, experts: Unit::replay_experts(&all, model.device()), ..Task::plain(model) };
+    Vec::<f32>::try_from(tch::no_grad(|| unit_log_probs(model, &unit, &task))).expect("a vector")
+}
+
+#[test]
+fn inv_5_replayed_keys_and_experts_give_the_recorded_log_probabilities() {
+    for (kind, config) in every_kind() {
+        let (model, sampling) = (model_of(config), sampling(0.9, 0.9));
+        let trajectories = sample(&model, &sampling, 64, true);
+        let all: Vec<&Trajectory> = trajectories.iter().collect();
+        assert!(all.iter().all(|t| t.selections.is_some() == model.config.indexer.is_some()), "{kind}");
+        assert!(all.iter().all(|t| t.routing.is_some() == model.config.experts.is_some()), "{kind}");
+        assert_eq!(replayed(&model, &trajectories, &sampling), recorded(&all), "{kind}");
+    }
+}
+
+/// Keep Routing with weights that change in flight: what is recorded of a sample is what its last weights chose, so that they, replaying
+/// it, give their own tokens to the bit; and the gate that has moved would choose otherwise.
+#[test]
+fn inv_5_experts_replay_to_the_bit_where_weights_are_swapped_in_flight() {
+    let mut ended_before = 0;
+    for (kind, config) in every_kind().into_iter().filter(|(_, config)| config.experts.is_some()) {
+        let (old, sampling) = (model_of(config), sampling(0.8, 0.9));
+        let new = copy(&old);
+        tch::no_grad(|| {
+            let gate = &new.params["model.layers.1.mlp.gate.weight"];
+            let _ = gate.narrow(0, 0, 4).g_mul_scalar_(-1.0);
+        });
+        let trajectories = swapped(&old, &new, &sampling, true);
+        let all: Vec<&Trajectory> = trajectories.iter().collect();
+        let mixed = all.iter().filter(|t| t.versions.first() != t.versions.last()).count();
+        assert!(mixed >= 3, "{kind}: {mixed} samples crossed the swap");
+        let now = Exactness::of_version(1, &all, &replayed(&new, &trajectories, &sampling));
+        assert!(now.tokens_compared > 0 && now.max_abs_logprob_diff == 0.0, "{kind}: {now:?}");
+        // The old gate would send these rows elsewhere; samples that ended before the swap went where it sends them, and replay under it.
+        let after: Vec<&Trajectory> = all.iter().copied().filter(|t| t.versions.last() == Some(&1)).collect();
+        assert!(changed_rows(&old, &after) > 0 && changed_rows(&new, &after) == 0, "{kind}");
+        let ended: Vec<Trajectory> = trajectories.iter().filter(|t| !t.versions.contains(&1)).cloned().collect();
+        let of_ended: Vec<&Trajectory> = ended.iter().collect();
+        if !ended.is_empty() {
+            assert_eq!(replayed(&old, &ended, &sampling), recorded(&of_ended), "{kind}");
+            assert_eq!(changed_rows(&old, &of_ended), 0, "{kind}");
+        }
+        ended_before += ended.len();
+    }
+    assert!(ended_before > 0, "some samples ended under the old weights");
+}
+
+/// Rows whose recorded experts are not those that the model would choose.
+fn changed_rows(model: &Model, trajectories: &[&Trajectory]) -> u64 {
+    let unit = Unit::of_trajectories(trajectories, 1.0);
+    let task = Task { experts: Unit::replay_experts(trajectories, model.device()), ..Task::plain(model) };
+    let forward = tch::no_grad(|| model.forward(&unit.rows, Keys::Fresh, &task));
+    forward.load.iter().map(|load| load.changed).sum()
 }

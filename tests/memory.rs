@@ -40,15 +40,22 @@ fn learn(length: usize, sparse: bool) {
     };
     let mut trainer = Trainer::new(&model, &settings).expect("sound settings");
     let sequence = Sequence::text((0..=length as u32).map(|i| i * 7 % 64).collect());
-    let task = LanguageTask { sparse, language: sparse, indexer: Some(1.0), unit_tokens: length };
+    let task = LanguageTask { sparse, language: sparse, indexer: Some(1.0), balance: 0.0, unit_tokens: length };
     language_step(&model, &mut trainer, &[sequence], &task, 1e-3).expect("a finite step");
 }
 
 /// A prompt of `length` tokens and two samples, with the selections recorded.
 fn sample(length: usize) {
     let model = model();
-    let settings =
-        EngineSettings { batch: 2, open: 2, page: 16, cache_positions: 2 * length, record_selections: true, seed: 1 };
+    let settings = EngineSettings {
+        batch: 2,
+        open: 2,
+        page: 16,
+        cache_positions: 2 * length,
+        record_selections: true,
+        record_experts: false,
+        seed: 1,
+    };
     let sampling = Sampling { temperature: 1.0, top_p: 1.0, top_k: 0, max_new_tokens: 4, stop_tokens: Vec::new() };
     let mut engine = Engine::new(&model, settings, sampling);
     let tokens = (0..length as u32).map(|i| i * 7 % 64).collect();

@@ -32,5 +32,5 @@ pub use run_log::{RunLog, RunLogError};
 pub use scored_batch::{scored_batch, scored_groups};
 pub use tasks::{Split, Task, TaskError};
 pub use tokenizer::{Tokenizer, TokenizerError};
-pub use trajectory::{Author, Finish, KeptSets, Selections, Trajectory};
+pub use trajectory::{Author, Finish, KeptSets, Routing, Selections, Trajectory};
 pub use verdict::{Item, Status, Verdict};

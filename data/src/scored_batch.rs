@@ -20,7 +20,7 @@ pub(crate) use decode::Decoder;
 pub const SCHEMA_KEY: &str = "temper.schema";
 
 /// The version of the schema that this build writes, and the only one that it reads.
-pub const SCHEMA_VERSION: &str = "1";
+pub const SCHEMA_VERSION: &str = "2";
 
 /// Why scored groups and a record batch cannot be turned into each other.
 #[derive(Debug, thiserror::Error)]
@@ -126,6 +126,8 @@ fn columns() -> Vec<Field> {
         Field::new("kept_ids", list_of(DataType::UInt32), false),
         Field::new("selection_top_k", DataType::UInt64, true),
         Field::new("selections", list_of(list_of(DataType::Int32)), true),
+        Field::new("routing_top_k", DataType::UInt64, true),
+        Field::new("routing", list_of(list_of(DataType::UInt16)), true),
         Field::new("finish", text.clone(), false),
         Field::new("text", text, false),
         Field::new("verdicts", list_of(DataType::Struct(verdict_fields())), false),
@@ -196,6 +198,12 @@ fn check(prompt_id: &str, sample: &ScoredSample) -> Result<(), BatchError> {
         let entries = t.tokens.len().saturating_sub(1).saturating_mul(s.top_k);
         if let Some(layer) = s.layers.iter().position(|l| l.len() != entries) {
             return fail(format!("layer {layer} selects {} positions instead of {entries}", s.layers[layer].len()));
+        }
+    }
+    if let Some(r) = &t.routing {
+        let entries = t.tokens.len().saturating_sub(1).saturating_mul(r.top_k);
+        if let Some(layer) = r.layers.iter().position(|l| l.len() != entries) {
+            return fail(format!("layer {layer} chooses {} experts instead of {entries}", r.layers[layer].len()));
         }
     }
     Ok(())

@@ -70,6 +70,15 @@ pub struct Selections {
     pub layers: Vec<Vec<i32>>,
 }
 
+/// The experts that each token went through, recorded by the sampler for replay (Keep Routing of DeepSeek-V3.2).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Routing {
+    /// Experts of a token in a layer.
+    pub top_k: usize,
+    /// `[layers with experts][rows × top_k]`, expert numbers, ascending in a row. Rows are the tokens that were fed: all but the last.
+    pub layers: Vec<Vec<u16>>,
+}
+
 /// One sampled conversation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Trajectory {
@@ -92,6 +101,10 @@ pub struct Trajectory {
     pub kept: KeptSets,
     /// The indexer's selections, where the recipe asks for them.
     pub selections: Option<Selections>,
+    /// The experts of each token, where the model has any and the recipe asks for them. Where the weights changed under a sample, its rows
+    /// were computed anew, and these are the choices of the last weights that computed them.
+    #[serde(default)]
+    pub routing: Option<Routing>,
     /// Why it ended.
     pub finish: Finish,
 }

@@ -5,8 +5,8 @@ use std::fs;
 use data::run_log::{RunLog, RunLogError};
 use data::scored_batch::BatchError;
 use data::{
-    Author, Finish, KeptSets, Mask, Message, Prompt, ScoredGroup, ScoredSample, Selections, Status, Trajectory,
-    Verdict, scored_batch, scored_groups,
+    Author, Finish, KeptSets, Mask, Message, Prompt, Routing, ScoredGroup, ScoredSample, Selections, Status,
+    Trajectory, Verdict, scored_batch, scored_groups,
 };
 use parquet::arrow::ArrowWriter;
 use parquet::file::metadata::KeyValue;
@@ -82,6 +82,13 @@ fn any_selections(rows: usize) -> impl Strategy<Value = Option<Selections>> {
     proptest::option::of(some)
 }
 
+fn any_routing(rows: usize) -> impl Strategy<Value = Option<Routing>> {
+    let some = (0usize..4, 0usize..3).prop_flat_map(move |(top_k, layers)| {
+        vec(vec(any::<u16>(), rows * top_k), layers).prop_map(move |layers| Routing { top_k, layers })
+    });
+    proptest::option::of(some)
+}
+
 fn any_trajectory() -> impl Strategy<Value = Trajectory> {
     (0usize..4, 0usize..6).prop_flat_map(|(prompt_len, completion)| {
         let n = prompt_len + completion;
@@ -89,8 +96,9 @@ fn any_trajectory() -> impl Strategy<Value = Trajectory> {
         let finish = prop_oneof![Just(Finish::Stop), Just(Finish::Length)];
         let tokens = (vec(any::<u32>(), n), vec(author, n), any::<u32>(), finish);
         let replay = (vec(any_f32(), completion), vec(any::<u64>(), completion), any_kept(completion));
-        (tokens, replay, any_selections(n.saturating_sub(1))).prop_map(
-            move |((tokens, authors, sample, finish), (logprobs, versions, kept), selections)| {
+        let rows = n.saturating_sub(1);
+        (tokens, replay, any_selections(rows), any_routing(rows)).prop_map(
+            move |((tokens, authors, sample, finish), (logprobs, versions, kept), selections, routing)| {
                 let prompt_id = String::new();
                 Trajectory {
                     prompt_id,
@@ -102,6 +110,7 @@ fn any_trajectory() -> impl Strategy<Value = Trajectory> {
                     versions,
                     kept,
                     selections,
+                    routing,
                     finish,
                 }
             },
@@ -174,6 +183,7 @@ fn group(id: &str, samples: u32) -> ScoredGroup {
             versions: vec![2, 3],
             kept: KeptSets { offsets: vec![0, 1, 3], ids: vec![6, 7, 9] },
             selections: Some(Selections { top_k: 2, layers: vec![vec![0, -1, 0, 1]] }),
+            routing: Some(Routing { top_k: 1, layers: vec![vec![3, 255], vec![0, 7]] }),
             finish: Finish::Stop,
         },
         text: "six seven".to_owned(),
@@ -272,21 +282,21 @@ fn write_foreign(log: &RunLog, metadata: &[(&str, &str)]) {
 #[test]
 fn another_schema_version_or_another_step_is_refused() {
     let (_folder, log) = log();
-    write_foreign(&log, &[("temper.schema", "2"), ("temper.stage", "rl"), ("temper.step", "1")]);
+    write_foreign(&log, &[("temper.schema", "1"), ("temper.stage", "rl"), ("temper.step", "1")]);
     let error = log.read("rl", 1).expect_err("version");
-    assert!(matches!(&error, RunLogError::Version { found, .. } if found == "`2`"), "{error:?}");
+    assert!(matches!(&error, RunLogError::Version { found, .. } if found == "`1`"), "{error:?}");
     assert!(error.to_string().contains("rl-000001.parquet"), "{error}");
     write_foreign(&log, &[]);
     assert!(matches!(log.read("rl", 1), Err(RunLogError::Version { .. })));
-    write_foreign(&log, &[("temper.schema", "1"), ("temper.stage", "rl"), ("temper.step", "9")]);
+    write_foreign(&log, &[("temper.schema", "2"), ("temper.stage", "rl"), ("temper.step", "9")]);
     assert!(matches!(log.read("rl", 1), Err(RunLogError::Misplaced { .. })));
-    write_foreign(&log, &[("temper.schema", "1"), ("temper.stage", "rl"), ("temper.step", "1")]);
+    write_foreign(&log, &[("temper.schema", "2"), ("temper.stage", "rl"), ("temper.step", "1")]);
     assert_eq!(log.read("rl", 1).expect("the pairs of this step"), [group("p", 1)]);
 }
 
 #[test]
 fn a_group_that_breaks_its_contract_is_refused_and_leaves_no_file() {
-    let breaks: [fn(&mut ScoredGroup); 8] = [
+    let breaks: [fn(&mut ScoredGroup); 9] = [
         |g| g.samples.clear(),
         |g| g.samples[0].trajectory.prompt_id.push('x'),
         |g| g.samples[0].trajectory.authors.truncate(1),
@@ -295,6 +305,7 @@ fn a_group_that_breaks_its_contract_is_refused_and_leaves_no_file() {
         |g| g.samples[0].trajectory.versions.push(1),
         |g| g.samples[0].trajectory.kept.offsets[1] = 9,
         |g| g.samples[0].trajectory.selections.as_mut().expect("some").layers[0].truncate(1),
+        |g| g.samples[0].trajectory.routing.as_mut().expect("some").layers[1].push(1),
     ];
     let (_folder, log) = log();
     for (i, break_it) in breaks.iter().enumerate() {

@@ -7,9 +7,11 @@
 use data::{Mask, ScoredGroup, Trajectory};
 use policy::kernels::indexer_loss::Coverage;
 use policy::kernels::log_prob::log_prob;
+use policy::model::Load;
 use policy::{Attend, Keys, Model, Task};
 use tch::{Device, Tensor};
 
+use crate::balance::{add_load, balance};
 use crate::language::{add_coverage, row_weights};
 use crate::losses::aggregate::{Aggregation, GlobalCounts, token_weights};
 use crate::losses::kl::{KlEstimator, KlStats, KlTerms, kl_penalty};
@@ -41,6 +43,16 @@ impl LiveIndexer {
     }
 }
 
+/// What becomes of the experts in a step that samples.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Routing {
+    /// Rows go through the experts that the sampler recorded, weighted by the gate's own scores (Keep Routing). Samples without a record go
+    /// where the gate sends them.
+    pub replay: bool,
+    /// `γ` of [`balance`]; 0 leaves the selection bias alone.
+    pub balance: f64,
+}
+
 /// The settings of a GRPO step.
 #[derive(Debug, Clone)]
 pub struct GrpoSettings {
@@ -56,6 +68,8 @@ pub struct GrpoSettings {
     pub inverse_temperature: f32,
     /// What becomes of the indexer.
     pub indexer: LiveIndexer,
+    /// What becomes of the experts.
+    pub routing: Routing,
     /// Rows of a unit.
     pub unit_tokens: usize,
     /// The version of the weights as the step begins: what they sampled is compared with what the learner computes.
@@ -104,6 +118,8 @@ pub struct GrpoReport {
     pub indexer_kl: f64,
     /// The indexer's coverage of the attention, by layer.
     pub coverage: Vec<Coverage>,
+    /// What the experts were given, by layer that has any.
+    pub load: Vec<Load>,
     /// The learner's log-probabilities against the sampler's, as this step began.
     pub exactness: Exactness,
     /// Rows fed.
@@ -164,6 +180,7 @@ pub fn grpo_step(
     })?;
     let mut report = GrpoReport { loss: stepped.loss, rows, groups: stepped.groups, ..GrpoReport::default() };
     stepped.reports.iter().for_each(|unit| report.add(unit));
+    balance(model, &report.load, settings.routing.balance);
     Ok(report)
 }
 
@@ -178,6 +195,7 @@ impl GrpoReport {
         self.entropy_sum += unit.entropy_sum;
         self.indexer_kl += unit.indexer_kl;
         add_coverage(&mut self.coverage, &unit.coverage);
+        add_load(&mut self.load, &unit.load);
         self.exactness.add(unit.exactness);
     }
 }
@@ -199,6 +217,7 @@ fn unit_loss(
     let mut report = GrpoReport::default();
     let task = forward_task(model, unit, samples, all_rows, settings);
     let forward = model.forward(&unit.rows, Keys::Fresh, &task);
+    report.load = forward.load;
     let logits = model.logits(&forward.hidden.index_select(0, &unit.picked_on(device)));
     let (logp_T, entropy_T) = log_prob(&logits, &unit.targets);
     let old = recorded(&trajectories(samples));
@@ -260,6 +279,9 @@ fn forward_task(model: &Model, unit: &Unit, samples: &[Sample<'_>], all_rows: us
     if matches!(settings.indexer, LiveIndexer::Replay(_)) {
         let replay = Unit::replay(&trajectories(samples), device);
         task.attend = replay.unwrap_or(Attend::Sparse);
+    }
+    if settings.routing.replay {
+        task.experts = Unit::replay_experts(&trajectories(samples), device);
     }
     task.indexer_weight = settings.indexer.coefficient().map(|_| row_weights(unit.len(), all_rows, device));
     task

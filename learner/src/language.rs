@@ -2,9 +2,11 @@
 
 use policy::kernels::indexer_loss::Coverage;
 use policy::kernels::log_prob::log_prob;
+use policy::model::Load;
 use policy::{Attend, Keys, Model, Task};
 use tch::{Device, Kind, Tensor};
 
+use crate::balance::{add_load, balance};
 use crate::losses::aggregate::{Aggregation, GlobalCounts, token_weights};
 use crate::losses::cross_entropy::cross_entropy;
 use crate::optimizer::GroupStep;
@@ -20,6 +22,8 @@ pub struct LanguageTask {
     pub language: bool,
     /// Times the indexer's loss; `None` leaves the indexer alone.
     pub indexer: Option<f64>,
+    /// `γ` of [`balance`]; 0 leaves the gates' selection bias alone.
+    pub balance: f64,
     /// Rows of a unit.
     pub unit_tokens: usize,
 }
@@ -33,6 +37,8 @@ pub struct LanguageReport {
     pub indexer_kl: f64,
     /// The indexer's coverage of the attention, by layer.
     pub coverage: Vec<Coverage>,
+    /// What the experts were given, by layer that has any.
+    pub load: Vec<Load>,
     /// Rows fed.
     pub rows: usize,
     /// Trained tokens.
@@ -74,12 +80,13 @@ pub fn language_step(
             report.indexer_kl = loss.double_value(&[]) / model.config.num_hidden_layers as f64;
             total += loss * coefficient;
         }
-        report.coverage = forward.coverage;
+        (report.coverage, report.load) = (forward.coverage, forward.load);
         Ok((total, report))
     })?;
     let mut report =
         LanguageReport { rows, tokens: counts.tokens, groups: stepped.groups, ..LanguageReport::default() };
     stepped.reports.iter().for_each(|unit| report.add(unit));
+    balance(model, &report.load, task.balance);
     Ok(report)
 }
 
@@ -89,6 +96,7 @@ impl LanguageReport {
         self.loss += unit.loss;
         self.indexer_kl += unit.indexer_kl;
         add_coverage(&mut self.coverage, &unit.coverage);
+        add_load(&mut self.load, &unit.load);
     }
 }
 

@@ -7,6 +7,7 @@
 #![expect(non_snake_case, reason = "a tensor's name carries its shape: `logp_T` is `[T]`, `logits_TV` is `[T, V]`")]
 
 pub mod advantage;
+pub mod balance;
 pub mod grad_tree;
 pub mod grpo;
 pub mod language;

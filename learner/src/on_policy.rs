@@ -7,6 +7,7 @@ use policy::kernels::log_prob::log_prob;
 use policy::{Keys, Model, Task};
 use tch::Tensor;
 
+use crate::balance::balance;
 use crate::grpo::{GrpoReport, GrpoSettings, Sample, surrogate};
 use crate::language::{add_coverage, row_weights};
 use crate::losses::aggregate::{GlobalCounts, token_weights};
@@ -71,6 +72,7 @@ pub fn distill_step(
         report.divergence.add(&unit.divergence);
         report.grpo.add(&unit.grpo);
     }
+    balance(student, &report.grpo.load, settings.grpo.routing.balance);
     Ok(report)
 }
 
@@ -87,8 +89,13 @@ fn unit_loss(
     let device = student.device();
     let picked = unit.picked_on(device);
     let mut task = Task::plain(student);
+    let trajectories: Vec<_> = samples.iter().map(|s| s.trajectory).collect();
+    if settings.grpo.routing.replay {
+        task.experts = Unit::replay_experts(&trajectories, device);
+    }
     task.indexer_weight = settings.indexer.map(|_| row_weights(unit.len(), all_rows, device));
     let forward = student.forward(&unit.rows, Keys::Fresh, &task);
+    report.grpo.load = forward.load;
     let logits_TV = student.logits(&forward.hidden.index_select(0, &picked));
     let teacher_TV = tch::no_grad(|| {
         let hidden = teacher.forward(&unit.rows, Keys::Fresh, &Task::plain(teacher)).hidden;
@@ -100,7 +107,7 @@ fn unit_loss(
     report.divergence.add(&stats);
 
     let (logp_T, entropy_T) = log_prob(&logits_TV, &unit.targets);
-    let old = recorded(&samples.iter().map(|s| s.trajectory).collect::<Vec<_>>());
+    let old = recorded(&trajectories);
     report.grpo.exactness.add(Exactness::compare(&to_host(&logp_T), &old));
     report.grpo.entropy_sum += to_host(&entropy_T).iter().map(|&e| f64::from(e)).sum::<f64>();
     if settings.reward_coefficient != 0.0 {

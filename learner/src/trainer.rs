@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use policy::Model;
-use policy::params::is_indexer;
+use policy::params::{is_indexer, is_selection_bias};
 use tch::Tensor;
 
 use crate::grad_tree::GradTreeError;
 use crate::losses::aggregate::AggregateError;
 use crate::optimizer::{AdamW, AdamWConfig, GroupStep, OptimizerError, ParameterGroup, StateError};
 use crate::shards::{Batch, Parallel, Shard};
+
+/// The group of the gates' selection biases, which never learn from a gradient ([`crate::balance`] moves them).
+const SELECTION_BIAS: &str = "selection bias";
 
 /// Which parameters learn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,6 +102,8 @@ impl Trainer {
         };
         let learning = settings.learning;
         let groups = vec![
+            // No loss reaches it, and weight decay would undo what it learned of the load.
+            group(SELECTION_BIAS, is_selection_bias, None, 1.0, false),
             group(
                 "indexer",
                 is_indexer,
@@ -139,7 +144,8 @@ impl Trainer {
         let batch = Batch { names: &self.names, units, loss: unit_loss };
         let summed = batch.sum(model, asked, self.parallel)?;
         let gradients: BTreeMap<String, Tensor> = self.names.iter().cloned().zip(summed.gradients).collect();
-        let groups = self.optimizer.step(learning_rate, &gradients)?;
+        let mut groups = self.optimizer.step(learning_rate, &gradients)?;
+        groups.retain(|group| group.name != SELECTION_BIAS);
         Ok(Stepped { loss: summed.loss, reports: summed.reports, groups })
     }
 

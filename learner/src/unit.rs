@@ -127,13 +127,14 @@ impl Unit {
 
     /// The selections that the sampler recorded for these trajectories, for replay; `None` if one has none.
     pub fn replay(trajectories: &[&Trajectory], device: Device) -> Option<Attend> {
-        let recorded: Vec<_> = trajectories.iter().map(|t| t.selections.as_ref()).collect::<Option<_>>()?;
-        let first = recorded.first()?;
-        let layer = |l: usize| {
-            let flat: Vec<i32> = recorded.iter().flat_map(|s| s.layers[l].iter().copied()).collect();
-            Tensor::from_slice(&flat).view([-1, first.top_k as i64]).to_device(device)
-        };
-        Some(Attend::Replay((0..first.layers.len()).map(layer).collect()))
+        let recorded = trajectories.iter().map(|t| t.selections.as_ref().map(|s| (s.top_k, s.layers.as_slice())));
+        stack(recorded.collect::<Option<Vec<_>>>()?, device, |&i| i).map(Attend::Replay)
+    }
+
+    /// The experts that the sampler recorded for these trajectories, for replay (Keep Routing); `None` if one has none.
+    pub fn replay_experts(trajectories: &[&Trajectory], device: Device) -> Option<Vec<Tensor>> {
+        let recorded = trajectories.iter().map(|t| t.routing.as_ref().map(|r| (r.top_k, r.layers.as_slice())));
+        stack(recorded.collect::<Option<Vec<_>>>()?, device, |&e| i32::from(e))
     }
 
     /// Rows fed.
@@ -150,6 +151,16 @@ impl Unit {
     pub fn picked_on(&self, device: Device) -> Tensor {
         Tensor::from_slice(&self.picked).to_device(device)
     }
+}
+
+/// For each layer `[rows, top_k]` of what each trajectory recorded, one after the other.
+fn stack<T>(recorded: Vec<(usize, &[Vec<T>])>, device: Device, number: impl Fn(&T) -> i32) -> Option<Vec<Tensor>> {
+    let &(top_k, first) = recorded.first()?;
+    let layer = |l: usize| {
+        let flat: Vec<i32> = recorded.iter().flat_map(|(_, layers)| layers[l].iter().map(&number)).collect();
+        Tensor::from_slice(&flat).view([-1, top_k as i64]).to_device(device)
+    };
+    Some((0..first.len()).map(layer).collect())
 }
 
 /// Cuts sequences of these lengths (in tokens) into units of about `unit_tokens` rows.
@@ -219,6 +230,7 @@ mod tests {
             versions: (0..completion.len() as u64).collect(),
             kept: KeptSets::default(),
             selections: None,
+            routing: None,
             finish: Finish::Stop,
         };
         let all = [

@@ -16,6 +16,16 @@ pub fn is_indexer(name: &str) -> bool {
     name.contains(".indexer.")
 }
 
+/// True for a gate's selection bias, which no loss reaches: it follows the experts' load.
+pub fn is_selection_bias(name: &str) -> bool {
+    name.ends_with("e_score_correction_bias")
+}
+
+/// The name of a layer's selection bias.
+pub fn selection_bias(layer: usize) -> String {
+    format!("model.layers.{layer}.mlp.gate.e_score_correction_bias")
+}
+
 /// Collects names and shapes.
 pub(crate) struct Shapes<'a> {
     prefix: String,

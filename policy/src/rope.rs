@@ -12,6 +12,8 @@ use crate::kernels::rotary::Angles;
 pub struct RopeTable {
     cos: Tensor,
     sin: Tensor,
+    /// `[max positions]`, where queries are scaled by their position.
+    query_scale: Option<Tensor>,
 }
 
 impl RopeTable {
@@ -32,12 +34,20 @@ impl RopeTable {
         }
         let shape = [positions as i64, half as i64];
         let table = |values: &[f32]| Tensor::from_slice(values).view(shape).to_device(device);
-        Self { cos: table(&cos), sin: table(&sin) }
+        let query_scale =
+            query_scale(&config.rope.scaling, positions).map(|s| Tensor::from_slice(&s).to_device(device));
+        Self { cos: table(&cos), sin: table(&sin), query_scale }
     }
 
     /// Another handle to the same table.
     pub fn shallow_clone(&self) -> Self {
-        Self { cos: self.cos.shallow_clone(), sin: self.sin.shallow_clone() }
+        let query_scale = self.query_scale.as_ref().map(Tensor::shallow_clone);
+        Self { cos: self.cos.shallow_clone(), sin: self.sin.shallow_clone(), query_scale }
+    }
+
+    /// What the queries of rows at `positions [rows]` i64 are multiplied by, `[rows]`; `None` where they are not.
+    pub fn query_scale(&self, positions: &Tensor) -> Option<Tensor> {
+        self.query_scale.as_ref().map(|table| table.index_select(0, positions))
     }
 
     /// The angles of rows at `positions [rows]` i64.
@@ -87,6 +97,14 @@ fn ramp(yarn: &Yarn, theta: f64, d: f64, i: f64) -> f64 {
     ((i - low) / (high - low)).clamp(0.0, 1.0)
 }
 
+/// `1 + β ln(1 + ⌊p / original⌋)` for each position, where there is a `β`.
+fn query_scale(scaling: &Scaling, positions: usize) -> Option<Vec<f32>> {
+    let Scaling::Yarn(yarn) = scaling else { return None };
+    let scale =
+        |p: usize| (1.0 + yarn.query_beta * (1.0 + (p as f64 / yarn.original_max_position).floor()).ln()) as f32;
+    (yarn.query_beta != 0.0).then(|| (0..positions).map(scale).collect())
+}
+
 /// The factor on cosines and sines.
 fn magnitude(scaling: &Scaling) -> f64 {
     let Scaling::Yarn(yarn) = scaling else { return 1.0 };
@@ -120,7 +138,17 @@ mod tests {
             mscale_all_dim: 1.0,
             attention_factor: None,
             truncate: true,
+            query_beta: 0.0,
         }
+    }
+
+    /// By hand: β = 0.1 and an original context of 4: ln 1 = 0, ln 2, ln 3.
+    #[test]
+    fn queries_grow_with_the_position() {
+        let yarn = Yarn { query_beta: 0.1, original_max_position: 4.0, ..yarn() };
+        let found = query_scale(&Scaling::Yarn(yarn), 9).expect("there is a β");
+        assert_eq!(&found[..4], [1.0; 4]);
+        assert_eq!((found[4], found[7], found[8]), (1.069_314_7, 1.069_314_7, 1.109_861_3));
     }
 
     /// Values of transformers 5.23 for θ = 10⁴, width 16, factor 40, original context 4096, β 32 and 1.

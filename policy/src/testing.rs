@@ -6,7 +6,9 @@ use tch::{Device, Tensor};
 
 use crate::cache::PagedCache;
 use crate::checkpoint;
-use crate::config::{Attention, Experts, Family, Gate, Gqa, IndexerConfig, Mla, ModelConfig, Rope, Scaling, Scores};
+use crate::config::{
+    Attention, Experts, Family, Gate, Gqa, IndexerConfig, Mla, ModelConfig, Rope, Scaling, Scores, Yarn,
+};
 use crate::model::{Keys, Model, Task};
 use crate::rows::{KeyIndex, Rows};
 
@@ -27,6 +29,7 @@ pub fn tiny_config(top_k: Option<i64>) -> ModelConfig {
             qk_nope_head_dim: 16,
             qk_rope_head_dim: 8,
             v_head_dim: 16,
+            bias: false,
         }),
         rms_norm_eps: 1e-6,
         rope: Rope { theta: 10_000.0, scaling: Scaling::None },
@@ -81,6 +84,7 @@ pub fn every_kind() -> Vec<(&'static str, ModelConfig)> {
         ("latent, sparse", tiny_config(Some(8))),
         ("latent, experts", experts(tiny_config(None), Scores::BiasedSigmoid)),
         ("latent, sparse, experts", experts(tiny_config(Some(8)), Scores::BiasedSigmoid)),
+        ("latent, biases, grouped experts by softmax, scaled queries", mistral4()),
         ("latent, sparse, one indexer for both layers", shared(tiny_config(Some(8)))),
         ("grouped", tiny_grouped(None)),
         ("grouped, sparse", tiny_grouped(Some(8))),
@@ -88,6 +92,28 @@ pub fn every_kind() -> Vec<(&'static str, ModelConfig)> {
         ("grouped, experts", experts(tiny_grouped(None), Scores::Softmax)),
         ("grouped, windowed", windowed(tiny_grouped(None))),
     ]
+}
+
+/// Mistral 4: biases of latent attention, groups under a softmax, queries that grow every eight positions.
+fn mistral4() -> ModelConfig {
+    let mut config = with_experts(tiny_config(None), Scores::BiasedSigmoid);
+    config.family = Family::Mistral4;
+    config.rope.scaling = Scaling::Yarn(Yarn {
+        factor: 4.0,
+        original_max_position: 8.0,
+        beta_fast: 32.0,
+        beta_slow: 1.0,
+        mscale: 1.0,
+        mscale_all_dim: 1.0,
+        attention_factor: None,
+        truncate: true,
+        query_beta: 0.3,
+    });
+    config.experts.iter_mut().for_each(|experts| experts.gate.scores = Scores::Softmax);
+    if let Attention::Mla(mla) = &mut config.attention {
+        mla.bias = true;
+    }
+    config
 }
 
 /// The first layer's indexer for both layers.

@@ -6,13 +6,13 @@ mod fixture;
 use std::path::{Path, PathBuf};
 
 use fixture::{assert_close, expected, fixture, logits, sequences};
-use policy::checkpoint::{self, CheckpointError, Storage};
+use policy::checkpoint::{self, CheckpointError, Storage, Writing};
 use policy::testing::decode;
 use policy::{Attend, IndexerConfig, ModelConfig, Task};
 use tch::{Device, Kind, Tensor};
 
-const FAMILIES: [&str; 8] =
-    ["llama", "mistral", "qwen2", "qwen3", "qwen3_moe", "deepseek_v3", "deepseek_v32", "kimi_k2"];
+const FAMILIES: [&str; 9] =
+    ["llama", "mistral", "mistral4", "qwen2", "qwen3", "qwen3_moe", "deepseek_v3", "deepseek_v32", "kimi_k2"];
 
 fn folder(family: &str) -> PathBuf {
     fixture("families").join(family)
@@ -77,6 +77,36 @@ fn mistral_agrees() {
 }
 
 #[test]
+fn mistral4_agrees() {
+    check("mistral4");
+}
+
+/// The same model inside one with eyes: its config in a block, its parameters behind a prefix, of either of two forms.
+#[test]
+fn a_language_model_is_read_out_of_one_with_eyes() {
+    let own = folder("mistral4");
+    let model = checkpoint::load(&own, Device::Cpu).expect("the fixture loads");
+    let text: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(own.join("config.json")).expect("it is there")).expect("JSON");
+    let raw = checkpoint::load_tensors(&own.join(checkpoint::WEIGHTS)).expect("it reads");
+    for prefix in ["language_model.", "model.language_model."] {
+        let to = tempfile::tempdir().expect("a folder");
+        let config = serde_json::json!({"model_type": "mistral3", "text_config": text, "vision_config": {"a": 1}});
+        std::fs::write(to.path().join("config.json"), config.to_string()).expect("it writes");
+        let renamed = |name: &str| match prefix {
+            "language_model." => format!("{prefix}{name}"),
+            _ => name.replacen("model.", prefix, 1),
+        };
+        let mut all: policy::params::Params = raw.iter().map(|(n, t)| (renamed(n), t.shallow_clone())).collect();
+        all.insert("model.vision_tower.patch.weight".into(), Tensor::zeros([2, 2], (Kind::Float, Device::Cpu)));
+        checkpoint::save_tensors(&all, &to.path().join(checkpoint::WEIGHTS)).expect("it saves");
+        let again = checkpoint::load(to.path(), Device::Cpu).expect("it loads");
+        assert_eq!(again.config, model.config);
+        assert!(again.params.iter().eq_by_bits(&model.params), "{prefix}");
+    }
+}
+
+#[test]
 fn qwen2_agrees() {
     check("qwen2");
 }
@@ -138,6 +168,99 @@ fn an_export_is_the_same_model_and_the_same_bytes() {
         let bytes = |folder: &Path| std::fs::read(folder.join(checkpoint::WEIGHTS)).expect("written");
         assert_eq!(bytes(&first), bytes(&second), "{family}");
     }
+}
+
+/// In shards: what is read back is the same weights, the list names every one, and no file is larger than it may be.
+#[test]
+fn a_checkpoint_is_written_in_shards_and_converted_back_to_one_file() {
+    let model = checkpoint::load(&folder("qwen3_moe"), Device::Cpu).expect("the fixture loads");
+    let temporary = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| {
+        let folder = temporary.path().join(name);
+        std::fs::create_dir_all(&folder).expect("a folder");
+        folder
+    };
+    let (whole, sharded, back, direct) = (at("whole"), at("sharded"), at("back"), at("direct"));
+    checkpoint::save(&model, &whole).expect("it saves");
+    let writing = Writing { storage: Storage::F32, shard_bytes: 40_000 };
+    checkpoint::save_with(&model, &sharded, &writing).expect("it saves");
+    assert!(!sharded.join(checkpoint::WEIGHTS).exists());
+    let list = std::fs::read_to_string(sharded.join(checkpoint::INDEX)).expect("a list");
+    let list: serde_json::Value = serde_json::from_str(&list).expect("JSON");
+    let places = list["weight_map"].as_object().expect("a map");
+    assert!(places.keys().eq(model.params.keys()));
+    let total: usize = model.params.values().map(|t| 4 * t.numel()).sum();
+    assert_eq!(list["metadata"]["total_size"].as_u64(), Some(total as u64));
+    let mut files: Vec<&str> = places.values().map(|v| v.as_str().expect("a name")).collect();
+    files.sort_unstable();
+    files.dedup();
+    assert!(files.len() > 3 && files[0] == format!("model-00001-of-{:05}.safetensors", files.len()), "{files:?}");
+    for file in files {
+        let size = std::fs::metadata(sharded.join(file)).expect("written").len();
+        assert!(size < 50_000, "{file} has {size} bytes, header included");
+    }
+    let again = checkpoint::load(&sharded, Device::Cpu).expect("it loads back");
+    assert!(again.params.iter().eq_by_bits(&model.params));
+    // From shards to one file, and from the fixture's own shards: both are what the model writes.
+    let one = Writing::whole(Storage::F32);
+    checkpoint::convert(&sharded, &back, &one).expect("it converts");
+    checkpoint::convert(&folder("qwen3_moe"), &direct, &one).expect("it converts");
+    for file in [checkpoint::WEIGHTS, "config.json"] {
+        let bytes = |folder: &Path| std::fs::read(folder.join(file)).expect("written");
+        assert!(bytes(&back) == bytes(&whole) && bytes(&direct) == bytes(&whole), "{file}");
+    }
+}
+
+/// FP8 as DeepSeek releases it: the layers' matrices within half a step of the format, gates and the rest in bf16. Where `TEMPER_EXPORTS`
+/// names a folder, bf16 and FP8 stay there beside what they stand for, for `make_family_fixtures.py --check`.
+#[test]
+fn fp8_is_written_in_blocks_and_read_back() {
+    let kept = std::env::var("TEMPER_EXPORTS").ok().map(PathBuf::from);
+    let temporary = tempfile::tempdir().expect("a folder");
+    for family in FAMILIES {
+        let model = checkpoint::load(&folder(family), Device::Cpu).expect("the fixture loads");
+        let fused = family == "mistral4";
+        if fused {
+            let refused = checkpoint::save_as(&model, temporary.path(), Storage::Fp8).expect_err("no reader");
+            assert!(matches!(refused, CheckpointError::NoFp8 { .. }), "{refused}");
+        }
+        let forms = [(Storage::Fp8, "fp8"), (Storage::Bf16, "bf16")];
+        for (storage, name) in forms.into_iter().skip(usize::from(fused)) {
+            let to = kept.as_deref().unwrap_or(temporary.path()).join(format!("{family}.{name}"));
+            let meant = to.with_extension(format!("{name}.f32"));
+            [&to, &meant].into_iter().for_each(|f| std::fs::create_dir_all(f).expect("a folder"));
+            checkpoint::save_with(&model, &to, &Writing::whole(storage)).expect("it saves");
+            let again = checkpoint::load(&to, Device::Cpu).expect("it loads back");
+            assert_eq!(again.config, model.config, "{family}");
+            checkpoint::save(&again, &meant).expect("it saves");
+            if storage == Storage::Fp8 {
+                assert!(fp8_is_near(&model, &again) > 8, "{family}");
+            }
+        }
+    }
+}
+
+/// How many parameters are in FP8; all are as near as their format lets them be.
+fn fp8_is_near(model: &policy::Model, again: &policy::Model) -> usize {
+    let mut quantised = 0;
+    for (name, value) in &model.params {
+        let got = &again.params[name];
+        let bf16 = value.to_kind(Kind::BFloat16).to_kind(Kind::Float);
+        let precise =
+            ["lm_head.weight", "mlp.gate.weight", "weights_proj.weight"].iter().any(|end| name.ends_with(end));
+        if name.ends_with("e_score_correction_bias") {
+            assert!(got.equal(value), "{name}");
+        } else if value.dim() != 2 || precise || name.contains("embed_tokens") {
+            assert!(got.equal(&bf16), "{name}");
+        } else {
+            // Three bits of fraction: half a step is 2⁻⁴ of the value; below the least exponent, of the block's largest over 448 × 2⁶.
+            let bound = value.abs() * 2f64.powi(-4) + value.abs().max() * (2f64.powi(-10) / 448.0 * 1.01);
+            let near = (got - value).abs().le_tensor(&bound).all().int64_value(&[]) == 1;
+            assert!(near && !got.equal(value), "{name}");
+            quantised += 1;
+        }
+    }
+    quantised
 }
 
 /// Compares parameters without letting −0.0 equal 0.0.

@@ -15,11 +15,12 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use data::{Author, CounterRng, Finish, KeptSets, Selections, Trajectory};
+use data::{Author, CounterRng, Finish, KeptSets, Trajectory};
 use policy::cache::Page;
 use policy::{KeyIndex, Keys, Model, PagedCache, Rows, Task};
 use tch::{Device, Kind, Tensor};
 
+use crate::recorded::{Recorded, Trace};
 use crate::sampler::Sampling;
 
 /// How the engine is sized.
@@ -35,6 +36,8 @@ pub struct EngineSettings {
     pub cache_positions: usize,
     /// Record the indexer's selections.
     pub record_selections: bool,
+    /// Record the experts that rows go through.
+    pub record_experts: bool,
     /// The run's seed, which keys sampling.
     pub seed: u64,
 }
@@ -162,7 +165,7 @@ struct Group {
     request: Request,
     pages: Vec<Page>,
     slots: Vec<u32>,
-    selections: Vec<Vec<i32>>,
+    trace: Trace,
     finished: Vec<Option<Trajectory>>,
     left: usize,
     /// Between admission and the forward that follows it: the samples that go on.
@@ -178,7 +181,7 @@ struct Sequence {
     pages: Vec<Page>,
     /// Pages still promised to it.
     promised: usize,
-    selections: Vec<Vec<i32>>,
+    trace: Trace,
     trajectory: Trajectory,
 }
 
@@ -329,11 +332,11 @@ impl Engine {
         let step = self.gather(admitted, running);
         self.rows_computed += step.tokens.len() as u64;
         let rows = Rows { tokens: step.tokens, index: Arc::new(step.index) };
-        let task = Task { record: self.settings.record_selections, ..Task::plain(model) };
+        let (record, record_experts) = (self.settings.record_selections, self.settings.record_experts);
+        let task = Task { record, record_experts, ..Task::plain(model) };
         let forward = model.forward(&rows, Keys::Cached(&mut self.cache), &task);
         let flat = logits(model, &forward.hidden, &step.wanted);
-        let selections = Recorded::new(&forward.selections);
-        self.advance(admitted, running, &flat, version, &selections)
+        self.advance(admitted, running, &flat, version, &Recorded::of(&forward))
     }
 
     /// Most new tokens that a prompt of this length can get.
@@ -383,7 +386,8 @@ impl Engine {
                 }
             }
         }
-        let mut group = Group { request, pages, slots, selections: Vec::new(), finished, left, begun: Vec::new() };
+        let trace = Trace::default();
+        let mut group = Group { request, pages, slots, trace, finished, left, begun: Vec::new() };
         group.begun = begun.into_iter().map(|trajectory| self.go_on(&group, trajectory)).collect();
         self.groups.push(group);
     }
@@ -443,14 +447,14 @@ impl Engine {
         running: &mut [Sequence],
         logits: &[f32],
         version: u64,
-        selections: &Recorded,
+        recorded: &Recorded,
     ) -> Vec<Sequence> {
         let mut rows = logits.chunks_exact(self.vocabulary);
         let mut fed = 0;
         let mut started = Vec::new();
         for &g in admitted {
             let prompt = self.groups[g].request.tokens.len();
-            selections.append(fed..fed + prompt, &mut self.groups[g].selections);
+            recorded.append(fed..fed + prompt, &mut self.groups[g].trace);
             fed += prompt;
             let begun = std::mem::take(&mut self.groups[g].begun);
             if begun.is_empty() {
@@ -463,15 +467,15 @@ impl Engine {
             }
             for mut sequence in begun {
                 let own = sequence.trajectory.completion_len();
-                sequence.selections.clone_from(&self.groups[g].selections);
-                selections.append(fed..fed + own, &mut sequence.selections);
+                sequence.trace.clone_from(&self.groups[g].trace);
+                recorded.append(fed..fed + own, &mut sequence.trace);
                 fed += own;
                 self.sample(&mut sequence, rows.next().expect("one row of logits a sample"), version);
                 started.push(sequence);
             }
         }
         for sequence in running {
-            selections.append(fed..fed + 1, &mut sequence.selections);
+            recorded.append(fed..fed + 1, &mut sequence.trace);
             fed += 1;
             self.sample(sequence, rows.next().expect("one row of logits a sequence"), version);
         }
@@ -487,7 +491,7 @@ impl Engine {
             slots: group.slots.clone(),
             pages: Vec::new(),
             promised: self.most_new(prompt_len).saturating_sub(1).div_ceil(self.settings.page),
-            selections: group.selections.clone(),
+            trace: group.trace.clone(),
             trajectory: Trajectory {
                 prompt_id: request.prompt_id.clone(),
                 sample: sample as u32,
@@ -498,6 +502,7 @@ impl Engine {
                 versions: Vec::new(),
                 kept: KeptSets::default(),
                 selections: None,
+                routing: None,
                 finish: Finish::Length,
             },
         }
@@ -548,11 +553,7 @@ impl Engine {
         sequence.pages.iter().for_each(|&page| self.cache.release(page));
         let group = self.groups.iter_mut().find(|g| g.request.id == sequence.group).expect("a sequence has a group");
         let mut trajectory = sequence.trajectory;
-        if self.settings.record_selections && !sequence.selections.is_empty() {
-            let rows = trajectory.tokens.len() - 1;
-            let top_k = sequence.selections[0].len() / rows;
-            trajectory.selections = Some(Selections { top_k, layers: sequence.selections });
-        }
+        (trajectory.selections, trajectory.routing) = sequence.trace.finish(trajectory.tokens.len() - 1);
         let sample = trajectory.sample as usize;
         group.finished[sample] = Some(trajectory);
         group.left -= 1;
@@ -583,31 +584,6 @@ fn logits(model: &Model, hidden: &Tensor, wanted: &[i64]) -> Vec<f32> {
     let wanted = Tensor::from_slice(wanted).to_device(model.device());
     let logits = model.logits(&hidden.index_select(0, &wanted)).to_device(Device::Cpu).to_kind(Kind::Float);
     Vec::<f32>::try_from(logits.flatten(0, 1)).expect("logits are f32")
-}
-
-/// A step's selections on the host.
-struct Recorded {
-    k: usize,
-    layers: Vec<Vec<i32>>,
-}
-
-impl Recorded {
-    fn new(selections: &[Tensor]) -> Self {
-        let k = selections.first().map_or(0, |s| s.size()[1] as usize);
-        let layers = selections
-            .iter()
-            .map(|s| Vec::<i32>::try_from(s.to_device(Device::Cpu).flatten(0, 1)).expect("a selection is i32"))
-            .collect();
-        Self { k, layers }
-    }
-
-    /// Appends the rows' selections to each layer of `to`.
-    fn append(&self, rows: std::ops::Range<usize>, to: &mut Vec<Vec<i32>>) {
-        to.resize(self.layers.len(), Vec::new());
-        for (layer, to) in self.layers.iter().zip(to) {
-            to.extend_from_slice(&layer[rows.start * self.k..rows.end * self.k]);
-        }
-    }
 }
 
 #[cfg(test)]

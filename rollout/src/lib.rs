@@ -4,6 +4,7 @@
 //! its random number is a function of what it is for (INV-4), so the batch it was sampled in does not show.
 
 pub mod engine;
+mod recorded;
 pub mod sampler;
 
 pub use engine::{Begun, Engine, EngineError, EngineSettings, FinishedGroup, Request, turns};

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, Mistral4ForCausalLM
 
 from make_hf_fixtures import RecordTopk, save_model, selected, selection_margin
 
@@ -112,6 +112,13 @@ FAMILIES = {
         rope_parameters=YARN
         | dict(rope_theta=50000.0, factor=4.0, beta_fast=1.0, mscale=1.0, mscale_all_dim=1.0),
     ),
+    # Mistral Large 3 and Small 4: groups under a softmax, a query scale that grows with the position, biases of latent attention.
+    "mistral4": LATENT
+    | dict(
+        attention_bias=True,
+        rope_parameters=YARN
+        | dict(rope_theta=10000.0, factor=4.0, mscale=1.0, mscale_all_dim=1.0, llama_4_scaling_beta=0.3),
+    ),
 }
 # Saved in several files.
 SHARDED = {"qwen3_moe": "40KB"}
@@ -135,7 +142,8 @@ class RecordRouting:
 
     def judge(self, module, logits, _, chosen):
         self.experts.append(chosen.sort(dim=-1).values.to(torch.int32))
-        scores = logits.sigmoid() + module.e_score_correction_bias if hasattr(module, "num_group") else logits.softmax(-1)
+        bias = getattr(module, "e_score_correction_bias", None)
+        scores = logits.softmax(-1) if bias is None else logits.sigmoid() + bias
         groups, kept = getattr(module, "num_group", 1), getattr(module, "topk_group", 1)
         if groups > kept:
             best = scores.view(len(scores), groups, -1).topk(2).values.sum(-1)
@@ -203,9 +211,16 @@ def draw(name, noise):
     return noise * (1.5 / noise.shape[-1] ** 0.5)
 
 
+def class_of(model_type):
+    """The class of a family; transformers maps Mistral 4 to images alone."""
+    return {"mistral4": Mistral4ForCausalLM}.get(model_type, AutoModelForCausalLM)
+
+
 def build(name, seed, settings):
     config = AutoConfig.for_model({"kimi_k2": "deepseek_v3"}.get(name, name), **settings)
-    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
+    config._attn_implementation = "eager"
+    kind = class_of(name)
+    model = (kind(config) if name == "mistral4" else kind.from_config(config, attn_implementation="eager")).eval()
     rng = np.random.Generator(np.random.PCG64(seed))
     values = dict(model.named_parameters()) | {n: b for n, b in model.named_buffers() if n.endswith("correction_bias")}
     for parameter_name, parameter in sorted(values.items()):
@@ -235,7 +250,7 @@ def make(folder, name, settings, first_seed):
         (folder / "generation_config.json").unlink(missing_ok=True)
     else:
         save_model(model, folder)
-    again = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager").eval()
+    again = class_of(name).from_pretrained(folder, attn_implementation="eager").eval()
     with torch.no_grad():
         assert torch.equal(again(ids, use_cache=False).logits, expected["logits"])
     save_file({key: value.contiguous() for key, value in expected.items()}, folder / "expected.safetensors")
@@ -278,24 +293,42 @@ def quantise(folder, source):
     save_file({"input_ids": ids, "logits": logits}, folder / "expected.safetensors")
 
 
+def load(folder):
+    """A checkpoint that Temper wrote, and which keys did not fit."""
+    settings = json.loads((folder / "config.json").read_text())
+    config = None
+    if settings["model_type"] == "kimi_k2":
+        settings["model_type"] = "deepseek_v3"
+        config = AutoConfig.for_model(**settings)
+    model, report = class_of(settings["model_type"]).from_pretrained(
+        folder, config=config, attn_implementation="eager", dtype=torch.float32, output_loading_info=True
+    )
+    # Without a GPU transformers turns FP8 into bf16, whatever it was asked for.
+    return model.float().eval(), [sorted(report[key]) for key in ("missing_keys", "unexpected_keys", "mismatched_keys")]
+
+
 def check(exports, fixtures):
-    """Loads what Temper wrote with transformers: the logits are those of the checkpoint that Temper read."""
+    """Loads what Temper wrote with transformers.
+
+    NAME has the logits of the checkpoint that Temper read. NAME.bf16 has the weights of NAME.bf16.f32, which Temper wrote of what it reads
+    in NAME.bf16; NAME.fp8 those of NAME.fp8.f32, to bf16's half step. Loading FP8 needs accelerate."""
     for folder in sorted(exports.iterdir()):
-        expected = load_file(fixtures / folder.name / "expected.safetensors")
-        settings = json.loads((folder / "config.json").read_text())
-        config = None
-        if settings["model_type"] == "kimi_k2":
-            settings["model_type"] = "deepseek_v3"
-            config = AutoConfig.for_model(**settings)
-        model, report = AutoModelForCausalLM.from_pretrained(
-            folder, config=config, attn_implementation="eager", dtype=torch.float32, output_loading_info=True
-        )
-        with torch.no_grad():
-            logits = model.eval()(expected["input_ids"], use_cache=False).logits
-        worst = (logits - expected["logits"]).abs().max().item()
-        missing = [sorted(report[key]) for key in ("missing_keys", "unexpected_keys", "mismatched_keys")]
-        print(f"{folder.name:14} largest difference {worst:.3g}, keys that did not fit: {missing}")
-        assert worst == 0.0 and not any(missing), folder
+        if folder.name.endswith(".f32"):
+            continue
+        family, _, form = folder.name.partition(".")
+        expected = load_file(fixtures / family / "expected.safetensors")
+        model, missing = load(folder)
+        if form:
+            meant, _ = load(folder.with_name(folder.name + ".f32"))
+            pairs = [(value, meant.state_dict()[name]) for name, value in model.state_dict().items()]
+            worst = max(((a - b).abs() / b.abs().clamp(min=1e-30)).max().item() for a, b in pairs)
+            what = f"{len(pairs)} weights"
+        else:
+            with torch.no_grad():
+                worst = (model(expected["input_ids"], use_cache=False).logits - expected["logits"]).abs().max().item()
+            what = "logits"
+        print(f"{folder.name:20} {what}: largest difference {worst:.3g}, keys that did not fit: {missing}")
+        assert worst <= (2**-8 if form == "fp8" else 0.0) and not any(missing), folder
 
 
 def main():

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use data::{CounterRng, Trajectory};
-use learner::grpo::{GrpoSettings, LiveIndexer, Sample, grpo_step};
+use learner::grpo::{GrpoSettings, LiveIndexer, Routing, Sample, grpo_step};
 use learner::losses::aggregate::Aggregation;
 use learner::losses::kl::KlEstimator;
 use learner::losses::policy_gradient::Clip;
@@ -29,6 +29,9 @@ const INIT_STD: f64 = 0.02;
 /// # Errors
 /// The first failure.
 pub fn bench(args: &BenchArgs) -> Result<(), Failure> {
+    if let Some(folder) = &args.load {
+        return super::bench_load::bench(args, folder);
+    }
     let device = device::open(args.machine.device.unwrap_or(Device::Auto), args.machine.threads.unwrap_or(0))?;
     let compute = Compute { device, precision: args.precision, exact: true };
     let model = match (&args.checkpoint, &args.config) {
@@ -69,6 +72,7 @@ fn sample(model: &Model, args: &BenchArgs) -> Result<(Vec<Trajectory>, f64), Fai
         page: PAGE,
         cache_positions: args.prompts * (args.samples + 1) * length,
         record_selections: false,
+        record_experts: false,
         seed: 1,
     };
     let sampling = Sampling {
@@ -117,6 +121,7 @@ fn learn(model: &Model, trainer: &mut Trainer, trajectories: &[Trajectory]) -> R
         kl: KlEstimator::K3,
         inverse_temperature: 1.0,
         indexer: LiveIndexer::Frozen,
+        routing: Routing { replay: false, balance: 0.0 },
         unit_tokens: UNIT_TOKENS,
         version: 0,
     };

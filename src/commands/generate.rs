@@ -73,6 +73,7 @@ fn complete(
         page: PAGE,
         cache_positions: (longest + 2 * PAGE) * (samples + 1),
         record_selections: false,
+        record_experts: false,
         seed: args.seed,
     };
     let mut engine = Engine::new(model, settings, sampling);

@@ -1,6 +1,7 @@
 //! The commands, one a file. Each reads its arguments, calls the library, and prints.
 
 mod bench;
+mod bench_load;
 mod doctor;
 mod eval;
 mod explain;

@@ -49,6 +49,9 @@ distill.teachers = { math = "rl" }
 [[stages]]
 name = "eval"
 kind = "eval"
+[[stages]]
+name = "export"
+kind = "export"
 "#;
 
 /// Adds each setting below `value`, list indices dropped, with every value it has.

@@ -1,7 +1,7 @@
 //! Defaults that depend on other settings.
 
 use super::batch::DEFAULT_TOKENS;
-use super::{Batch, Distill, IndexerSettings, Kind, MODEL, Recipe, Rl, Stage};
+use super::{Batch, Distill, ExportSettings, IndexerSettings, Kind, MODEL, Recipe, Rl, RoutingSettings, Stage};
 
 impl Recipe {
     /// Fills in what the recipe leaves open. Doing it twice changes nothing.
@@ -34,6 +34,9 @@ impl Recipe {
                 complete_training(stage, &trainable);
             } else {
                 stage.eval.get_or_insert(stage.kind == Kind::Eval);
+                if stage.kind == Kind::Export {
+                    stage.export.get_or_insert_with(ExportSettings::default);
+                }
                 if stage.kind == Kind::Eval && stage.domains.is_empty() {
                     stage.domains.clone_from(&self.eval.domains);
                 }
@@ -57,6 +60,7 @@ fn complete_training(stage: &mut Stage, trainable: &[String]) {
         batch.tokens = DEFAULT_TOKENS;
     }
     stage.indexer.get_or_insert_with(IndexerSettings::default);
+    stage.routing.get_or_insert_with(RoutingSettings::default).complete(stage.kind);
     if stage.kind == Kind::Rl {
         stage.rl.get_or_insert_with(Rl::default);
     }

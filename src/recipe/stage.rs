@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Batch, Distill, IndexerSettings, Optimizer, Rl};
+use super::{Batch, Distill, ExportSettings, IndexerSettings, Optimizer, Rl, RoutingSettings};
 
 /// The name by which `from` means `[model]` itself.
 pub const MODEL: &str = "model";
@@ -55,12 +55,18 @@ pub struct Stage {
     /// What becomes of the indexer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub indexer: Option<IndexerSettings>,
+    /// What becomes of the experts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub routing: Option<RoutingSettings>,
     /// The policy gradient of an `rl` stage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rl: Option<Rl>,
     /// The teachers of a `distill` or `distill-sft` stage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub distill: Option<Distill>,
+    /// What an `export` stage writes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub export: Option<ExportSettings>,
 }
 
 fn two() -> usize {
@@ -98,12 +104,28 @@ impl Stage {
         self.indexer.as_ref().expect("a loaded stage that trains has indexer settings")
     }
 
+    /// What becomes of the experts.
+    ///
+    /// # Panics
+    /// If the kind does not train.
+    pub fn routing(&self) -> &RoutingSettings {
+        self.routing.as_ref().expect("a loaded stage that trains has routing settings")
+    }
+
     /// The policy gradient's settings.
     ///
     /// # Panics
     /// If the kind is not `rl`.
     pub fn rl(&self) -> &Rl {
         self.rl.as_ref().expect("a loaded rl stage has rl settings")
+    }
+
+    /// What is exported.
+    ///
+    /// # Panics
+    /// If the kind is not `export`.
+    pub fn export(&self) -> &ExportSettings {
+        self.export.as_ref().expect("a loaded export stage has export settings")
     }
 
     /// The distillation's settings.

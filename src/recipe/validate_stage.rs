@@ -21,6 +21,10 @@ pub(super) fn check(recipe: &Recipe, i: usize, stage: &Stage, f: &mut Findings<'
         here.optimizer(f);
         here.batch(f);
         here.indexer(f);
+        here.routing(f);
+    }
+    if let Some(export) = &stage.export {
+        f.number(here.path2("export", "shard_gb"), export.shard_gb, "above 0", |gb| gb > 0.0);
     }
     if stage.kind == Kind::Eval {
         here.evaluated_indexer(f);
@@ -128,11 +132,13 @@ impl Here<'_> {
             ("optimizer", stage.optimizer.is_some(), kind.trains()),
             ("batch", stage.batch.is_some(), kind.trains()),
             ("indexer", stage.indexer.is_some(), kind.trains() || kind == Kind::Eval),
+            ("routing", stage.routing.is_some(), kind.trains()),
             ("mix", !stage.mix.is_empty(), kind.trains()),
             ("domains", !stage.domains.is_empty(), kind != Kind::Export),
             ("checkpoint_every", stage.checkpoint_every > 0, kind.trains()),
             ("rl", stage.rl.is_some(), kind == Kind::Rl),
             ("distill", stage.distill.is_some(), kind.distils()),
+            ("export", stage.export.is_some(), kind == Kind::Export),
         ];
         for (key, given, used) in tables {
             f.require(
@@ -251,6 +257,14 @@ impl Here<'_> {
         f.positive(self.path2("indexer", "width"), x.width);
         f.positive(self.path2("indexer", "every"), x.every);
         f.number(self.path2("indexer", "coefficient"), x.coefficient, "0 or above", |c| c >= 0.0);
+    }
+
+    fn routing(&self, f: &mut Findings<'_>) {
+        let Some(r) = &self.stage.routing else { return };
+        let path = self.path2("routing", "balance");
+        f.number(path.clone(), r.balance(), "0 (off) or above", |b| b >= 0.0);
+        let frozen = self.stage.kind == Kind::IndexerWarmup && r.balance() > 0.0;
+        f.require(!frozen, path, "has no meaning in a stage of kind `indexer-warmup`, which trains the indexer alone");
     }
 
     /// An `eval` stage may look past the indexer, or at another k.

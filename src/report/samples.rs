@@ -277,6 +277,7 @@ mod tests {
                 versions: vec![0],
                 kept: data::KeptSets::default(),
                 selections: None,
+                routing: None,
                 finish: data::Finish::Stop,
             };
             ScoredSample {

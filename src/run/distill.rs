@@ -14,7 +14,7 @@ use super::groups::{draw, logged_or_sampled};
 use super::language;
 use super::models::{self, indexer_coefficient};
 use super::prompts::{Cursor, Pool, Stream};
-use super::rl::{charge, group_stats, grpo_settings, mean, report_metrics, round, too_many_errors};
+use super::rl::{charge, group_stats, grpo_settings, mean, report_metrics, report_routing, round, too_many_errors};
 use super::sample::{Round, sample_groups};
 use super::score::passes;
 use super::stage::{Active, Body, Stepped, step_failure};
@@ -96,6 +96,7 @@ fn gather(active: &Active<'_>, domain: &str, teacher: &Model, number: u64) -> Re
             temperature: run.recipe.sampling.temperature,
             cut: true,
             record: false,
+            record_experts: false,
             overlong_filter: false,
             normalize_std: false,
         };
@@ -202,7 +203,9 @@ impl Body for OnPolicy {
         active.state.ledger.add(&active.model.config, sampling_work(&active.model.config, &groups), 1.0);
         let trained: Vec<_> = by_teacher.iter().flat_map(|(_, samples)| samples.iter().copied()).collect();
         charge(active, &trained, 4.0);
-        Ok(stepped(&groups, &report, rate))
+        let mut stepped = stepped(&groups, &report, rate);
+        stepped.metrics.extend(report_routing(active, std::slice::from_ref(&report.grpo)));
+        Ok(stepped)
     }
 }
 

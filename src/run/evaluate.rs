@@ -44,6 +44,7 @@ pub fn evaluate(
             temperature: settings.temperature,
             cut: false,
             record: false,
+            record_experts: false,
             overlong_filter: false,
             normalize_std: false,
         };

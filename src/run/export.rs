@@ -1,15 +1,23 @@
-//! The `export` stage: the checkpoint as others load it, with what it cost beside it.
+//! The `export` stage: the checkpoint as others load it, with what it cost and what it reached beside it.
 
 use std::fs;
 use std::io::Write;
+use std::path::Path;
+
+use policy::checkpoint::{self, Storage, Writing};
+use serde_json::{Map, Value, json};
 
 use super::folder::partial;
 use super::state::StageState;
-use super::{Run, models};
+use super::{Run, card, models};
 use crate::exit::{Code, Failure, OrFail};
+use crate::recipe::{ExportKind, ExportSettings};
 use crate::say;
 
-/// Copies the weights of the stage's `from` to `export/` of the run: HF layout, nothing of the optimiser.
+/// Who reads it: transformers' `generate`, vLLM and SGLang.
+const GENERATION: &str = "generation_config.json";
+
+/// Writes the weights of the stage's `from` to `export/` of the run: HF layout, nothing of the optimiser.
 ///
 /// # Errors
 /// [`Code::Checkpoint`] or [`Code::Disk`].
@@ -21,22 +29,56 @@ pub fn export(run: &Run, number: usize) -> Result<(), Failure> {
     let aside = partial(run.folder.root(), "export");
     let _ = fs::remove_dir_all(&aside);
     fs::create_dir_all(&aside).or_fail(Code::Disk)?;
-    for name in ["config.json", policy::checkpoint::WEIGHTS] {
-        fs::copy(from.join(name), aside.join(name)).or_fail(Code::Disk)?;
-    }
+    let config = checkpoint::convert(&from, &aside, &writing(stage.export())).or_fail(Code::Checkpoint)?;
     run.tokenizer.save(&aside).or_fail(Code::Disk)?;
+    if !aside.join(GENERATION).exists() {
+        write(&aside.join(GENERATION), &pretty(&generation(run)))?;
+    }
+    let card = card::card(&run.summarise()?, &run.recipe, &stage.from, &config, stage.export());
+    write(&aside.join("README.md"), &card)?;
     let mut cost = run.base;
     for (_, state) in run.states()? {
         cost.tokens += state.ledger.tokens;
         cost.flops += state.ledger.flops;
         cost.elapsed_s += state.ledger.elapsed_s;
     }
-    let ledger = serde_json::to_string_pretty(&cost).expect("a ledger is plain JSON") + "\n";
-    data::atomic::write_atomic(&aside.join("ledger.json"), |f| f.write_all(ledger.as_bytes())).or_fail(Code::Disk)?;
+    write(&aside.join("ledger.json"), &pretty(&json!(cost)))?;
     let _ = fs::remove_dir_all(&target);
     fs::rename(&aside, &target).or_fail(Code::Disk)?;
     say!("{:>16} {}", stage.name, target.display());
     let mut state = StageState::default();
     state.ledger.elapsed_s = began.elapsed().as_secs_f64();
     run.mark_done(number, &state)
+}
+
+fn writing(settings: &ExportSettings) -> Writing {
+    let storage = match settings.dtype {
+        ExportKind::F32 => Storage::F32,
+        ExportKind::Bf16 => Storage::Bf16,
+        ExportKind::Fp8 => Storage::Fp8,
+    };
+    // A float's conversion saturates: more than 2⁶⁴ bytes are no bound.
+    Writing { storage, shard_bytes: (settings.shard_gb * 1e9) as u64 }
+}
+
+/// What ends, begins and pads a completion, where the tokenizer came without saying it.
+fn generation(run: &Run) -> Value {
+    let tokenizer = &run.tokenizer;
+    let mut fields = Map::new();
+    match tokenizer.eos_ids() {
+        [] => {}
+        [only] => drop(fields.insert("eos_token_id".into(), json!(only))),
+        several => drop(fields.insert("eos_token_id".into(), json!(several))),
+    }
+    let ids = [("bos_token_id", tokenizer.bos_id()), ("pad_token_id", tokenizer.pad_id())];
+    fields.extend(ids.into_iter().filter_map(|(name, id)| Some((name.to_owned(), json!(id?)))));
+    Value::Object(fields)
+}
+
+fn pretty(value: &Value) -> String {
+    serde_json::to_string_pretty(value).expect("it is plain JSON") + "\n"
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    data::atomic::write_atomic(path, |file| file.write_all(text.as_bytes())).or_fail(Code::Disk)
 }

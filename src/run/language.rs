@@ -1,7 +1,10 @@
 //! The stages that read text: `pretrain`, `sft`, `indexer-warmup`, `sparse`, and the second half of `distill-sft`.
 
+use learner::balance::Unevenness;
 use learner::language::{LanguageReport, LanguageTask, language_step};
 use learner::unit::Sequence;
+use policy::ModelConfig;
+use policy::model::Load;
 
 use super::models::{indexer_coefficient, indexer_mode};
 use super::prompts::Stream;
@@ -59,6 +62,7 @@ pub fn step(active: &mut Active<'_>, sequences: &[Sequence]) -> Result<Stepped, 
         sparse: !dense,
         language: !warmup,
         indexer: indexer_coefficient(active.stage, &active.model),
+        balance: active.stage.routing().balance(),
         unit_tokens: active.stage.batch().unit_tokens,
     };
     let began = std::time::Instant::now();
@@ -72,7 +76,9 @@ pub fn step(active: &mut Active<'_>, sequences: &[Sequence]) -> Result<Stepped, 
     })?;
     let lengths = sequences.iter().map(|s| s.tokens.len());
     active.state.ledger.add(&active.model.config, learning_work(&active.model.config, dense, lengths), 3.0);
-    Ok(stepped(&report, rate, began.elapsed().as_secs_f64(), warmup))
+    let mut stepped = stepped(&report, rate, began.elapsed().as_secs_f64(), warmup);
+    stepped.metrics.extend(routing_metrics(&active.model.config, &report.load, false));
+    Ok(stepped)
 }
 
 fn stepped(report: &LanguageReport, rate: f64, seconds: f64, warmup: bool) -> Stepped {
@@ -111,6 +117,25 @@ pub fn indexer_metrics(kl: f64, coverage: &[policy::kernels::indexer_loss::Cover
         metrics.push((format!("indexer/recall/layer_{layer}"), c.recall / c.rows as f64));
         metrics.push((format!("indexer/mass/layer_{layer}"), c.mass / c.rows as f64));
     }
+    metrics
+}
+
+/// How the experts were used, over the layers that have any and layer by layer; where choices were `replayed` also how many of them the
+/// gates would not make now.
+pub fn routing_metrics(config: &ModelConfig, load: &[Load], replayed: bool) -> Vec<(String, f64)> {
+    let Some(experts) = config.experts.as_ref().filter(|_| !load.is_empty()) else { return Vec::new() };
+    let found: Vec<Unevenness> = load.iter().map(|load| Unevenness::of(load, experts.gate.top_k as usize)).collect();
+    let mean = |of: fn(&Unevenness) -> f64| found.iter().map(of).sum::<f64>() / found.len() as f64;
+    let mut metrics = vec![
+        ("routing/max_violation".to_owned(), mean(|u| u.violation)),
+        ("routing/idle_experts".into(), mean(|u| u.idle)),
+    ];
+    if replayed {
+        metrics.push(("routing/changed".into(), mean(|u| u.changed)));
+    }
+    let by_layer =
+        load.iter().zip(&found).map(|(l, u)| (format!("routing/max_violation/layer_{}", l.layer), u.violation));
+    metrics.extend(by_layer);
     metrics
 }
 

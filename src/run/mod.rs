@@ -12,6 +12,7 @@
 //! ```
 
 mod ahead;
+mod card;
 mod checkpoints;
 mod data_files;
 mod decisions;

@@ -7,6 +7,7 @@ use learner::optimizer::AdamWConfig;
 use learner::schedule::{Decay, Schedule};
 use learner::shards::Parallel;
 use learner::trainer::{Learning, Trainer, TrainerSettings};
+use policy::config::Scores;
 use policy::{IndexerConfig, Model, ModelConfig, checkpoint};
 
 use super::{Run, checkpoints};
@@ -43,7 +44,22 @@ pub fn initial(run: &Run, number: usize) -> Result<Model, Failure> {
         }
     };
     check_vocabulary(&run.tokenizer, &model.config)?;
+    check_balance(stage, &model.config)?;
     Ok(model)
+}
+
+/// A rate for a bias that is not there would have no effect; in `pretrain` it is the default and may be idle.
+fn check_balance(stage: &Stage, config: &ModelConfig) -> Result<(), Failure> {
+    let biased = config.experts.as_ref().is_some_and(|experts| experts.gate.scores == Scores::BiasedSigmoid);
+    if biased || stage.kind == Kind::Pretrain || stage.routing().balance() == 0.0 {
+        return Ok(());
+    }
+    let (name, family) = (&stage.name, config.family.model_type());
+    Err(Failure::new(
+        Code::Usage,
+        format!("stage `{name}` balances experts by a selection bias, and this {family} has none"),
+    )
+    .hint("leave `routing.balance` out of the stage"))
 }
 
 /// The checkpoint folder that a stage left, or the run's own model.

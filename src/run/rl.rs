@@ -13,7 +13,7 @@ use std::path::Path;
 
 use data::{Mask, ScoredGroup, Status};
 use learner::advantage::has_signal;
-use learner::grpo::{GrpoReport, GrpoSettings, LiveIndexer, Sample, grpo_step, samples};
+use learner::grpo::{GrpoReport, GrpoSettings, LiveIndexer, Routing, Sample, grpo_step, samples};
 use learner::losses::aggregate::Aggregation;
 use learner::losses::kl::KlEstimator;
 use learner::losses::policy_gradient::Clip;
@@ -25,7 +25,7 @@ use super::decisions::Decisions;
 use super::evaluate::check_exactness;
 use super::groups::{draw, foreign, logged_or_sampled};
 use super::keep_batch;
-use super::language::{group_metrics, indexer_metrics};
+use super::language::{group_metrics, indexer_metrics, routing_metrics};
 use super::models::{self, indexer_mode};
 use super::prompts::Stream;
 use super::sample::{Round, sample_groups, sampling};
@@ -288,8 +288,15 @@ fn step_metrics(
     metrics.push(("training/groups_without_signal".into(), idle as f64));
     metrics.extend(report_metrics(reports));
     metrics.extend(measured);
+    metrics.extend(report_routing(active, reports));
     metrics.push(("actor/lr".into(), active.learning_rate()));
     metrics
+}
+
+/// The experts' load in the first mini-step, on the weights that sampled; and what the gates would choose now.
+pub fn report_routing(active: &Active<'_>, reports: &[GrpoReport]) -> Vec<(String, f64)> {
+    let replayed = active.stage.routing().replay;
+    reports.first().map_or_else(Vec::new, |first| routing_metrics(&active.model.config, &first.load, replayed))
 }
 
 /// Groups of a mini-step.
@@ -349,6 +356,7 @@ pub fn grpo_settings(active: &Active<'_>, rl: &Rl, longest: usize) -> GrpoSettin
             IndexerMode::LiveReplay => LiveIndexer::Replay(coefficient),
             IndexerMode::Auto | IndexerMode::None | IndexerMode::Frozen => LiveIndexer::Frozen,
         },
+        routing: Routing { replay: active.stage.routing().replay, balance: active.stage.routing().balance() },
         unit_tokens: active.stage.batch().unit_tokens,
         version: active.version(),
     }
@@ -368,6 +376,7 @@ pub fn round<'a>(active: &'a Active<'_>, rl: &Rl) -> Round<'a> {
         temperature: active.run.recipe.sampling.temperature,
         cut: true,
         record: measures(active) || indexer_mode(active.stage, &active.model) == IndexerMode::LiveReplay,
+        record_experts: active.stage.routing().replay && active.model.config.experts.is_some(),
         overlong_filter: rl.overlong_filter,
         normalize_std: rl.normalize_std,
     }

@@ -26,6 +26,8 @@ pub struct Round<'a> {
     pub cut: bool,
     /// Record the indexer's selections for replay.
     pub record: bool,
+    /// Record the experts for replay.
+    pub record_experts: bool,
     /// Truncated samples leave the loss.
     pub overlong_filter: bool,
     /// Divide advantages by the group's deviation.
@@ -104,6 +106,7 @@ pub(super) fn engine(run: &Run, round: &Round<'_>, longest: usize, open: usize) 
         page: settings.page,
         cache_positions: sequence * open.max(round.group + 1),
         record_selections: round.record,
+        record_experts: round.record_experts,
         seed: run.recipe.run.seed,
     };
     let mut engine =

@@ -7,14 +7,14 @@ use std::ops::Range;
 use arrow::array::{
     Array, ArrowPrimitiveType, AsArray, LargeListArray, LargeStringArray, MapArray, PrimitiveArray, StructArray,
 };
-use arrow::datatypes::{Float32Type, Float64Type, Int32Type, UInt8Type, UInt32Type, UInt64Type};
+use arrow::datatypes::{Float32Type, Float64Type, Int32Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type};
 use arrow::record_batch::RecordBatch;
 use serde::de::DeserializeOwned;
 
 use super::encode::{finish_name, mask_name, status_name};
 use super::{BatchError, check, schema};
 use crate::{
-    Author, Finish, KeptSets, Mask, Prompt, ScoredGroup, ScoredSample, Selections, Status, Trajectory, Verdict,
+    Author, Finish, KeptSets, Mask, Prompt, Routing, ScoredGroup, ScoredSample, Selections, Status, Trajectory, Verdict,
 };
 
 /// Collects groups over the batches of one file; a group may go on from one batch to the next.
@@ -58,6 +58,9 @@ impl Decoder {
         self.groups
     }
 }
+
+/// How many entries a row has, and the entries of all rows by layer.
+type Recorded<T> = (usize, Vec<Vec<T>>);
 
 /// The columns of a batch that was found to have every column of the schema, in its type and without unexpected nulls.
 struct Columns<'a> {
@@ -166,7 +169,12 @@ impl<'a> Columns<'a> {
                 offsets: self.list::<UInt32Type>("kept_offsets", i),
                 ids: self.list::<UInt32Type>("kept_ids", i),
             },
-            selections: self.selections(i)?,
+            selections: self
+                .layers::<Int32Type>("selection_top_k", "selections", i)?
+                .map(|(top_k, layers)| Selections { top_k, layers }),
+            routing: self
+                .layers::<UInt16Type>("routing_top_k", "routing", i)?
+                .map(|(top_k, layers)| Routing { top_k, layers }),
             finish: self.one_of("finish", i, self.text("finish", i), &finishes, finish_name)?,
         })
     }
@@ -177,16 +185,22 @@ impl<'a> Columns<'a> {
         found.ok_or_else(|| self.bad(i, "authors", format!("unknown author {code}")))
     }
 
-    fn selections(&self, i: usize) -> Result<Option<Selections>, BatchError> {
-        let lists = self.column("selections").as_list::<i64>();
-        match (self.optional::<UInt64Type>("selection_top_k", i), lists.is_valid(i)) {
+    /// How many entries a row has, and what was recorded layer by layer.
+    fn layers<T: ArrowPrimitiveType>(
+        &self,
+        top_k: &'static str,
+        name: &'static str,
+        i: usize,
+    ) -> Result<Option<Recorded<T::Native>>, BatchError> {
+        let lists = self.column(name).as_list::<i64>();
+        match (self.optional::<UInt64Type>(top_k, i), lists.is_valid(i)) {
             (None, false) => Ok(None),
-            (Some(top_k), true) => {
+            (Some(k), true) => {
                 let inner = lists.values().as_list::<i64>();
-                let layers = range(lists, i).map(|layer| values::<Int32Type>(inner, layer)).collect();
-                Ok(Some(Selections { top_k: self.size("selection_top_k", i, top_k)?, layers }))
+                let layers = range(lists, i).map(|layer| values::<T>(inner, layer)).collect();
+                Ok(Some((self.size(top_k, i, k)?, layers)))
             }
-            _ => Err(self.bad(i, "selections", "present without `selection_top_k`, or the other way round")),
+            _ => Err(self.bad(i, name, format!("present without `{top_k}`, or the other way round"))),
         }
     }
 

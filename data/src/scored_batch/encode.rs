@@ -8,7 +8,7 @@ use arrow::array::{
     PrimitiveArray, StructArray, UInt32Array, UInt64Array,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
-use arrow::datatypes::{DataType, Float32Type, Int32Type, UInt8Type, UInt32Type, UInt64Type};
+use arrow::datatypes::{DataType, Float32Type, Int32Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type};
 use arrow::record_batch::RecordBatch;
 use serde_json::Value;
 
@@ -51,7 +51,6 @@ fn prompt_columns(rows: &[Row]) -> Vec<ArrayRef> {
 fn trajectory_columns(rows: &[Row]) -> Vec<ArrayRef> {
     let all: Vec<&Trajectory> = rows.iter().map(|r| &r.2.trajectory).collect();
     let authors: Vec<Vec<u8>> = all.iter().map(|t| t.authors.iter().map(|&a| a as u8).collect()).collect();
-    let top_k = all.iter().map(|t| t.selections.as_ref().map(|s| s.top_k as u64));
     vec![
         Arc::new(all.iter().map(|t| t.sample).collect::<UInt32Array>()),
         lists::<UInt32Type>(all.iter().map(|t| t.tokens.as_slice())),
@@ -61,8 +60,10 @@ fn trajectory_columns(rows: &[Row]) -> Vec<ArrayRef> {
         lists::<UInt64Type>(all.iter().map(|t| t.versions.as_slice())),
         lists::<UInt32Type>(all.iter().map(|t| t.kept.offsets.as_slice())),
         lists::<UInt32Type>(all.iter().map(|t| t.kept.ids.as_slice())),
-        Arc::new(top_k.collect::<UInt64Array>()),
-        selections(&all),
+        Arc::new(all.iter().map(|t| t.selections.as_ref().map(|s| s.top_k as u64)).collect::<UInt64Array>()),
+        layers::<Int32Type>(all.iter().map(|t| t.selections.as_ref().map(|s| s.layers.as_slice()))),
+        Arc::new(all.iter().map(|t| t.routing.as_ref().map(|r| r.top_k as u64)).collect::<UInt64Array>()),
+        layers::<UInt16Type>(all.iter().map(|t| t.routing.as_ref().map(|r| r.layers.as_slice()))),
         strings(all.iter().map(|t| finish_name(t.finish))),
     ]
 }
@@ -98,15 +99,15 @@ fn lists<'a, T: ArrowPrimitiveType>(rows: impl Iterator<Item = &'a [T::Native]>)
     Arc::new(LargeListArray::new(item(T::DATA_TYPE), offsets, primitives::<T>(&slices), None))
 }
 
-fn selections(all: &[&Trajectory]) -> ArrayRef {
-    let of = |t: &'_ &'_ Trajectory| t.selections.as_ref().map_or(0, |s| s.layers.len());
-    let layers: Vec<&[i32]> =
-        all.iter().filter_map(|t| t.selections.as_ref()).flat_map(|s| s.layers.iter().map(Vec::as_slice)).collect();
+/// What is recorded layer by layer; null where nothing is.
+fn layers<'a, T: ArrowPrimitiveType>(all: impl Iterator<Item = Option<&'a [Vec<T::Native>]>>) -> ArrayRef {
+    let all: Vec<Option<&[Vec<T::Native>]>> = all.collect();
+    let layers: Vec<&[T::Native]> = all.iter().flatten().flat_map(|of| of.iter().map(Vec::as_slice)).collect();
     let inner_offsets = OffsetBuffer::from_lengths(layers.iter().map(|l| l.len()));
-    let inner = LargeListArray::new(item(DataType::Int32), inner_offsets, primitives::<Int32Type>(&layers), None);
-    let present = NullBuffer::from_iter(all.iter().map(|t| t.selections.is_some()));
-    let offsets = OffsetBuffer::from_lengths(all.iter().map(of));
-    Arc::new(LargeListArray::new(item(list_of(DataType::Int32)), offsets, Arc::new(inner), Some(present)))
+    let inner = LargeListArray::new(item(T::DATA_TYPE), inner_offsets, primitives::<T>(&layers), None);
+    let present = NullBuffer::from_iter(all.iter().map(Option::is_some));
+    let offsets = OffsetBuffer::from_lengths(all.iter().map(|of| of.map_or(0, <[_]>::len)));
+    Arc::new(LargeListArray::new(item(list_of(T::DATA_TYPE)), offsets, Arc::new(inner), Some(present)))
 }
 
 fn verdicts(rows: &[Row]) -> ArrayRef {

@@ -105,6 +105,7 @@ fn trajectory(sequence: &Sequence, sample: usize, old_log_probs: &[f32]) -> Traj
         versions: vec![0; sequence.completion.len()],
         kept: KeptSets::default(),
         selections: None,
+        routing: None,
         finish: if sequence.stopped { Finish::Stop } else { Finish::Length },
     }
 }

@@ -7,7 +7,7 @@ mod fixture;
 use data::{Author, Mask, ScoredGroup, ScoredSample};
 use fixture::{Case, Fixture, MiniStep, TrlSettings, fixture, groups, model};
 use learner::advantage::{Normalisation, group_advantages};
-use learner::grpo::{GrpoReport, GrpoSettings, LiveIndexer, grpo_step, samples};
+use learner::grpo::{GrpoReport, GrpoSettings, LiveIndexer, Routing, grpo_step, samples};
 use learner::losses::aggregate::Aggregation;
 use learner::losses::kl::KlEstimator;
 use learner::losses::policy_gradient::Clip;
@@ -40,6 +40,7 @@ fn grpo_settings(trl: &TrlSettings) -> GrpoSettings {
         kl: if trl.use_bias_correction_kl { KlEstimator::Unbiased } else { KlEstimator::K3 },
         inverse_temperature: 1.0 / trl.temperature,
         indexer: LiveIndexer::Frozen,
+        routing: Routing { replay: false, balance: 0.0 },
         unit_tokens: UNIT_TOKENS,
         version: 0,
     }

@@ -3,22 +3,23 @@
 //! What is read is checked against the config: every parameter that the model needs, by name and shape. What is written is the same
 //! bytes for the same weights (parameters in name order, no time or host in the file).
 
+mod fp8;
 mod kinds;
 mod shards;
+mod write;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, SafeTensorError};
 
-use self::kinds::Plain;
-pub use self::kinds::Storage;
 pub use self::shards::INDEX;
 use self::shards::{Shards, View};
+use self::write::{Piece, Source, fused, pieces, write_file, write_folder};
+pub use self::write::{Storage, Writing};
 use crate::compute::Compute;
 use crate::config::{ConfigError, IndexerConfig, ModelConfig};
 use crate::model::Model;
-use crate::params::{Params, initial, is_indexer, shapes};
+use crate::params::{Params, initial, is_indexer, is_selection_bias, shapes};
 use crate::products::NoSafeRows;
 
 /// Why a checkpoint cannot be read or written.
@@ -91,17 +92,17 @@ pub enum CheckpointError {
         /// Its kind in the file.
         kind: Dtype,
     },
+    /// The family's files have no form for it.
+    #[error("{path}: FP8 is not written for {family}, whose experts lie in one tensor: write bf16")]
+    NoFp8 {
+        /// The folder.
+        path: PathBuf,
+        /// The family.
+        family: &'static str,
+    },
     /// Writing failed.
     #[error(transparent)]
     Write(#[from] data::atomic::WriteError),
-    /// The weights could not be laid out.
-    #[error("{path}: {source}")]
-    Layout {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: SafeTensorError,
-    },
     /// The model cannot be exact on this device.
     #[error(transparent)]
     NoSafeRows(#[from] NoSafeRows),
@@ -173,15 +174,15 @@ pub fn add_indexer(
     let shards = Shards::open(source)?;
     let half = shards.names().map(|name| shards.get(name)).try_fold(true, |half, view| {
         let view = view?;
-        Ok::<_, CheckpointError>(half && (view.dtype == Dtype::BF16 || is_kept_whole(view.name)))
+        Ok::<_, CheckpointError>(half && (view.dtype == Dtype::BF16 || is_selection_bias(&view.name)))
     })?;
     let mut params = load_params(source, &config)?;
     config.indexer = Some(indexer.clone());
     let storage = if half { Storage::Bf16 } else { Storage::F32 };
     // What is written must be read back, so it is read before it is written.
-    ModelConfig::from_json(&config.to_json(storage.dtype()), &source.display().to_string())?;
+    ModelConfig::from_json(&config.to_json(storage), &source.display().to_string())?;
     add_fresh_indexer(&config, &mut params, std, seed);
-    write_all(&config, &params, target, storage)?;
+    write_params(&config, &params, target, &Writing::whole(storage))?;
     Ok(config)
 }
 
@@ -210,25 +211,76 @@ pub fn save(model: &Model, folder: &Path) -> Result<(), CheckpointError> {
     save_as(model, folder, Storage::F32)
 }
 
-/// As [`save`], with the weights rounded to `storage`. The selection bias of a gate stays f32, as in the released models.
+/// As [`save`], in other numbers.
 ///
 /// # Errors
 /// As [`save`].
 pub fn save_as(model: &Model, folder: &Path, storage: Storage) -> Result<(), CheckpointError> {
-    write_all(&model.config, &model.params, folder, storage)
+    save_with(model, folder, &Writing::whole(storage))
 }
 
-/// A gate's selection bias stays f32 in a checkpoint of halves.
-fn is_kept_whole(name: &str) -> bool {
-    name.ends_with("e_score_correction_bias")
+/// As [`save`], in other numbers and in shards.
+///
+/// # Errors
+/// As [`save`].
+pub fn save_with(model: &Model, folder: &Path, writing: &Writing) -> Result<(), CheckpointError> {
+    write_params(&model.config, &model.params, folder, writing)
 }
 
-fn write_all(config: &ModelConfig, params: &Params, folder: &Path, storage: Storage) -> Result<(), CheckpointError> {
-    let config = config.to_json(storage.dtype());
-    let config = serde_json::to_string_pretty(&config).expect("a config is plain JSON") + "\n";
-    data::atomic::write_atomic(&folder.join("config.json"), |file| std::io::Write::write_all(file, config.as_bytes()))?;
-    let kept = |name: &str| if is_kept_whole(name) { Storage::F32 } else { storage };
-    write(params.iter().map(|(name, t)| (name.as_str(), Plain::new(t, kept(name)))), &folder.join(WEIGHTS))
+fn write_params(
+    config: &ModelConfig,
+    params: &Params,
+    folder: &Path,
+    writing: &Writing,
+) -> Result<(), CheckpointError> {
+    can_be_written(config, folder, writing.storage)?;
+    write_config(config, folder, writing.storage)?;
+    let held = held(params);
+    write_folder(of_family(config, all_pieces(&held, writing.storage)), folder, writing.shard_bytes)
+}
+
+fn held(params: &Params) -> Vec<(&str, Source<'_>, Vec<i64>)> {
+    params.iter().map(|(name, t)| (name.as_str(), Source::Held(t.shallow_clone()), t.size())).collect()
+}
+
+/// The pieces as the family's files have them.
+fn of_family<'a>(config: &ModelConfig, pieces: Vec<Piece<'a>>) -> Vec<Piece<'a>> {
+    if config.family.fuses_experts() { fused(pieces) } else { pieces }
+}
+
+/// Nobody reads FP8 blocks of experts that lie in one tensor.
+fn can_be_written(config: &ModelConfig, folder: &Path, storage: Storage) -> Result<(), CheckpointError> {
+    if storage == Storage::Fp8 && config.family.fuses_experts() && config.experts.is_some() {
+        return Err(CheckpointError::NoFp8 { path: folder.to_owned(), family: config.family.model_type() });
+    }
+    Ok(())
+}
+
+/// Writes the checkpoint of one folder into another, tensor by tensor: never more than one is held. Parameters that the config does not
+/// ask for stay behind.
+///
+/// # Errors
+/// As [`load`] and [`save`].
+pub fn convert(from: &Path, to: &Path, writing: &Writing) -> Result<ModelConfig, CheckpointError> {
+    let config = check(from)?;
+    let shards = Shards::open(from)?;
+    can_be_written(&config, to, writing.storage)?;
+    write_config(&config, to, writing.storage)?;
+    let shapes = shapes(&config);
+    let kept: Vec<(&str, Source<'_>, Vec<i64>)> =
+        shapes.iter().map(|(name, shape)| (name.as_str(), Source::File(&shards), shape.clone())).collect();
+    write_folder(of_family(&config, all_pieces(&kept, writing.storage)), to, writing.shard_bytes)?;
+    Ok(config)
+}
+
+fn all_pieces<'a>(weights: &'a [(&'a str, Source<'a>, Vec<i64>)], storage: Storage) -> Vec<Piece<'a>> {
+    weights.iter().flat_map(|(name, source, shape)| pieces(name, source, shape, storage)).collect()
+}
+
+fn write_config(config: &ModelConfig, folder: &Path, storage: Storage) -> Result<(), CheckpointError> {
+    let config = serde_json::to_string_pretty(&config.to_json(storage)).expect("a config is plain JSON") + "\n";
+    let write = |file: &mut std::fs::File| std::io::Write::write_all(file, config.as_bytes());
+    Ok(data::atomic::write_atomic(&folder.join("config.json"), write)?)
 }
 
 /// Writes named f32 tensors as safetensors.
@@ -236,16 +288,7 @@ fn write_all(config: &ModelConfig, params: &Params, folder: &Path, storage: Stor
 /// # Errors
 /// As [`save`].
 pub fn save_tensors(tensors: &Params, path: &Path) -> Result<(), CheckpointError> {
-    write(tensors.iter().map(|(name, t)| (name.as_str(), Plain::new(t, Storage::F32))), path)
-}
-
-fn write<'a>(tensors: impl Iterator<Item = (&'a str, Plain)>, path: &Path) -> Result<(), CheckpointError> {
-    let tensors: BTreeMap<&str, Plain> = tensors.collect();
-    let metadata = Some(std::collections::HashMap::from([("format".to_owned(), "pt".to_owned())]));
-    let whole = safetensors::serialize(tensors, metadata)
-        .map_err(|source| CheckpointError::Layout { path: path.to_owned(), source })?;
-    data::atomic::write_atomic(path, |file| std::io::Write::write_all(file, &whole))?;
-    Ok(())
+    write_file(&all_pieces(&held(tensors), Storage::F32), path)
 }
 
 /// Reads all tensors of a safetensors file as f32.

@@ -16,7 +16,8 @@ pub const INDEX: &str = "model.safetensors.index.json";
 /// The files, and which of them holds what.
 pub(super) struct Shards {
     files: Vec<Shard>,
-    place: BTreeMap<String, usize>,
+    /// For each parameter its file and its name there.
+    place: BTreeMap<String, (usize, String)>,
     /// What is named when a parameter is in no file.
     list: PathBuf,
 }
@@ -32,9 +33,9 @@ struct Shard {
 /// A parameter as it lies in a file.
 pub(super) struct View<'a> {
     shard: &'a Shard,
-    pub(super) name: &'a str,
+    pub(super) name: String,
     pub(super) dtype: Dtype,
-    pub(super) shape: &'a [usize],
+    pub(super) shape: Vec<usize>,
     at: usize,
     length: usize,
 }
@@ -60,7 +61,7 @@ impl Shards {
                     files.len() - 1
                 }
             };
-            place.insert(name, number);
+            place.insert(plain_name(&name), (number, name));
         }
         Ok(Self { files, place, list })
     }
@@ -68,7 +69,7 @@ impl Shards {
     /// Opens one file.
     pub(super) fn of_file(path: &Path) -> Result<Self, CheckpointError> {
         let shard = Shard::open(path)?;
-        let place = shard.metadata.tensors().into_keys().map(|name| (name, 0)).collect();
+        let place = shard.metadata.tensors().into_keys().map(|name| (plain_name(&name), (0, name))).collect();
         Ok(Self { files: vec![shard], place, list: path.to_owned() })
     }
 
@@ -79,12 +80,30 @@ impl Shards {
 
     /// A parameter; `None` where no file has it.
     pub(super) fn find(&self, name: &str) -> Option<View<'_>> {
-        let (name, &number) = self.place.get_key_value(name)?;
-        let shard = &self.files[number];
-        let info = shard.metadata.info(name)?;
+        self.whole(name).or_else(|| self.part(name))
+    }
+
+    fn whole(&self, name: &str) -> Option<View<'_>> {
+        let (number, own_name) = self.place.get(name)?;
+        let shard = &self.files[*number];
+        let info = shard.metadata.info(own_name)?;
         let (from, to) = info.data_offsets;
-        let at = shard.data_at + from;
-        Some(View { shard, name, dtype: info.dtype, shape: &info.shape, at, length: to - from })
+        let (name, shape, at) = (name.to_owned(), info.shape.clone(), shard.data_at + from);
+        Some(View { shard, name, dtype: info.dtype, shape, at, length: to - from })
+    }
+
+    /// A matrix of one expert, where those of a layer lie in one tensor.
+    fn part(&self, name: &str) -> Option<View<'_>> {
+        let place = Fused::of(name)?;
+        let fused = self.whole(&place.tensor)?;
+        let &[experts, rows, columns] = fused.shape.as_slice() else { return None };
+        let rows = rows / place.parts;
+        if place.expert >= experts {
+            return None;
+        }
+        let length = fused.length / (experts * place.parts);
+        let at = fused.at + (place.expert * place.parts + place.part) * length;
+        Some(View { name: name.to_owned(), shape: vec![rows, columns], at, length, ..fused })
     }
 
     /// A parameter that must be there.
@@ -121,6 +140,46 @@ impl View<'_> {
         // SAFETY: the map is of a file and read-only, so a page that is touched again is read again with the same contents. An error
         // changes nothing but memory.
         let _ = unsafe { self.shard.map.unchecked_advise_range(UncheckedAdvice::DontNeed, self.at, self.length) };
+    }
+}
+
+/// Where a matrix of one expert lies in a tensor of all of a layer's: `gate_up_proj [experts, 2 width, hidden]`, `down_proj [experts, hidden,
+/// width]`, as transformers 5 keeps some families.
+pub(super) struct Fused {
+    /// The tensor of all.
+    pub(super) tensor: String,
+    expert: usize,
+    /// How many matrices an expert has there, and which of them this is.
+    parts: usize,
+    part: usize,
+}
+
+impl Fused {
+    /// Of a parameter's name; `None` where it is no expert's matrix.
+    pub(super) fn of(name: &str) -> Option<Self> {
+        let (layer, rest) = name.split_once(".mlp.experts.")?;
+        let (expert, kind) = rest.split_once('.')?;
+        let (tensor, parts, part) = match kind {
+            "gate_proj.weight" => ("gate_up_proj", 2, 0),
+            "up_proj.weight" => ("gate_up_proj", 2, 1),
+            "down_proj.weight" => ("down_proj", 1, 0),
+            _ => return None,
+        };
+        Some(Self { tensor: format!("{layer}.mlp.experts.{tensor}"), expert: expert.parse().ok()?, parts, part })
+    }
+
+    /// Its place among the matrices of the tensor.
+    pub(super) fn order(&self) -> usize {
+        self.expert * self.parts + self.part
+    }
+}
+
+/// A parameter's name without what a model with eyes puts before those of its language model.
+fn plain_name(name: &str) -> String {
+    match (name.strip_prefix("language_model."), name.strip_prefix("model.language_model.")) {
+        (Some(plain), _) => plain.to_owned(),
+        (None, Some(plain)) => format!("model.{plain}"),
+        (None, None) => name.to_owned(),
     }
 }
 

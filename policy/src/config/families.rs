@@ -21,6 +21,8 @@ pub enum Family {
     Llama,
     /// Mistral.
     Mistral,
+    /// Mistral Small 4, and Mistral Large 3 in this layout: latent attention and experts like DeepSeek-V3's, by a softmax gate.
+    Mistral4,
     /// Qwen2 and Qwen2.5.
     Qwen2,
     /// Qwen3.
@@ -29,12 +31,13 @@ pub enum Family {
     Qwen3Moe,
 }
 
-const FAMILIES: [(Family, &str, &str); 8] = [
+const FAMILIES: [(Family, &str, &str); 9] = [
     (Family::DeepseekV3, "deepseek_v3", "DeepseekV3ForCausalLM"),
     (Family::DeepseekV32, "deepseek_v32", "DeepseekV32ForCausalLM"),
     (Family::KimiK2, "kimi_k2", "DeepseekV3ForCausalLM"),
     (Family::Llama, "llama", "LlamaForCausalLM"),
     (Family::Mistral, "mistral", "MistralForCausalLM"),
+    (Family::Mistral4, "mistral4", "Mistral4ForCausalLM"),
     (Family::Qwen2, "qwen2", "Qwen2ForCausalLM"),
     (Family::Qwen3, "qwen3", "Qwen3ForCausalLM"),
     (Family::Qwen3Moe, "qwen3_moe", "Qwen3MoeForCausalLM"),
@@ -49,6 +52,16 @@ impl Family {
     /// The class that `architectures` names.
     pub fn architecture(self) -> &'static str {
         self.row().2
+    }
+
+    /// Latent attention.
+    pub fn is_latent(self) -> bool {
+        self.is_deepseek() || self == Self::Mistral4
+    }
+
+    /// The experts of a layer lie in two tensors of the file: `gate_up_proj [experts, 2 width, hidden]` and `down_proj`.
+    pub fn fuses_experts(self) -> bool {
+        self == Self::Mistral4
     }
 
     /// Latent attention, and experts by a biased sigmoid.
@@ -93,6 +106,11 @@ const WITHOUT_EFFECT: [&str; 21] = [
 pub(super) fn read(object: &Map<String, Value>, path: &str) -> Result<(ModelConfig, Vec<String>), ConfigError> {
     let fields = Fields::new(object, path);
     let model_type = fields.text("model_type")?.unwrap_or("deepseek_v32");
+    if model_type == "mistral3" {
+        // Mistral's models with eyes: the language model's config stands inside, and its weights have a prefix.
+        let inner = fields.get("text_config").and_then(Value::as_object);
+        return read(inner.ok_or_else(|| fields.wrong("text_config", "must be an object"))?, path);
+    }
     let Some((family, ..)) = FAMILIES.into_iter().find(|row| row.1 == model_type) else {
         let known: Vec<&str> = FAMILIES.iter().map(|row| row.1).collect();
         return Err(
@@ -113,7 +131,7 @@ pub(super) fn read(object: &Map<String, Value>, path: &str) -> Result<(ModelConf
         experts: None,
         num_hidden_layers: layers,
         num_attention_heads: fields.positive("num_attention_heads")?,
-        attention: if family.is_deepseek() { mla(&fields)? } else { gqa(&fields, family, layers)? },
+        attention: if family.is_latent() { mla(&fields)? } else { gqa(&fields, family, layers)? },
         rms_norm_eps: fields.positive_number("rms_norm_eps")?.unwrap_or(1e-6),
         rope,
         max_position_embeddings,
@@ -127,7 +145,7 @@ pub(super) fn read(object: &Map<String, Value>, path: &str) -> Result<(ModelConf
     };
     config.experts = match family {
         Family::Qwen3Moe => qwen_experts(&fields, layers)?,
-        _ if family.is_deepseek() => deepseek_experts(&fields, layers)?,
+        _ if family.is_latent() => deepseek_experts(&fields, family, layers)?,
         _ => None,
     };
     check_indexer(&fields, &config)?;
@@ -147,7 +165,7 @@ fn check_quantisation(fields: &Fields<'_>) -> Result<(), ConfigError> {
 }
 
 fn mla(fields: &Fields<'_>) -> Result<Attention, ConfigError> {
-    for (name, only) in [("rope_interleave", true), ("attention_bias", false), ("mlp_bias", false)] {
+    for (name, only) in [("rope_interleave", true), ("mlp_bias", false)] {
         fields.only(name, &json!(only))?;
     }
     // They follow from the rest, and released files carry them.
@@ -160,6 +178,7 @@ fn mla(fields: &Fields<'_>) -> Result<Attention, ConfigError> {
         qk_nope_head_dim: fields.positive("qk_nope_head_dim")?,
         qk_rope_head_dim: fields.positive("qk_rope_head_dim")?,
         v_head_dim: fields.positive("v_head_dim")?,
+        bias: fields.flag("attention_bias")?,
     };
     even(fields, "qk_rope_head_dim", mla.qk_rope_head_dim)?;
     Ok(Attention::Mla(mla))
@@ -216,7 +235,7 @@ fn even(fields: &Fields<'_>, name: &str, width: i64) -> Result<(), ConfigError> 
 }
 
 /// `mlp_layer_types` wins over `first_k_dense_replace`, as in transformers; a dense model may still carry the expert fields.
-fn deepseek_experts(fields: &Fields<'_>, layers: i64) -> Result<Option<Experts>, ConfigError> {
+fn deepseek_experts(fields: &Fields<'_>, family: Family, layers: i64) -> Result<Option<Experts>, ConfigError> {
     let count = fields.positive_if_any("n_routed_experts")?;
     let dense = fields.integer("first_k_dense_replace")?.unwrap_or(0);
     let sparse: Vec<bool> = match fields.per_layer("mlp_layer_types", layers)? {
@@ -226,8 +245,11 @@ fn deepseek_experts(fields: &Fields<'_>, layers: i64) -> Result<Option<Experts>,
     for name in ["n_shared_experts", "n_group", "topk_group", "norm_topk_prob", "routed_scaling_factor"] {
         fields.get(name);
     }
-    fields.only("scoring_func", &json!("sigmoid"))?;
-    fields.only("topk_method", &json!("noaux_tc"))?;
+    let softmax = family == Family::Mistral4;
+    fields.only("scoring_func", &json!(if softmax { "softmax" } else { "sigmoid" }))?;
+    if !softmax {
+        fields.only("topk_method", &json!("noaux_tc"))?;
+    }
     fields.only("moe_layer_freq", &json!(1))?;
     if !sparse.contains(&true) {
         return Ok(None);
@@ -238,7 +260,7 @@ fn deepseek_experts(fields: &Fields<'_>, layers: i64) -> Result<Option<Experts>,
         width,
         shared_width: width * fields.integer("n_shared_experts")?.unwrap_or(0).max(0),
         gate: Gate {
-            scores: Scores::BiasedSigmoid,
+            scores: if softmax { Scores::Softmax } else { Scores::BiasedSigmoid },
             top_k: fields.positive("num_experts_per_tok")?,
             groups: fields.positive_if_any("n_group")?.unwrap_or(1),
             top_groups: fields.positive_if_any("topk_group")?.unwrap_or(1),
@@ -278,6 +300,9 @@ fn qwen_experts(fields: &Fields<'_>, layers: i64) -> Result<Option<Experts>, Con
 fn check_gate(fields: &Fields<'_>, experts: &Experts) -> Result<(), ConfigError> {
     let Gate { top_k, groups, top_groups, .. } = experts.gate;
     let group = experts.count / groups;
+    if experts.count > i64::from(u16::MAX) {
+        return Err(fields.unsupported(format!("{} experts are more than routing is recorded for", experts.count)));
+    }
     if experts.count % groups != 0 || (groups > 1 && group < 2) {
         return Err(fields.wrong("n_group", format!("must cut {} experts into equal groups: {groups}", experts.count)));
     }

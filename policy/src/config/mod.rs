@@ -47,6 +47,8 @@ pub struct Mla {
     pub qk_rope_head_dim: i64,
     /// Width of a value head.
     pub v_head_dim: i64,
+    /// The projections from and to the residual stream have biases, that of queries only where it is to a latent.
+    pub bias: bool,
 }
 
 /// Grouped-query attention (Ainslie et al., 2023): several query heads share a key and a value head.

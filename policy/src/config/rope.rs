@@ -63,6 +63,8 @@ pub struct Yarn {
     pub attention_factor: Option<f64>,
     /// The bounds between kept and interpolated pairs are whole numbers.
     pub truncate: bool,
+    /// `β` of `llama_4_scaling_beta`: queries at position `p` are multiplied by `1 + β ln(1 + ⌊p / original⌋)`; 0: they are not.
+    pub query_beta: f64,
 }
 
 impl Yarn {
@@ -76,11 +78,13 @@ impl Yarn {
 pub(super) fn read(fields: &Fields<'_>, max_position: i64) -> Result<(Rope, Vec<String>), ConfigError> {
     let (older, newer) = (fields.inner("rope_scaling")?, fields.inner("rope_parameters")?);
     let own_theta = fields.positive_number("rope_theta")?;
-    whole_heads(fields)?;
+    whole_heads(fields, fields)?;
     let Some(block) = older.or(newer) else {
         return Ok((Rope { theta: own_theta.unwrap_or(DEFAULT_THETA), scaling: Scaling::None }, Vec::new()));
     };
-    whole_heads(&block)?;
+    whole_heads(&block, fields)?;
+    // Mistral repeats the context here.
+    block.get("max_position_embeddings");
     let theta = block.positive_number("rope_theta")?.or(own_theta).unwrap_or(DEFAULT_THETA);
     let (kind, older_kind) = (block.text("rope_type")?, block.text("type")?);
     let scaling = match kind.or(older_kind).unwrap_or("default") {
@@ -100,8 +104,12 @@ pub(super) fn read(fields: &Fields<'_>, max_position: i64) -> Result<(Rope, Vec<
 /// The base where a file says nothing, in every family read here.
 const DEFAULT_THETA: f64 = 10_000.0;
 
-fn whole_heads(fields: &Fields<'_>) -> Result<(), ConfigError> {
-    fields.number("partial_rotary_factor", |f| f == 1.0, "1, since rotating a part of a head is not built").map(drop)
+/// The rotated share of a head, in `block`: all of it, or what latent attention has widths for.
+fn whole_heads(block: &Fields<'_>, model: &Fields<'_>) -> Result<(), ConfigError> {
+    let widths = (model.integer("qk_rope_head_dim")?, model.integer("qk_nope_head_dim")?);
+    let latent = if let (Some(rope), Some(nope)) = widths { rope as f64 / (rope + nope) as f64 } else { 1.0 };
+    let whole = |f: f64| f == 1.0 || f == latent;
+    block.number("partial_rotary_factor", whole, "1, since rotating a part of a head is not built").map(drop)
 }
 
 fn factor_of(block: &Fields<'_>) -> Result<f64, ConfigError> {
@@ -143,6 +151,7 @@ fn yarn(block: &Fields<'_>, theta: f64, max_position: i64) -> Result<Yarn, Confi
         mscale_all_dim: not_negative("mscale_all_dim")?.unwrap_or(0.0),
         attention_factor: block.positive_number("attention_factor")?,
         truncate: block.get("truncate").is_none() || block.flag("truncate")?,
+        query_beta: not_negative("llama_4_scaling_beta")?.unwrap_or(0.0),
     })
 }
 
@@ -177,6 +186,9 @@ pub(super) fn to_json(rope: &Rope) -> Value {
             put("original_max_position_embeddings", json!(y.original_max_position as i64));
             if let Some(factor) = y.attention_factor {
                 put("attention_factor", json!(factor));
+            }
+            if y.query_beta != 0.0 {
+                put("llama_4_scaling_beta", json!(y.query_beta));
             }
             if !y.truncate {
                 put("truncate", json!(false));

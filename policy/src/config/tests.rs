@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::families::{Family, read};
 use super::{Attention, ModelConfig, Scaling, Scores};
+use crate::checkpoint::Storage;
 
 fn deepseek() -> Value {
     json!({
@@ -59,7 +60,6 @@ fn a_bad_number_is_refused_by_its_field() {
 fn what_is_not_built_is_refused_and_not_ignored() {
     refused(&deepseek(), &[("hidden_act", json!("gelu"))], "hidden_act = \"gelu\" is not built");
     refused(&deepseek(), &[("q_lora_rank", Value::Null)], "q_lora_rank must be set, since the indexer");
-    refused(&deepseek(), &[("attention_bias", json!(true))], "attention_bias = true is not built");
     refused(&deepseek(), &[("rope_interleave", json!(false))], "rope_interleave = false is not built");
     refused(
         &deepseek(),
@@ -148,7 +148,7 @@ fn kimi_k2_is_deepseek_v3() {
     let (config, unknown) = parse(&kimi).expect("it reads");
     assert_eq!((config.family, unknown), (Family::KimiK2, Vec::<String>::new()));
     assert_eq!(config.experts.as_ref().map(|e| e.layers.clone()), Some(vec![false, true, true]));
-    assert_eq!(config.to_json("float32")["model_type"], "kimi_k2");
+    assert_eq!(config.to_json(Storage::F32)["model_type"], "kimi_k2");
 }
 
 /// What is written reads back as the same config, for every kind.
@@ -160,12 +160,13 @@ fn a_written_config_is_the_same_config() {
         config.family = match (&config.attention, &config.experts, &config.indexer) {
             (Attention::Gqa(_), Some(_), _) => Family::Qwen3Moe,
             (Attention::Gqa(_), None, _) => Family::Qwen3,
+            (Attention::Mla(_), Some(experts), _) if experts.gate.scores == Scores::Softmax => Family::Mistral4,
             (Attention::Mla(_), _, Some(_)) => Family::DeepseekV32,
             (Attention::Mla(_), _, None) => Family::DeepseekV3,
         };
     });
     for config in configs {
-        let written = config.to_json("float32");
+        let written = config.to_json(Storage::F32);
         let (again, unknown) = parse(&written).unwrap_or_else(|e| panic!("{e}: {written}"));
         assert_eq!((again, unknown), (config, Vec::new()), "{written}");
     }

@@ -2,20 +2,26 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Attention, Experts, Family, Gqa, Mla, ModelConfig, rope};
+use crate::checkpoint::Storage;
+use crate::model::is_precise;
+
+use super::{Attention, Experts, Family, Gqa, Mla, ModelConfig, Scores, rope};
 
 /// The block that tells of an indexer in a family whose own config has no fields for one.
 pub(super) const INDEXER_BLOCK: &str = "sparse_attention";
 
 impl ModelConfig {
-    /// `config.json` as Hugging Face's classes read it, for weights kept as `dtype` (`float32` or `bfloat16`).
-    pub fn to_json(&self, dtype: &str) -> Value {
+    /// `config.json` as Hugging Face's classes read it, for weights kept in these numbers.
+    pub fn to_json(&self, storage: Storage) -> Value {
         let family = self.written_family();
         let mut fields = self.passed_on.clone();
         let mut put = |name: &str, value: Value| drop(fields.insert(name.to_owned(), value));
         put("architectures", json!([family.architecture()]));
         put("model_type", json!(family.model_type()));
-        put("dtype", json!(dtype));
+        put("dtype", json!(storage.dtype()));
+        if storage == Storage::Fp8 {
+            put("quantization_config", self.quantisation());
+        }
         put("vocab_size", json!(self.vocab_size));
         put("hidden_size", json!(self.hidden_size));
         put("intermediate_size", json!(self.intermediate_size));
@@ -33,12 +39,25 @@ impl ModelConfig {
         }
         match family {
             Family::Qwen3Moe => put_qwen_experts(self.experts.as_ref(), &mut put),
-            _ if family.is_deepseek() => self.put_deepseek_experts(family, &mut put),
+            _ if family.is_latent() => self.put_deepseek_experts(family, &mut put),
             Family::Llama => put("mlp_bias", json!(self.feed_forward_bias)),
             _ => {}
         }
         self.put_indexer(family, &mut put);
         Value::Object(fields)
+    }
+
+    /// As the released FP8 checkpoints say it, with the linear maps that are not in FP8.
+    fn quantisation(&self) -> Value {
+        let names = crate::params::shapes(self);
+        let plain = names.keys().filter_map(|name| name.strip_suffix(".weight").filter(|_| is_precise(name)));
+        json!({
+            "quant_method": "fp8",
+            "fmt": "e4m3",
+            "activation_scheme": "dynamic",
+            "weight_block_size": [128, 128],
+            "modules_to_not_convert": plain.collect::<Vec<_>>(),
+        })
     }
 
     /// A latent-attention model is `deepseek_v32` when it has an indexer and cannot be that without one.
@@ -57,7 +76,7 @@ impl ModelConfig {
         put("qk_nope_head_dim", json!(mla.qk_nope_head_dim));
         put("qk_rope_head_dim", json!(mla.qk_rope_head_dim));
         put("v_head_dim", json!(mla.v_head_dim));
-        put("attention_bias", json!(false));
+        put("attention_bias", json!(mla.bias));
     }
 
     fn put_gqa(&self, family: Family, gqa: &Gqa, put: &mut impl FnMut(&str, Value)) {
@@ -97,8 +116,10 @@ impl ModelConfig {
         put("topk_group", json!(e.gate.top_groups));
         put("norm_topk_prob", json!(e.gate.normalise));
         put("routed_scaling_factor", json!(e.gate.scale));
-        put("scoring_func", json!("sigmoid"));
-        put("topk_method", json!("noaux_tc"));
+        if e.gate.scores == Scores::BiasedSigmoid {
+            put("scoring_func", json!("sigmoid"));
+            put("topk_method", json!("noaux_tc"));
+        }
     }
 
     fn put_indexer(&self, family: Family, put: &mut impl FnMut(&str, Value)) {

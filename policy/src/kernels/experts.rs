@@ -57,6 +57,13 @@ impl Plan {
         self.used.iter().copied()
     }
 
+    /// How many rows each expert has.
+    pub fn load(&self, count: usize) -> Vec<u64> {
+        let mut load = vec![0; count];
+        self.used.iter().zip(&self.sizes).for_each(|(&expert, &rows)| load[expert] = rows as u64);
+        load
+    }
+
     /// How many rows each of [`Plan::used`] has.
     pub fn sizes(&self) -> &[i64] {
         &self.sizes

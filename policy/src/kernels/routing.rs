@@ -27,6 +27,8 @@ pub struct Routed {
     pub chosen: Vec<i32>,
     /// `[rows, k]`: their weights.
     pub weights: Tensor,
+    /// Rows whose choice was given and is not the gate's own.
+    pub changed: u64,
 }
 
 /// Routes rows by their gate's `logits [rows, experts]`; `bias [experts]` is for the choice alone, `replay [rows, k]` i32 gives it.
@@ -37,14 +39,19 @@ pub fn route(logits: &Tensor, bias: Option<&Tensor>, gate: &Gate, replay: Option
     let k = gate.top_k as usize;
     let on_cpu = tch::no_grad(|| to_cpu(&plain(logits)).to_kind(Kind::Float));
     let scores = scores(&on_cpu, gate.scores);
-    let chosen = match replay {
-        Some(given) => Vec::<i32>::try_from(&to_cpu(given).flatten(0, -1)).expect("a choice of experts is i32"),
-        None => choose(&scores, bias, gate),
+    let own = choose(&scores, bias, gate);
+    let (chosen, changed) = match replay {
+        Some(given) => {
+            let given = Vec::<i32>::try_from(&to_cpu(given).flatten(0, -1)).expect("a choice of experts is i32");
+            let changed = given.chunks_exact(k).zip(own.chunks_exact(k)).filter(|(given, own)| given != own).count();
+            (given, changed as u64)
+        }
+        None => (own, 0),
     };
     assert!(chosen.iter().all(|&e| (0..width(logits) as i32).contains(&e)), "every chosen expert exists");
     if logits.kind() != Kind::Float {
         let weights = reference_weights(logits, gate, &chosen);
-        return Routed { chosen, weights };
+        return Routed { chosen, weights, changed };
     }
     let mut weights = empty(&[on_cpu.size()[0], k as i64]);
     let experts = width(&scores);
@@ -64,7 +71,7 @@ pub fn route(logits: &Tensor, bias: Option<&Tensor>, gate: &Gate, replay: Option
         vec![Some(backward_all(&to_cpu(&plain(g)), &scores, &kept, &rule).to_device(device))]
     };
     let weights = custom_op(&[logits], vec![weights.to_device(device)], backward).pop().expect("one output");
-    Routed { chosen, weights }
+    Routed { chosen, weights, changed }
 }
 
 /// The weights of given experts in plain tensors, for any float kind and device.

@@ -11,6 +11,27 @@ use crate::kernels::swiglu::swiglu;
 use crate::params::Shapes;
 use crate::products::Products;
 
+/// What a layer's experts were given in one forward.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Load {
+    /// The layer.
+    pub layer: usize,
+    /// Rows of each expert.
+    pub rows: Vec<u64>,
+    /// Rows whose experts were given and are not those that the gate would choose.
+    pub changed: u64,
+}
+
+/// What a layer's gate chose.
+pub(super) struct Choice {
+    /// `[rows, k]` i32, ascending.
+    pub(super) experts: Tensor,
+    /// Rows of each expert.
+    pub(super) rows: Vec<u64>,
+    /// As [`Load::changed`].
+    pub(super) changed: u64,
+}
+
 /// One layer's feed-forward.
 #[derive(Debug)]
 pub(super) enum FeedForward {
@@ -59,8 +80,8 @@ impl FeedForward {
         matches!(self, Self::Experts(_))
     }
 
-    /// The result, and which experts each row went through: `[rows, k]` i32, ascending. `replay` gives the choice.
-    pub(super) fn apply(&self, products: &Products, x: &Tensor, replay: Option<&Tensor>) -> (Tensor, Option<Tensor>) {
+    /// The result, and which experts the rows went through. `replay` gives the choice.
+    pub(super) fn apply(&self, products: &Products, x: &Tensor, replay: Option<&Tensor>) -> (Tensor, Option<Choice>) {
         match self {
             Self::Dense(network) => (network.apply(products, x), None),
             Self::Experts(experts) => {
@@ -116,9 +137,9 @@ impl Experts {
 
     /// Rows are laid out expert by expert, so that each expert sees its rows as one matrix. What a row gets from an expert does not
     /// depend on how many rows the expert has (INV-2: [`Products`]), and a row adds its experts up in their own order.
-    fn apply(&self, products: &Products, x: &Tensor, replay: Option<&Tensor>) -> (Tensor, Tensor) {
+    fn apply(&self, products: &Products, x: &Tensor, replay: Option<&Tensor>) -> (Tensor, Choice) {
         let logits = products.precise(x, &self.gate);
-        let Routed { chosen, weights } = route(&logits, self.bias.as_ref(), &self.rule, replay);
+        let Routed { chosen, weights, changed } = route(&logits, self.bias.as_ref(), &self.rule, replay);
         let plan = Plan::new(&chosen, self.rule.top_k as usize, self.experts.len());
         let given = dispatch(x, &plan).split_with_sizes(plan.sizes(), 0);
         let parts = plan.used().zip(&given).map(|(e, rows)| self.experts[e].apply(products, rows));
@@ -127,7 +148,8 @@ impl Experts {
             Some(shared) => mixed + shared.apply(products, x),
             None => mixed,
         };
-        (out, chosen_tensor(&chosen, self.rule.top_k))
+        let experts = chosen_tensor(&chosen, self.rule.top_k);
+        (out, Choice { experts, rows: plan.load(self.experts.len()), changed })
     }
 }
 

@@ -3,6 +3,7 @@
 
 use tch::Tensor;
 
+use super::linear::Linear;
 use super::{Projected, Weights};
 use crate::config::{LATENT_NORM_EPS, Mla as Config};
 use crate::doctor::ProductShape;
@@ -17,16 +18,16 @@ pub(super) struct Mla {
     shape: Config,
     heads: i64,
     query: Query,
-    kv_a: Tensor,
+    kv_a: Linear,
     kv_a_norm: Tensor,
     kv_b: Tensor,
-    o: Tensor,
+    o: Linear,
 }
 
 #[derive(Debug)]
 enum Query {
     Direct(Tensor),
-    Latent { a: Tensor, norm: Tensor, b: Tensor },
+    Latent { a: Linear, norm: Tensor, b: Tensor },
 }
 
 impl Mla {
@@ -34,7 +35,7 @@ impl Mla {
         let query = match shape.q_lora_rank {
             None => Query::Direct(weights.get("self_attn.q_proj.weight")),
             Some(_) => Query::Latent {
-                a: weights.get("self_attn.q_a_proj.weight"),
+                a: Linear::new(weights, "self_attn.q_a_proj", shape.bias),
                 norm: weights.get("self_attn.q_a_layernorm.weight"),
                 b: weights.get("self_attn.q_b_proj.weight"),
             },
@@ -43,10 +44,10 @@ impl Mla {
             shape: shape.clone(),
             heads,
             query,
-            kv_a: weights.get("self_attn.kv_a_proj_with_mqa.weight"),
+            kv_a: Linear::new(weights, "self_attn.kv_a_proj_with_mqa", shape.bias),
             kv_a_norm: weights.get("self_attn.kv_a_layernorm.weight"),
             kv_b: weights.get("self_attn.kv_b_proj.weight"),
-            o: weights.get("self_attn.o_proj.weight"),
+            o: Linear::new(weights, "self_attn.o_proj", shape.bias),
         }
     }
 
@@ -54,16 +55,16 @@ impl Mla {
         let queries = heads * (c.qk_nope_head_dim + c.qk_rope_head_dim);
         match c.q_lora_rank {
             Some(rank) => {
-                shapes.add("self_attn.q_a_proj.weight", &[rank, hidden]);
+                Linear::shapes(shapes, "self_attn.q_a_proj", rank, hidden, c.bias);
                 shapes.add("self_attn.q_a_layernorm.weight", &[rank]);
                 shapes.add("self_attn.q_b_proj.weight", &[queries, rank]);
             }
             None => shapes.add("self_attn.q_proj.weight", &[queries, hidden]),
         }
-        shapes.add("self_attn.kv_a_proj_with_mqa.weight", &[c.kv_lora_rank + c.qk_rope_head_dim, hidden]);
+        Linear::shapes(shapes, "self_attn.kv_a_proj_with_mqa", c.kv_lora_rank + c.qk_rope_head_dim, hidden, c.bias);
         shapes.add("self_attn.kv_a_layernorm.weight", &[c.kv_lora_rank]);
         shapes.add("self_attn.kv_b_proj.weight", &[heads * (c.qk_nope_head_dim + c.v_head_dim), c.kv_lora_rank]);
-        shapes.add("self_attn.o_proj.weight", &[hidden, heads * c.v_head_dim]);
+        Linear::shapes(shapes, "self_attn.o_proj", hidden, heads * c.v_head_dim, c.bias);
     }
 
     /// The products by head, beside those with whole matrices.
@@ -92,7 +93,7 @@ impl Mla {
         let c = &self.shape;
         let values = self.up().narrow(1, c.qk_nope_head_dim, c.v_head_dim).transpose(1, 2);
         let mixed = products.per_head(mixed, &values).reshape([mixed.size()[0], self.heads * c.v_head_dim]);
-        products.linear(&mixed, &self.o)
+        self.o.apply(products, &mixed)
     }
 
     /// `[heads, key and value width, latent]`.
@@ -105,7 +106,7 @@ impl Mla {
         match &self.query {
             Query::Direct(w) => (None, products.linear(x, w)),
             Query::Latent { a, norm, b } => {
-                let latent = rms_norm(&products.linear(x, a), norm, LATENT_NORM_EPS);
+                let latent = rms_norm(&a.apply(products, x), norm, LATENT_NORM_EPS);
                 let q = products.linear(&latent, b);
                 (Some(latent), q)
             }
@@ -115,7 +116,7 @@ impl Mla {
     /// `[rows, row of keys]`: the normalised latent, then the rotated part.
     fn keys(&self, products: &Products, x: &Tensor, angles: &Angles) -> Tensor {
         let (rank, rope) = (self.shape.kv_lora_rank, self.shape.qk_rope_head_dim);
-        let joint = products.linear(x, &self.kv_a);
+        let joint = self.kv_a.apply(products, x);
         let latent = rms_norm(&joint.narrow(1, 0, rank), &self.kv_a_norm, LATENT_NORM_EPS);
         let turned = rotate(&joint.narrow(1, rank, rope).unsqueeze(1), angles, Layout::Interleaved);
         Tensor::cat(&[latent, turned.squeeze_dim(1)], 1)

@@ -11,10 +11,13 @@ mod layer;
 mod linear;
 mod mla;
 
+pub use feed_forward::Load;
+
 use std::sync::Arc;
 
 use tch::{Device, Tensor};
 
+use self::feed_forward::Choice;
 use self::layer::{Layer, Projected, Weights};
 use crate::cache::PagedCache;
 use crate::compute::Compute;
@@ -85,6 +88,8 @@ pub struct Forward {
     pub selections: Vec<Tensor>,
     /// For each layer that has experts `[rows, k]` i32, ascending, where they were asked for.
     pub experts: Vec<Tensor>,
+    /// What the experts of each such layer were given.
+    pub load: Vec<Load>,
     /// The indexer's loss, summed over layers, where it was asked for.
     pub indexer_loss: Option<Tensor>,
     /// How well the indexer's choice covers the attention, for each layer.
@@ -103,6 +108,13 @@ pub struct Model {
     layers: Vec<Layer>,
     rope: RopeTable,
     compute: Compute,
+}
+
+/// What the rows' positions do to queries and keys.
+struct Turned {
+    angles: Angles,
+    /// `[rows]`, where queries grow with the position.
+    query_scale: Option<Tensor>,
 }
 
 /// What the layer with an indexer leaves for itself and for those after it that share it.
@@ -173,23 +185,27 @@ impl Model {
     pub fn forward(&self, rows: &Rows, mut keys: Keys<'_>, task: &Task) -> Forward {
         let index = &rows.index;
         let positions: Vec<i64> = index.position.iter().map(|&p| i64::from(p)).collect();
-        let angles = self.rope.angles(&Tensor::from_slice(&positions).to_device(self.device()));
+        let positions = Tensor::from_slice(&positions).to_device(self.device());
+        let rope = Turned { angles: self.rope.angles(&positions), query_scale: self.rope.query_scale(&positions) };
         let tokens = Tensor::from_slice(&rows.tokens).to_device(self.device());
         let mut hidden = Tensor::embedding(&self.params["model.embed_tokens.weight"], &tokens, -1, false, false);
         let mut result = Forward::empty();
         let (mut with_experts, mut indexed) = (0, None);
         for (l, layer) in self.layers.iter().enumerate() {
             let normal = rms_norm(&hidden, &layer.input_norm, self.config.rms_norm_eps);
-            let attended = self.attend(l, layer, &normal, &angles, index, &mut keys, &mut indexed, task);
+            let attended = self.attend(l, layer, &normal, &rope, index, &mut keys, &mut indexed, task);
             hidden = &hidden + attended.out;
             let normal = rms_norm(&hidden, &layer.post_norm, self.config.rms_norm_eps);
             let replay = task.experts.as_ref().filter(|_| layer.feed_forward.has_experts());
             let replay = replay.map(|replay| &replay[with_experts]);
-            let (out, experts) = layer.feed_forward.apply(&self.products, &normal, replay);
+            let (out, choice) = layer.feed_forward.apply(&self.products, &normal, replay);
             hidden = &hidden + out;
             result.take(attended.selection.filter(|_| task.record), attended.loss);
-            with_experts += usize::from(experts.is_some());
-            result.experts.extend(experts.filter(|_| task.record_experts));
+            with_experts += usize::from(choice.is_some());
+            if let Some(Choice { experts, rows, changed }) = choice {
+                result.load.push(Load { layer: l, rows, changed });
+                result.experts.extend(task.record_experts.then_some(experts));
+            }
         }
         result.hidden = rms_norm(&hidden, &self.params["model.norm.weight"], self.config.rms_norm_eps);
         result
@@ -207,14 +223,19 @@ impl Model {
         number: usize,
         layer: &Layer,
         x: &Tensor,
-        angles: &Angles,
+        rope: &Turned,
         index: &Arc<KeyIndex>,
         keys: &mut Keys<'_>,
         indexed: &mut Option<Indexed>,
         task: &Task,
     ) -> LayerOut {
         let (products, scale, geometry) = (&self.products, self.config.softmax_scale(), self.config.geometry(number));
+        let angles = &rope.angles;
         let Projected { q, keys: new_keys, index_input } = layer.attention.project(products, x, angles);
+        let q = match &rope.query_scale {
+            Some(scale) => q * scale.view([-1, 1, 1]),
+            None => q,
+        };
         let index_query = layer.indexer.as_ref().map(|i| i.query(products, x, &index_input, angles));
         let new_index_keys = layer.indexer.as_ref().map(|i| i.keys(products, x, angles));
         let (all_keys, all_index_keys) = store(keys, number, new_keys, new_index_keys, index);
@@ -264,8 +285,8 @@ impl Model {
 
 impl Forward {
     fn empty() -> Self {
-        let (selections, experts, coverage) = (Vec::new(), Vec::new(), Vec::new());
-        Self { hidden: Tensor::new(), selections, experts, indexer_loss: None, coverage }
+        let (selections, experts, load, coverage) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { hidden: Tensor::new(), selections, experts, load, indexer_loss: None, coverage }
     }
 
     fn take(&mut self, selection: Selection, loss: Option<(Tensor, Coverage)>) {
@@ -309,7 +330,7 @@ pub(crate) fn layer_shapes(config: &ModelConfig, layer: i64, shapes: &mut Shapes
 }
 
 /// Weights whose product is f32 whatever the model's precision: what they round decides something.
-fn is_precise(name: &str) -> bool {
+pub(crate) fn is_precise(name: &str) -> bool {
     ["lm_head.weight", "mlp.gate.weight", "indexer.weights_proj.weight"].iter().any(|end| name.ends_with(end))
 }
 

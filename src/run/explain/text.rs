@@ -149,4 +149,8 @@ fn token(out: &mut String, t: &Token) {
         }
         line(out, &format!("  keys selected in layer {layer}:{keys_in_words}"));
     }
+    for (number, experts) in t.experts.iter().flatten().enumerate() {
+        let numbers: Vec<String> = experts.iter().map(u16::to_string).collect();
+        line(out, &format!("  experts of mixture {number}: {}", numbers.join(" ")));
+    }
 }

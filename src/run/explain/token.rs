@@ -41,6 +41,9 @@ pub struct Token {
     pub share: Option<Share>,
     /// The keys that the indexer selected, by layer, as positions in the sequence; none where they were not recorded.
     pub selected: Option<Vec<Vec<i32>>>,
+    /// The experts that the token before this one went through, whose row predicts this one, by layer that has any; none where they were not
+    /// recorded.
+    pub experts: Option<Vec<Vec<u16>>>,
 }
 
 /// What a token did in its mini-step's loss, from the formulas in f64.
@@ -129,6 +132,10 @@ pub fn explain(
             // The row that is fed the token before predicts this one.
             let of_row = |layer: &Vec<i32>| layer[(row - 1) * s.top_k..row * s.top_k].to_vec();
             s.layers.iter().map(of_row).map(|keys| keys.into_iter().filter(|k| *k >= 0).collect()).collect()
+        }),
+        experts: t.routing.as_ref().map(|r| {
+            let of_row = |layer: &Vec<u16>| layer[(row - 1) * r.top_k..row * r.top_k].to_vec();
+            r.layers.iter().map(of_row).collect()
         }),
     }
 }
