@@ -22,7 +22,8 @@ pub fn open(device: recipe::Device, threads: usize) -> Result<Device, Failure> {
 /// As [`open`].
 pub fn compute(settings: &RunSettings) -> Result<Compute, Failure> {
     let device = open(settings.device, settings.threads)?;
-    Ok(Compute { device, precision: settings.precision, exact: settings.exact })
+    let RunSettings { precision, recompute, exact, .. } = *settings;
+    Ok(Compute { device, precision, recompute, exact })
 }
 
 /// Finds a device.
