@@ -50,6 +50,7 @@ use data::{ChatTemplate, CounterRng, Prompt, RunLog, ScoredGroup, Tokenizer};
 use policy::Compute;
 
 use crate::exit::{Code, Failure, OrFail};
+use crate::hub;
 use crate::recipe::{ChatEncoding, Kind, MODEL, ModelSource, Recipe, Stage};
 use crate::report;
 use crate::say;
@@ -106,6 +107,7 @@ pub fn start(mut recipe: Recipe) -> Result<Summary, Failure> {
     let compute = device::compute(&recipe.run)?;
     // All that can refuse a run is asked before its folder is made.
     RunFolder::free(&root)?;
+    hub::fetch(&mut recipe)?;
     let tokenizer = open_tokenizer(&recipe)?;
     let files = preflight::check(&recipe, &tokenizer)?;
     let judge = Judge::new(&recipe)?;
@@ -146,6 +148,7 @@ pub fn evaluate_checkpoint(mut recipe: Recipe) -> Result<Evaluation, Failure> {
     let folder = std::env::temp_dir().join(format!("temper-eval-{}", std::process::id()));
     recipe.stages.clear();
     let compute = device::compute(&recipe.run)?;
+    hub::fetch(&mut recipe)?;
     let (tokenizer, judge) = (open_tokenizer(&recipe)?, Judge::new(&recipe)?);
     let run = Run::open(recipe, RunFolder::create(&folder)?, compute, tokenizer, judge)?;
     let mut state = StageState::default();
