@@ -6,12 +6,14 @@
 
 mod feed_forward;
 mod gqa;
+pub mod head;
 mod indexer;
 mod layer;
 mod linear;
 mod mla;
 
 pub use feed_forward::Load;
+pub use head::{Columns, Head};
 
 use std::sync::Arc;
 
@@ -211,10 +213,9 @@ impl Model {
         result
     }
 
-    /// Logits `[rows, vocabulary]` of hidden states.
+    /// Logits `[rows, vocabulary]` of hidden states, all at once: for the few rows of a sampler. Learners take [`Model::head`]'s rows.
     pub fn logits(&self, hidden: &Tensor) -> Tensor {
-        let head = if self.config.tie_word_embeddings { "model.embed_tokens.weight" } else { "lm_head.weight" };
-        self.products.precise(hidden, &self.params[head])
+        self.head().logits(hidden)
     }
 
     /// Attention over the keys that the task selects.
