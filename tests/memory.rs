@@ -1,4 +1,5 @@
-//! INV-8: memory grows with the context as L, and never as L×L; and no loss holds the logits of all rows.
+//! INV-8: memory grows with the context as L, and never as L×L; no loss holds the logits of all rows; and layers that compute their
+//! activations again do not hold them.
 //!
 //! Each measurement is a process of its own, because the most that a process has held at once (`VmHWM`) never falls: the test starts
 //! this test binary anew for one step over one context, or with one vocabulary.
@@ -17,11 +18,11 @@ use learner::optimizer::AdamWConfig;
 use learner::trainer::{Learning, Trainer, TrainerSettings};
 use learner::unit::Sequence;
 use policy::testing::tiny_config;
-use policy::{Keys, Model, Rows, Task, checkpoint};
+use policy::{Compute, Keys, Model, Rows, Task, checkpoint};
 use rollout::{Engine, EngineSettings, Request, Sampling};
 use tch::{Device, Kind, Tensor};
 
-/// What a child process is to do: `WHAT N`, for a context or a vocabulary of N.
+/// What a child process is to do: `WHAT N`, for a context or a vocabulary of N, or N layers.
 const JOB: &str = "TEMPER_INV_8";
 const SHORT: usize = 4096;
 const LONG: usize = 2 * SHORT;
@@ -164,6 +165,19 @@ fn step(loss: &str, vocabulary: usize) {
     }
 }
 
+/// A language-model step over all rows as one unit through so many layers.
+fn step_through(layers: usize, recompute: bool) {
+    let mut config = tiny_config(Some(16));
+    config.num_hidden_layers = layers as i64;
+    config.max_position_embeddings = ROWS as i64;
+    let compute = Compute { recompute, ..Device::Cpu.into() };
+    let model = checkpoint::fresh(config, 0.3, 11, compute).expect("small products are row-invariant");
+    let mut trainer = trainer(&model, Learning::Both);
+    let sequences: Vec<Sequence> = (0..SEQUENCES).map(|s| Sequence::text(tokens(s))).collect();
+    let task = LanguageTask { sparse: true, language: true, indexer: Some(1.0), balance: 0.0, unit_tokens: ROWS };
+    language_step(&model, &mut trainer, &sequences, &task, 1e-3).expect("a finite step");
+}
+
 /// What no loss does.
 fn logits_at_once(vocabulary: usize) {
     let model = model_with(vocabulary);
@@ -186,6 +200,8 @@ fn job() {
         "sample" => sample(length),
         "square" => drop(Tensor::ones([length as i64; 2], (Kind::Float, Device::Cpu))),
         "logits" => logits_at_once(length),
+        "kept" => step_through(length, false),
+        "recomputed" => step_through(length, true),
         loss => step(loss, length),
     }
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
@@ -198,7 +214,7 @@ fn peak_kib(what: &str, length: usize) -> usize {
     // One thread, so that the work's own buffers are all that differs; and large blocks go back to the system, so that what is counted is
     // what is held and not holes in the allocator's heap.
     let child = child.args(["job", "--exact", "--nocapture"]).env(JOB, format!("{what} {length}"));
-    let child = child.env("OMP_NUM_THREADS", "1").env("MALLOC_MMAP_THRESHOLD_", "4194304");
+    let child = child.env("OMP_NUM_THREADS", "1").env("MALLOC_MMAP_THRESHOLD_", "524288");
     let output = child.output().expect("it starts");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
@@ -252,4 +268,11 @@ fn inv_8_no_loss_holds_the_logits_of_all_rows() {
 fn inv_8_the_logits_of_all_rows_would_be_seen() {
     let growth = growth_by_vocabulary_kib("logits");
     assert!(growth >= LOGITS_KIB / 10 * 9, "{growth} KiB more; all logits are {LOGITS_KIB}");
+}
+
+#[test]
+fn inv_8_layers_that_are_computed_again_hold_no_activations() {
+    let eight_more = |what: &str| peak_kib(what, 10).saturating_sub(peak_kib(what, 2));
+    let (kept, recomputed) = (eight_more("kept"), eight_more("recomputed"));
+    assert!(recomputed < kept / 8, "{recomputed} KiB for eight layers more; kept, they are {kept}");
 }

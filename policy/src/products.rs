@@ -44,7 +44,7 @@ impl Products {
     /// # Errors
     /// [`NoSafeRows`] where one has none: exact mode must then refuse to start.
     pub fn new(compute: Compute, shapes: &[ProductShape]) -> Result<Self, NoSafeRows> {
-        let Compute { device, precision, exact } = compute;
+        let Compute { device, precision, exact, .. } = compute;
         let own = exact && device == Device::Cpu;
         let block = (exact && !own).then_some(BLOCK);
         if block.is_some() {

@@ -25,7 +25,7 @@ const REPEATS: usize = 3;
 /// [`Code::Checkpoint`] for a folder that is none, [`Code::Disk`] for files that cannot be read.
 pub fn bench(args: &BenchArgs, folder: &Path) -> Result<(), Failure> {
     let device = device::open(args.machine.device.unwrap_or(Device::Auto), args.machine.threads.unwrap_or(0))?;
-    let compute = Compute { device, precision: args.precision, exact: true };
+    let compute = Compute { device, precision: args.precision, recompute: false, exact: true };
     let config = checkpoint::check(folder).or_fail(Code::Checkpoint)?;
     let files = checkpoint::files(folder).or_fail(Code::Checkpoint)?;
     let size: u64 =

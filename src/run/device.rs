@@ -46,7 +46,8 @@ fn try_threads(threads: usize) -> io::Result<()> {
 /// As [`open`].
 pub fn compute(settings: &RunSettings) -> Result<Compute, Failure> {
     let device = open(settings.device, settings.threads)?;
-    Ok(Compute { device, precision: settings.precision, exact: settings.exact })
+    let RunSettings { precision, recompute, exact, .. } = *settings;
+    Ok(Compute { device, precision, recompute, exact })
 }
 
 /// Finds a device.
