@@ -10,6 +10,7 @@
 
 pub mod attention;
 mod attention_reference;
+pub mod cuda;
 pub mod experts;
 pub mod gemm;
 pub mod indexer;
