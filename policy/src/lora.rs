@@ -106,6 +106,32 @@ impl LoraConfig {
     }
 }
 
+/// How large adapters are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Size {
+    /// Numbers of the weights that they stand beside, which are kept once more.
+    pub beside: u64,
+    /// Their own numbers.
+    pub own: u64,
+}
+
+impl LoraConfig {
+    /// The size of the adapters of a model with parameters of these shapes.
+    ///
+    /// # Errors
+    /// As [`LoraConfig::targets_in`].
+    pub fn size(&self, shapes: &BTreeMap<String, Vec<i64>>) -> Result<Size, LoraError> {
+        let targets = self.targets_in(shapes.keys())?;
+        let mut size = Size::default();
+        let adapted = |name: &str| target(name).is_some_and(|own| targets.iter().any(|target| target == own));
+        for shape in shapes.iter().filter(|(name, _)| adapted(name)).map(|(_, shape)| shape) {
+            size.beside += shape.iter().product::<i64>() as u64;
+            size.own += (self.rank * shape.iter().sum::<i64>()) as u64;
+        }
+        Ok(size)
+    }
+}
+
 /// The target that a weight is one of.
 fn target(name: &str) -> Option<&str> {
     let own = name.strip_suffix(".weight")?.rsplit('.').next()?;
