@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use policy::Model;
-use policy::params::{is_adapter, is_indexer, is_selection_bias};
+use policy::params::{Params, is_adapter, is_indexer, is_selection_bias};
 use tch::Tensor;
 
 use crate::grad_tree::GradTreeError;
@@ -98,6 +98,22 @@ impl Trainer {
     /// # Errors
     /// [`OptimizerError`] for a number out of range.
     pub fn new(model: &Model, settings: &TrainerSettings) -> Result<Self, OptimizerError> {
+        Self::with(model, settings, AdamW::new)
+    }
+
+    /// As [`Trainer::new`], with the moments of a model on a GPU in the host's memory: [`AdamW::offloaded`].
+    ///
+    /// # Errors
+    /// As [`Trainer::new`]; [`OptimizerError::Torch`] where the host has no room.
+    pub fn offloaded(model: &Model, settings: &TrainerSettings) -> Result<Self, OptimizerError> {
+        Self::with(model, settings, AdamW::offloaded)
+    }
+
+    fn with(
+        model: &Model,
+        settings: &TrainerSettings,
+        optimizer: impl Fn(AdamWConfig, Vec<ParameterGroup>, &Params) -> Result<AdamW, OptimizerError>,
+    ) -> Result<Self, OptimizerError> {
         let group = |name: &str, owns: Owns, clip: Option<f64>, scale: f64, learns: bool| ParameterGroup {
             learning_rate_scale: scale,
             max_norm: clip,
@@ -121,7 +137,7 @@ impl Trainer {
             ),
             group("backbone", |_| true, settings.clip_norm, 1.0, learning != Learning::Indexer),
         ];
-        let optimizer = AdamW::new(settings.adamw, groups, &model.params)?;
+        let optimizer = optimizer(settings.adamw, groups, &model.params)?;
         let names: Vec<String> = optimizer.trained_names().map(str::to_owned).collect();
         for (name, parameter) in &model.params {
             let _ = parameter.set_requires_grad(names.binary_search(name).is_ok());

@@ -208,7 +208,8 @@ pub fn check_vocabulary(tokenizer: &Tokenizer, config: &ModelConfig) -> Result<(
 /// [`Code::Usage`] for a number out of range.
 pub fn trainer(run: &Run, stage: &Stage, model: &Model) -> Result<Trainer, Failure> {
     let parallel = Parallel { shards: run.recipe.run.shards, micro_batch: run.recipe.run.micro_batch };
-    Ok(Trainer::new(model, &trainer_settings(stage, model)).or_fail(Code::Usage)?.spread(parallel))
+    let make = if run.recipe.run.offload_optimizer { Trainer::offloaded } else { Trainer::new };
+    Ok(make(model, &trainer_settings(stage, model)).or_fail(Code::Usage)?.spread(parallel))
 }
 
 /// The optimiser's settings of a stage: what learns follows from its kind and its indexer's mode.
