@@ -47,7 +47,7 @@ impl Products {
     /// # Errors
     /// [`NoSafeRows`] where one has none: exact mode must then refuse to start.
     pub fn new(compute: Compute, shapes: &[ProductShape]) -> Result<Self, NoSafeRows> {
-        let Compute { device, precision, exact } = compute;
+        let Compute { device, precision, exact, .. } = compute;
         let own = exact && (device == Device::Cpu || native::cuda::ready(device));
         let block = (exact && !own).then_some(BLOCK);
         if block.is_some() {
@@ -57,6 +57,11 @@ impl Products {
             }
         }
         Ok(Self { own, block, precision, packs: Packs::default() })
+    }
+
+    /// Our own, wherever they compute.
+    pub fn own(precision: Precision) -> Self {
+        Self { own: true, block: None, precision, packs: Packs::default() }
     }
 
     /// `x wᵀ` for `x [rows, k]`, `w [n, k]`, both f32, multiplied in the model's precision.
@@ -131,7 +136,7 @@ mod tests {
     /// The tensor cores round in their own way, so a CPU's bits are near and not the same.
     #[test]
     fn inv_2_a_gpu_in_bf16_gives_each_row_its_bits_and_comes_near_the_cpu() {
-        let products = Products { own: true, block: None, precision: Precision::Bf16, packs: Packs::default() };
+        let products = Products::own(Precision::Bf16);
         let wave = |sizes: &[i64], step: f64| {
             let n: i64 = sizes.iter().product();
             (Tensor::arange(n, (Kind::Double, Device::Cpu)) * step).sin().to_kind(Kind::Float).view(sizes)

@@ -79,9 +79,10 @@ fn log_probs_over_the_vocabulary_and_over_kept_sets() {
     for targets in [whole, cut] {
         let targets = Arc::new(targets);
         same_bits(std::slice::from_ref(&logits), |t| {
-            let (log_probs, entropies) = log_prob(&t[0], &targets);
+            let (log_probs, entropies) = log_prob(&t[0], &targets, 0);
             vec![log_probs, entropies]
         });
+        same_bits(&[logits.narrow(0, 3, 2)], |t| vec![log_prob(&t[0], &targets, 3).0]);
     }
 }
 

@@ -27,6 +27,9 @@ pub struct RunSettings {
     pub device: Device,
     /// The numbers that products multiply: `f32` or `bf16`. Weights stay f32 either way. `bf16` is for GPUs.
     pub precision: Precision,
+    /// A layer's activations are not kept for its backward, which computes them again: less memory, one forward more, and not a bit of the
+    /// result changed.
+    pub recompute: bool,
     /// The folder that holds runs.
     pub out: String,
     /// Refuse to start where the sampler's and the learner's log-probabilities cannot be made bit for bit equal
@@ -52,6 +55,7 @@ impl Default for RunSettings {
             micro_batch: 1,
             device: Device::Auto,
             precision: Precision::F32,
+            recompute: false,
             out: "runs".into(),
             exact: true,
             compare_share: 1.0,

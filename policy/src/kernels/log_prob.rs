@@ -52,17 +52,18 @@ impl Targets {
     }
 }
 
-/// Log-probabilities `[rows]` with history, and entropies `[rows]` without, of `logits [rows, vocabulary]`.
+/// Log-probabilities `[rows]` with history, and entropies `[rows]` without, of `logits [rows, vocabulary]`, whose first row is row `first`
+/// of `targets`.
 ///
 /// On a GPU its twin computes, whose bits are the CPU's: a token's log-probability has one definition, whoever asks.
 ///
 /// # Panics
-/// If there is not one target a row.
-pub fn log_prob(logits: &Tensor, targets: &Arc<Targets>) -> (Tensor, Tensor) {
+/// If there is not a target for each row.
+pub fn log_prob(logits: &Tensor, targets: &Arc<Targets>, first: usize) -> (Tensor, Tensor) {
     let rows = logits.size()[0] as usize;
-    assert_eq!(rows, targets.tokens.len(), "one target a row");
+    assert!(first + rows <= targets.tokens.len(), "a target for each row");
     if on_gpu(logits) && logits.kind() == Kind::Float {
-        return cuda::log_prob::log_prob(logits, targets);
+        return cuda::log_prob::log_prob(logits, targets, first);
     }
     let (device, kind) = (logits.device(), logits.kind());
     let logits_plain = tch::no_grad(|| plain(logits).to_device(Device::Cpu).to_kind(Kind::Float));
@@ -73,7 +74,7 @@ pub fn log_prob(logits: &Tensor, targets: &Arc<Targets>) -> (Tensor, Tensor) {
         parallel_chunks(floats_mut(&mut joint), ROWS_PER_TASK * 3, |task, out| {
             for (i, out) in out.chunks_exact_mut(3).enumerate() {
                 let row = task * ROWS_PER_TASK + i;
-                let scored = log_prob_row(&logits[row * vocabulary..][..vocabulary], targets, row);
+                let scored = log_prob_row(&logits[row * vocabulary..][..vocabulary], targets, first + row);
                 out.copy_from_slice(&[scored.log_prob, scored.entropy, scored.lse]);
             }
         });
@@ -88,7 +89,8 @@ pub fn log_prob(logits: &Tensor, targets: &Arc<Targets>) -> (Tensor, Tensor) {
         parallel_chunks(floats_mut(&mut d_logits), ROWS_PER_TASK * vocabulary, |task, out| {
             for (i, out) in out.chunks_exact_mut(vocabulary).enumerate() {
                 let row = task * ROWS_PER_TASK + i;
-                backward_row(&logits[row * vocabulary..][..vocabulary], &kept_targets, row, lse[row], g[row], out);
+                let logits = &logits[row * vocabulary..][..vocabulary];
+                backward_row(logits, &kept_targets, first + row, lse[row], g[row], out);
             }
         });
         vec![Some(d_logits.to_device(device).to_kind(kind))]

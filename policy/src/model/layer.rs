@@ -36,6 +36,7 @@ pub(super) struct Projected {
 
 #[derive(Debug)]
 pub(super) struct Layer {
+    pub(super) number: usize,
     pub(super) input_norm: Tensor,
     pub(super) attention: Attention,
     pub(super) indexer: Option<Indexer>,
@@ -58,6 +59,7 @@ impl Layer {
             config::Attention::Gqa(gqa) => Attention::Gqa(Gqa::new(gqa, config.rms_norm_eps, weights)),
         };
         Self {
+            number: layer as usize,
             input_norm: weights.get("input_layernorm.weight"),
             attention,
             indexer: config

@@ -1,6 +1,6 @@
 //! Log-probabilities on a GPU: `log_prob.cu`.
 
-use std::sync::Arc;
+use std::ops::Range;
 
 use native::cuda::{Arg, Grid, Source, launch};
 use native::{custom_op, wants_grad};
@@ -15,10 +15,11 @@ pub(super) static SOURCE: Source = Source { name: "log_prob", text: &[MATH, incl
 /// Threads of a block, which takes a row: `THREADS` of the source.
 const THREADS: usize = 256;
 
-/// As the CPU's: log-probabilities `[rows]` with history and entropies `[rows]` without, of f32 `logits [rows, vocabulary]`.
-pub(in crate::kernels) fn log_prob(logits: &Tensor, targets: &Arc<Targets>) -> (Tensor, Tensor) {
-    let call = Call::new(plain(logits), targets);
+/// As the CPU's: log-probabilities `[rows]` with history and entropies `[rows]` without, of f32 `logits [rows, vocabulary]`, whose first row
+/// is row `first` of `targets`.
+pub(in crate::kernels) fn log_prob(logits: &Tensor, targets: &Targets, first: usize) -> (Tensor, Tensor) {
     let rows = logits.size()[0];
+    let call = Call::new(plain(logits), targets, first..first + rows as usize);
     let [log_probs, entropies, lse] = [(); 3].map(|()| empty_like(logits, &[rows]));
     let mut args = call.args();
     args.extend([Arg::from(rows as usize), (&log_probs).into(), (&entropies).into(), (&lse).into()]);
@@ -50,14 +51,19 @@ struct Call {
 }
 
 impl Call {
-    fn new(logits: Tensor, targets: &Targets) -> Self {
+    fn new(logits: Tensor, targets: &Targets, rows: Range<usize>) -> Self {
         let vocabulary = logits.size()[1] as u32;
-        let exists = |tokens: &[u32]| tokens.iter().all(|&token| token < vocabulary);
-        assert!(exists(&targets.tokens) && exists(&targets.kept), "every token is of the vocabulary");
-        let on_gpu = |tokens: &[u32]| numbers(tokens, logits.device());
-        let kept =
-            (!targets.offsets.is_empty()).then(|| [&targets.offsets, &targets.kept].map(|tokens| on_gpu(tokens)));
-        let (tokens, inverse_temperature) = (on_gpu(&targets.tokens), targets.inverse_temperature);
+        let on_gpu = |tokens: &[u32]| {
+            assert!(tokens.iter().all(|&token| token < vocabulary), "every token is of the vocabulary");
+            numbers(tokens, logits.device())
+        };
+        let kept = (!targets.offsets.is_empty()).then(|| {
+            let offsets = &targets.offsets[rows.start..=rows.end];
+            let (begin, end) = (offsets[0], offsets[rows.len()]);
+            let from_begin: Vec<u32> = offsets.iter().map(|at| at - begin).collect();
+            [numbers(&from_begin, logits.device()), on_gpu(&targets.kept[begin as usize..end as usize])]
+        });
+        let (tokens, inverse_temperature) = (on_gpu(&targets.tokens[rows]), targets.inverse_temperature);
         Self { logits, tokens, kept, inverse_temperature }
     }
 

@@ -19,6 +19,9 @@ use tch::{Device, Kind, Tensor};
 /// Scalar arithmetic that the sources share.
 const MATH: &str = include_str!("math.cuh");
 
+/// Tiles of factors in shared memory.
+const TILE: &str = include_str!("tile.cuh");
+
 /// Threads of a block that has no reason for another number.
 const THREADS: usize = 256;
 

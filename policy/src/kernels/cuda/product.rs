@@ -5,7 +5,7 @@ use native::cuda::{Grid, Source, launch, processors};
 use native::{custom_op, wants_grad};
 use tch::{Kind, Tensor};
 
-use super::{arrivals, empty_like};
+use super::{TILE, arrivals, empty_like};
 use crate::kernels::product::{Layout, Shape, readable};
 use crate::kernels::{gemm, plain};
 use crate::packs::Packs;
@@ -45,7 +45,7 @@ const MIDDLE: [&str; 3] = ["middle_along_along", "middle_along_across", "middle_
 const SMALL: [&str; 3] = ["small_along_along", "small_along_across", "small_across_across"];
 
 static F32: Kernels = Kernels {
-    source: Source { name: "product", text: &[COMMON, include_str!("product.cu")] },
+    source: Source { name: "product", text: &[COMMON, TILE, include_str!("product.cu")] },
     kind: Kind::Float,
     deep: gemm::DEEP,
     step: 16,
