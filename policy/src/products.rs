@@ -59,6 +59,11 @@ impl Products {
         Ok(Self { own, block, precision, packs: Packs::default() })
     }
 
+    /// Our own, wherever they compute.
+    pub fn own(precision: Precision) -> Self {
+        Self { own: true, block: None, precision, packs: Packs::default() }
+    }
+
     /// `x wᵀ` for `x [rows, k]`, `w [n, k]`, both f32, multiplied in the model's precision.
     pub fn linear(&self, x: &Tensor, w: &Tensor) -> Tensor {
         self.in_precision(x, w, Layout::Transposed)
@@ -136,7 +141,7 @@ mod tests {
     /// The tensor cores round in their own way, so a CPU's bits are near and not the same.
     #[test]
     fn inv_2_a_gpu_in_bf16_gives_each_row_its_bits_and_comes_near_the_cpu() {
-        let products = Products { own: true, block: None, precision: Precision::Bf16, packs: Packs::default() };
+        let products = Products::own(Precision::Bf16);
         let wave = |sizes: &[i64], step: f64| {
             let n: i64 = sizes.iter().product();
             (Tensor::arange(n, (Kind::Double, Device::Cpu)) * step).sin().to_kind(Kind::Float).view(sizes)

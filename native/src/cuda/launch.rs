@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 
 use tch::{Device, Tensor};
 
-use super::{driver, emulated};
+use super::{CudaError, driver, emulated};
 
 /// CUDA C++ with the kernels that it holds, compiled once a device.
 #[derive(Debug)]
@@ -99,6 +99,17 @@ pub fn ready(device: Device) -> bool {
         Device::Cuda(ordinal) => driver::gpu(ordinal).is_ok(),
         Device::Cpu => emulated::is_on(),
         _ => false,
+    }
+}
+
+/// Why our kernels cannot run on a GPU.
+///
+/// # Errors
+/// [`CudaError`].
+pub fn usable(device: Device) -> Result<(), CudaError> {
+    match device {
+        Device::Cuda(ordinal) => driver::gpu(ordinal).map(drop).map_err(Clone::clone),
+        _ => Err(CudaError::NoDevice),
     }
 }
 

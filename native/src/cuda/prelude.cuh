@@ -1,6 +1,9 @@
 // What every kernel's source begins with on a GPU: the instructions that CUDA C++ has no word for. `emulated.h` has the same words for
 // the CPU.
 
+#define INFINITY __int_as_float(0x7f800000)
+#define NAN __int_as_float(0x7fffffff)
+
 // Names a kernel for the launch.
 #define EXPORT(kernel)
 

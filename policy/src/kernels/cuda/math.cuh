@@ -50,3 +50,10 @@ __device__ __forceinline__ float add_lanes(float lane) {
 }
 
 __device__ __forceinline__ float sigmoid(float x) { return 1.0f / (1.0f + exp_of(-x)); }
+
+// A number that is the larger the better a score, and then the lower its position, as top_k() of indexer.rs orders them.
+__device__ __forceinline__ unsigned long long rank_key(float score, int position) {
+  int bits = __float_as_int(score + 0.0f);
+  unsigned ordered = static_cast<unsigned>(bits ^ ((bits >> 31) & 0x7fffffff)) ^ 0x80000000u;
+  return static_cast<unsigned long long>(ordered) << 32 | (0xffffffffu - static_cast<unsigned>(position));
+}

@@ -3,30 +3,16 @@
 // c_ij = sum_p a_ip b_pj is summed in slabs of DEEP terms: within a slab a chain of fused multiply-adds from 0 on, by ascending p; the
 // slabs' sums are added in order. A block computes a tile of c over `slabs` slabs. Where tiles are too few to fill the GPU, blocks share
 // a tile's slabs, leave each slab's sum in `partial`, and the one that comes last adds them up. Which way is taken does not show.
-//
-// A factor lies ALONG the sum where neighbouring terms are neighbours in memory, and across it otherwise; `step` is the other stride. Its
-// tile is kept as it lies, padded so that a warp's reads of 16 bytes hit every bank once.
 
 constexpr int DEEP = 256;
-constexpr int STEP = 16;
 
 struct Factor {
   const float* data;
+  // The stride that is not 1.
   long step;
   // Groups of four neighbours are aligned.
   bool wide;
 };
-
-// Where tile element (i, p) lies: i is a row of a or a column of b.
-template <int SIZE, bool ALONG>
-__device__ __forceinline__ int place(int i, int p) {
-  return ALONG ? i * (STEP + 4) + p : p * (SIZE + 4) + i;
-}
-
-template <int SIZE, bool ALONG>
-__device__ constexpr int tile_floats() {
-  return ALONG ? SIZE * (STEP + 4) : STEP * (SIZE + 4);
-}
 
 // Fetches the tile whose first element is (i0, p0) of a factor of `n` by `k`; what lies outside is 0.
 template <int SIZE, bool ALONG, int THREADS>
@@ -39,44 +25,7 @@ __device__ __forceinline__ void fetch(float* tile, const Factor& factor, int i0,
     int left = ALONG ? (i < n ? k - p : 0) : (p < k ? n - i : 0);
     left = min(max(left, 0), 4);
     const float* from = left > 0 ? factor.data + (ALONG ? i * factor.step + p : p * factor.step + i) : factor.data;
-    float* to = tile + place<SIZE, ALONG>(i - i0, p - p0);
-    if (factor.wide)
-      copy_async<16>(to, from, 4 * left);
-    else
-      for (int e = 0; e < 4; e++) copy_async<4>(to + e, e < left ? from + e : factor.data, e < left ? 4 : 0);
-  }
-}
-
-// The row or column within its tile of element e of a thread's EACH, for thread t of THREADS along this side.
-template <int EACH, int THREADS, bool ALONG>
-__device__ __forceinline__ int own(int t, int e) {
-  constexpr int VECTOR = EACH < 4 ? EACH : 4;
-  return ALONG ? t + e * THREADS : (e / VECTOR * THREADS + t) * VECTOR + e % VECTOR;
-}
-
-// Four terms, from p on, of each of a thread's rows or columns.
-template <int SIZE, bool ALONG, int EACH, int THREADS>
-__device__ __forceinline__ void read(float (&to)[EACH][4], const float* tile, int t, int p) {
-  if constexpr (ALONG) {
-#pragma unroll
-    for (int e = 0; e < EACH; e++) {
-      float4 four = *reinterpret_cast<const float4*>(tile + place<SIZE, true>(own<EACH, THREADS, true>(t, e), p));
-      to[e][0] = four.x, to[e][1] = four.y, to[e][2] = four.z, to[e][3] = four.w;
-    }
-  } else {
-#pragma unroll
-    for (int q = 0; q < 4; q++)
-#pragma unroll
-      for (int e = 0; e < EACH; e += EACH < 4 ? 2 : 4) {
-        const float* at = tile + place<SIZE, false>(own<EACH, THREADS, false>(t, e), p + q);
-        if constexpr (EACH < 4) {
-          float2 two = *reinterpret_cast<const float2*>(at);
-          to[e][q] = two.x, to[e + 1][q] = two.y;
-        } else {
-          float4 four = *reinterpret_cast<const float4*>(at);
-          to[e][q] = four.x, to[e + 1][q] = four.y, to[e + 2][q] = four.z, to[e + 3][q] = four.w;
-        }
-      }
+    copy_four(tile + place<SIZE, ALONG>(i - i0, p - p0), from, left, factor.wide);
   }
 }
 
@@ -107,18 +56,7 @@ __device__ __forceinline__ void product(Factor a, Factor b, float* c, long c_row
     // All have done with the other stage.
     if (p + STEP < end) stage(p + STEP, which ^ 1);
     const float* left = stages + which * STAGE;
-#pragma unroll
-    for (int q = 0; q < STEP; q += 4) {
-      float x[HIGH][4], y[WIDE][4];
-      read<ROWS, A_ALONG, HIGH, DOWN>(x, left, down, q);
-      read<COLUMNS, B_ALONG, WIDE, ACROSS>(y, left + A_TILE, across, q);
-#pragma unroll
-      for (int t = 0; t < 4; t++)
-#pragma unroll
-        for (int j = 0; j < WIDE; j++)
-#pragma unroll
-          for (int i = 0; i < HIGH; i++) sums[i][j] = fmaf(x[i][t], y[j][t], sums[i][j]);
-    }
+    multiply<ROWS, COLUMNS, HIGH, WIDE, A_ALONG, B_ALONG>(sums, left, left + A_TILE, down, across);
     int slab = p / DEEP;
     if (p + STEP < end && (p + STEP) / DEEP == slab) continue;
     float* to = shared ? partial + static_cast<long>(slab) * m * n : c;

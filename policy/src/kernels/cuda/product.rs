@@ -1,14 +1,11 @@
 //! Products on a GPU: of f32 matrices with the bits of [`crate::kernels::gemm`] (`product.cu`), and of bf16 matrices on the tensor cores
 //! (`product_bf16.cu`).
 
-use std::collections::HashMap;
-use std::sync::Mutex;
-
 use native::cuda::{Grid, Source, launch, processors};
 use native::{custom_op, wants_grad};
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
-use super::empty_like;
+use super::{TILE, arrivals, empty_like};
 use crate::kernels::product::{Layout, Shape, readable};
 use crate::kernels::{gemm, plain};
 use crate::packs::Packs;
@@ -48,7 +45,7 @@ const MIDDLE: [&str; 3] = ["middle_along_along", "middle_along_across", "middle_
 const SMALL: [&str; 3] = ["small_along_along", "small_along_across", "small_across_across"];
 
 static F32: Kernels = Kernels {
-    source: Source { name: "product", text: &[COMMON, include_str!("product.cu")] },
+    source: Source { name: "product", text: &[COMMON, TILE, include_str!("product.cu")] },
     kind: Kind::Float,
     deep: gemm::DEEP,
     step: 16,
@@ -225,6 +222,7 @@ fn multiply(sizes: Sizes, a: Factor<'_>, b: Factor<'_>, c: &Tensor, (head, row):
     let slabs = all.div_ceil((2 * processors(device) / tiles).clamp(1, all));
     let shares = all.div_ceil(slabs);
     let partial = (shares > 1).then(|| empty_like(c, &[(heads * all) as i64, m as i64, n as i64]));
+    // How many of a tile's blocks have arrived.
     let arrived = (shares > 1).then(|| arrivals(device, tiles));
     let kernel = match (a.along(), b.along()) {
         (true, true) => tile.kernels[0],
@@ -248,17 +246,4 @@ fn multiply(sizes: Sizes, a: Factor<'_>, b: Factor<'_>, c: &Tensor, (head, row):
         m.into(), n.into(), k.into(), slabs.into(), partial.as_ref().into(), arrived.as_ref().into(),
     ];
     launch(device, &kernels.source, kernel, grid, &args);
-}
-
-/// For each tile how many of its blocks have arrived: zeros, which a kernel leaves as it found them. Kernels of one stream share them.
-fn arrivals(device: Device, tiles: usize) -> Tensor {
-    static ARRIVALS: Mutex<Option<HashMap<usize, Tensor>>> = Mutex::new(None);
-    let fresh = |tiles: usize| tch::no_grad(|| Tensor::zeros([tiles as i64], (Kind::Int, device)));
-    let Device::Cuda(ordinal) = device else { return fresh(tiles) };
-    let mut arrivals = ARRIVALS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let of_device = arrivals.get_or_insert_default().entry(ordinal).or_insert_with(|| fresh(tiles));
-    if of_device.numel() < tiles {
-        *of_device = fresh(tiles.next_power_of_two());
-    }
-    of_device.shallow_clone()
 }
