@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use temper::cli::{Cli, Command};
 use temper::exit::{Failure, run_main};
-use temper::memory::OrExit;
+use temper::memory::{self, OrExit};
 use temper::{commands, verify};
 
 #[global_allocator]
@@ -13,6 +13,7 @@ static ALLOCATOR: OrExit = OrExit;
 
 fn main() -> ExitCode {
     commands::quiet_threads();
+    memory::name_what_cpp_lacks();
     let cli = Cli::parse();
     run_main(move || dispatch(cli.command))
 }

@@ -1,14 +1,14 @@
 //! Memory that is not there: said before a run begins where it can be known, and named where it happens.
 //!
-//! Rust ends a process whose allocation fails with an abort; this allocator prints what was asked for and ends with
-//! [`Code::Memory`]. Checkpoints are whole or absent at every instant (INV-6), so nothing is lost either way.
+//! Rust ends a process whose allocation fails with an abort, and C++ often does; here both print what was asked for, where it is known, and
+//! end with [`Code::Memory`]. Checkpoints are whole or absent at every instant (INV-6), so nothing is lost either way.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs;
 
 use policy::{ModelConfig, lora, params};
 
-use crate::exit::{Code, Failure};
+use crate::exit::{self, Code, Failure};
 
 /// Bytes a parameter takes while it learns: weight, gradient and AdamW's two moments, in f32.
 const LEARNING: u128 = 16;
@@ -46,14 +46,22 @@ unsafe impl GlobalAlloc for OrExit {
 
 fn or_exit(block: *mut u8, size: usize) -> *mut u8 {
     if block.is_null() {
-        out_of_memory(size);
+        refused(size);
     }
     block
 }
 
-/// Says it without allocating, and ends the process.
+/// Has the memory that libtorch's C++ does not find named as that of Rust is.
+pub fn name_what_cpp_lacks() {
+    extern "C" fn refused() {
+        out_of_memory(&[])
+    }
+    native::on_out_of_memory(refused);
+}
+
+/// Ends the process, since so many bytes were not there.
 #[cold]
-fn out_of_memory(size: usize) -> ! {
+fn refused(size: usize) -> ! {
     let mut text = [0u8; 20];
     let mut rest = size;
     let mut at = text.len();
@@ -62,23 +70,23 @@ fn out_of_memory(size: usize) -> ! {
         text[at] = b'0' + (rest % 10) as u8;
         rest /= 10;
     }
-    for part in [
-        b"error: out of memory: ".as_slice(),
-        &text[at..],
-        b" bytes more were asked for\nhint: ",
-        HINT.as_bytes(),
-        b"\n",
-    ] {
+    out_of_memory(&[b": ", &text[at..], b" bytes more were asked for"])
+}
+
+/// Says it without allocating, and ends the process.
+#[cold]
+fn out_of_memory(more: &[&[u8]]) -> ! {
+    let (begin, hint) = ([b"error: out of memory".as_slice()], [b"\nhint: ".as_slice(), HINT.as_bytes(), b"\n"]);
+    for part in begin.iter().chain(more).chain(&hint) {
         // SAFETY: the bytes are valid for their length; a short or failed write loses only words.
         unsafe { libc::write(libc::STDERR_FILENO, part.as_ptr().cast(), part.len()) };
     }
-    // SAFETY: ends the process without running anything that might allocate.
-    unsafe { libc::_exit(Code::Memory as i32) }
+    exit::at_once(Code::Memory)
 }
 
-/// True where a panic's words say that libtorch found no memory, on the CPU or on a GPU.
+/// True where a panic's words say that libtorch found no memory, on the CPU or on a GPU, or that there was none for a thread.
 pub fn is_out_of_memory(panic: &str) -> bool {
-    panic.contains("can't allocate memory") || panic.contains("CUDA out of memory")
+    ["can't allocate memory", "CUDA out of memory", "failed to spawn thread"].iter().any(|words| panic.contains(words))
 }
 
 /// What becomes of a model's parameters.

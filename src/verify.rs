@@ -167,9 +167,9 @@ pub fn settings(sets: &[String]) -> Result<Table, Failure> {
 
 /// Judges the lines of `input` and writes a verdict for each to `output`.
 ///
-/// Lines that wait are judged together, and no line waits for another to come. A line that is no item has the verdict
-/// `error`, with its id where one can be read, and the next is judged. A reader that closes `output` ends it without an
-/// error.
+/// Lines that wait are judged together. No line waits for another to come, but where the verifier judges items together: then what shares
+/// a call follows from the order of the lines and not from when they come. A line that is no item has the verdict `error`, with its id
+/// where one can be read, and the next is judged. A reader that closes `output` ends it without an error.
 ///
 /// # Errors
 /// Data where `input` cannot be read on; the verdicts of the lines before are written.
@@ -179,22 +179,21 @@ pub fn stream(
     mut output: impl Write,
 ) -> Result<Tally, Failure> {
     let lines = read_ahead(input);
-    let mut tally = Tally::default();
-    let mut unreadable = None;
-    while let (None, Ok(first)) = (&unreadable, lines.recv()) {
-        let waiting = std::iter::once(first).chain(lines.try_iter().take(BATCH - 1));
-        let mut parsed = Vec::new();
-        for line in waiting {
-            match line {
-                Ok((number, text)) => parsed.push(parse(number, &text)),
-                Err(failure) => {
-                    unreadable = Some(failure);
-                    break;
-                }
-            }
+    let (mut tally, mut unreadable, mut ended) = (Tally::default(), None, false);
+    let mut waiting: Vec<Result<Item, NoItem>> = Vec::new();
+    while !ended {
+        let mut take = |line: Line| match line {
+            Ok((number, text)) => waiting.push(parse(number, &text)),
+            Err(failure) => unreadable = Some(failure),
+        };
+        match lines.recv() {
+            Ok(first) => std::iter::once(first).chain(lines.try_iter().take(BATCH - 1)).for_each(&mut take),
+            Err(_) => ended = true,
         }
-        let written = write_verdicts(verifier, parsed, &mut output, &mut tally);
-        match written {
+        let items: Vec<Option<&Item>> = waiting.iter().map(|line| line.as_ref().ok()).collect();
+        let whole = verifier.together().whole(&items, ended);
+        let rest = waiting.split_off(whole);
+        match write_verdicts(verifier, std::mem::replace(&mut waiting, rest), &mut output, &mut tally) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(tally),
             Err(error) => return Err(Failure::from_error(Code::Disk, &error)),
@@ -266,6 +265,9 @@ fn write_verdicts(
     tally: &mut Tally,
 ) -> io::Result<()> {
     let mut items = Vec::new();
+    if lines.is_empty() {
+        return Ok(());
+    }
     let lines: Vec<Option<NoItem>> = lines.into_iter().map(|line| line.map(|item| items.push(item)).err()).collect();
     let verdicts = verifier.verify(&items);
     assert_eq!(verdicts.len(), items.len(), "a verifier gives one verdict an item");
@@ -293,6 +295,9 @@ fn write_verdicts(
 
 #[cfg(test)]
 mod tests {
+    use verifiers::Together;
+    use verifiers::plugin::protocol::group_of;
+
     use super::*;
 
     fn judge(input: &str) -> (Result<Tally, Failure>, Vec<String>) {
@@ -350,6 +355,69 @@ mod tests {
             let error = &verdicts[2];
             assert_eq!((error["status"].as_str(), &error["reward"]), (Some("error"), &Value::Null), "{bad}");
             assert!(error["reason"].as_str().is_some_and(|r| r.starts_with(reason)), "{error}");
+        }
+    }
+
+    /// Cuts its calls as a plugin does, and says how many items shared a part with each.
+    struct Sharing(Together);
+
+    impl Verifier for Sharing {
+        fn name(&self) -> &'static str {
+            "sharing"
+        }
+        fn together(&self) -> Together {
+            self.0
+        }
+        fn verify(&self, items: &[Item]) -> Vec<Verdict> {
+            let parts: Vec<&[Item]> = match self.0 {
+                Together::Groups => items.chunk_by(|a, b| group_of(&a.id) == group_of(&b.id)).collect(),
+                Together::Batches(size) => items.chunks(size).collect(),
+                Together::Alone => items.chunks(1).collect(),
+            };
+            let said = |part: &&[Item]| format!("{} from {}", part.len(), part[0].id);
+            parts.iter().flat_map(|part| part.iter().map(|item| Verdict::fail(&item.id, said(part)))).collect()
+        }
+    }
+
+    /// Gives a few bytes at a time, and time for the reader to take them away.
+    struct Dripping(io::Cursor<Vec<u8>>, usize);
+
+    impl io::Read for Dripping {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            std::thread::sleep(Duration::from_millis(2));
+            let most = self.1.min(buffer.len());
+            self.0.read(&mut buffer[..most])
+        }
+    }
+
+    #[test]
+    fn what_shares_a_call_follows_from_the_order_of_the_lines_however_they_come() {
+        let ids = ["p#0", "p#1", "", "q#0", "r#0", "r#1", "r#2"];
+        let line = |id: &&str| match *id {
+            "" => "garbage\n".to_owned(),
+            id => format!("{{\"id\": \"{id}\", \"completion\": \"\"}}\n"),
+        };
+        let input: String = ids.iter().map(line).collect();
+        for (together, expected) in [
+            (Together::Groups, ["2 from p#0", "2 from p#0", "1 from q#0", "3 from r#0", "3 from r#0", "3 from r#0"]),
+            (
+                Together::Batches(4),
+                ["4 from p#0", "4 from p#0", "4 from p#0", "4 from p#0", "2 from r#1", "2 from r#1"],
+            ),
+        ] {
+            for bytes in [40, 1 << 16] {
+                let mut output = Vec::new();
+                let input = io::BufReader::new(Dripping(io::Cursor::new(input.clone().into_bytes()), bytes));
+                let tally = stream(&Sharing(together), input, &mut output).expect("it can be read");
+                assert_eq!((tally.fail, tally.error), (6, 1));
+                let text = String::from_utf8(output).expect("JSON is UTF-8");
+                let verdicts = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+                let reasons: Vec<String> = verdicts
+                    .filter(|verdict| verdict["status"] == "fail")
+                    .map(|verdict| verdict["reason"].as_str().unwrap_or_default().to_owned())
+                    .collect();
+                assert_eq!(reasons, expected, "{together:?}, {bytes} bytes at a time");
+            }
         }
     }
 

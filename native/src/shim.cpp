@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <new>
 #include <string>
 #include <vector>
 
@@ -127,5 +128,8 @@ void temper_parallel_for(int64_t n_tasks, void* closure, Task task) {
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
   for (int64_t i = 0; i < n_tasks; i++) task(closure, i);
 }
+
+// What `new` calls where it finds no memory, in place of throwing.
+void temper_on_out_of_memory(void (*handler)()) { std::set_new_handler(handler); }
 
 }  // extern "C"

@@ -19,6 +19,7 @@ pub mod products;
 pub mod rope;
 pub mod rows;
 pub mod testing;
+pub mod twins;
 
 pub use cache::PagedCache;
 pub use compute::{Compute, Precision};

@@ -19,7 +19,7 @@ use super::state::{STATE, StageState};
 use super::{Run, checkpoints, models};
 use crate::exit::{Code, Failure, OrFail};
 use crate::progress::Progress;
-use crate::recipe::Stage;
+use crate::recipe::{Kind, Stage};
 
 /// The optimiser's file in a checkpoint folder.
 const OPTIMIZER: &str = "optimizer.safetensors";
@@ -254,11 +254,14 @@ pub fn step_failure(active: &Active<'_>, error: &StepError, batch: &str) -> Fail
         active.state.step + 1
     ));
     if error.is_numeric() {
+        // What was sampled after the last checkpoint came from weights that a lower rate does not give.
+        let sampled = match active.stage.kind {
+            Kind::Rl | Kind::Distill => format!(", move the log's files of steps after {} away,", last_kept(active)),
+            _ => String::new(),
+        };
         return failure.hint(format!(
-            "the weights are as they were; the batch is kept in {batch}; lower the stage's lr in {}, move the log's files of steps after \
-             {} away, and `temper resume`",
+            "the weights are as they were; the batch is kept in {batch}; lower the stage's lr in {}{sampled} and `temper resume`",
             active.run.folder.root().join("resolved.toml").display(),
-            last_kept(active)
         ));
     }
     failure

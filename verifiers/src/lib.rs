@@ -10,8 +10,10 @@ pub mod length;
 pub mod math;
 pub mod plugin;
 pub mod repetition;
+mod together;
 
 use data::{Item, Verdict};
+pub use together::Together;
 
 /// Judges completions.
 ///
@@ -20,6 +22,12 @@ use data::{Item, Verdict};
 pub trait Verifier: Send + Sync {
     /// The name that recipes and `temper verify` use.
     fn name(&self) -> &'static str;
+
+    /// What has to be in one call of [`Verifier::verify`] for its verdicts to be the same always. Callers that cut a stream of items into
+    /// calls cut it there.
+    fn together(&self) -> Together {
+        Together::Alone
+    }
 
     /// One verdict an item, in the order of `items`.
     fn verify(&self, items: &[Item]) -> Vec<Verdict>;

@@ -304,6 +304,14 @@ pub fn load_tensors(path: &Path) -> Result<Params, CheckpointError> {
     shards.names().map(read).collect()
 }
 
+/// The weights files of a checkpoint folder.
+///
+/// # Errors
+/// [`CheckpointError`] where they cannot be read.
+pub fn files(folder: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
+    Ok(Shards::open(folder)?.paths().map(Path::to_owned).collect())
+}
+
 /// Whether a folder holds what its config asks for: every parameter with its shape and kind. The weights themselves are not read.
 ///
 /// # Errors

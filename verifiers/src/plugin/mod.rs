@@ -1,8 +1,8 @@
 //! Verifiers that others write: a child process, a service, or a Python function as it is.
 //!
 //! A plugin may hang, die, flood or talk nonsense: it is then killed and started anew, and the items it was asked about get
-//! errors, never rewards (INV-9). Where a request held several items, they are asked about again in smaller requests, so
-//! that one item that breaks a plugin does not take its neighbours with it.
+//! errors, never rewards (INV-9). Where a request held several items, each is asked about again alone, so that one item
+//! that breaks a plugin does not take its neighbours with it; what shares a request is said by [`Together`].
 
 mod confine;
 mod process;
@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use data::{Item, Verdict};
 
-use crate::Verifier;
+use crate::{Together, Verifier};
 use confine::Confinement;
 pub use process::Broken;
 use protocol::{Hello, Score, failed, group_of};
@@ -109,34 +109,54 @@ impl PluginVerifier {
         }
     }
 
-    /// One batch's verdicts, in order. Where a request with several items breaks the plugin, each is asked about alone.
+    /// One batch's verdicts, in order. Where a request with several items fails, each is asked about alone.
     fn batch(&self, items: &[&Item]) -> Vec<Verdict> {
         let timeout = Duration::from_secs_f64(self.settings.timeout_s);
         match self.ask(items, timeout) {
             Ok(scores) => self.verdicts(items, scores),
-            Err(broken) if items.len() == 1 || self.hello().group || is_absent(&broken) => self.errors(items, &broken),
+            Err(broken) if items.len() == 1 || self.wants_groups() || is_absent(&broken) => self.errors(items, &broken),
             Err(_) => self.one_by_one(items, timeout),
         }
     }
 
-    /// Asks about every item alone, until it is plain that the plugin breaks whatever it is asked, or too much time went.
+    /// Asks about every item alone, and about those that did not fail together once more: what an item gets may depend on those beside
+    /// it, and where some of them fail it is what it would have got without them.
     fn one_by_one(&self, items: &[&Item], timeout: Duration) -> Vec<Verdict> {
+        let alone = self.alone(items, timeout);
+        let rest: Vec<usize> = (0..items.len()).filter(|&i| alone[i].1).collect();
+        let mut verdicts: Vec<Verdict> = alone.into_iter().map(|(verdict, _)| verdict).collect();
+        if (2..items.len()).contains(&rest.len()) {
+            let beside: Vec<&Item> = rest.iter().map(|&i| items[i]).collect();
+            // Where they fail together again, it is no single item's fault, and what each got alone stands.
+            if let Ok(scores) = self.ask(&beside, timeout) {
+                for (i, verdict) in rest.into_iter().zip(self.verdicts(&beside, scores)) {
+                    verdicts[i] = verdict;
+                }
+            }
+        }
+        verdicts
+    }
+
+    /// Verdicts of requests with one item each, and whether the request was answered, until it is plain that the plugin breaks whatever
+    /// it is asked, or too much time went.
+    fn alone(&self, items: &[&Item], timeout: Duration) -> Vec<(Verdict, bool)> {
         let (mut verdicts, mut scored, mut failures, mut timeouts) = (Vec::with_capacity(items.len()), 0, 0, 0);
         for (i, item) in items.iter().enumerate() {
             match self.ask(&[*item], timeout) {
                 Ok(scores) => {
                     scored += 1;
-                    verdicts.extend(self.verdicts(&[*item], scores));
+                    verdicts.extend(self.verdicts(&[*item], scores).into_iter().map(|verdict| (verdict, true)));
                 }
                 Err(broken) => {
-                    failures += 1;
+                    // An exception costs nothing, so there is nothing to be saved.
+                    failures += u32::from(!matches!(broken, Broken::Refused { .. }));
                     timeouts += u32::from(matches!(broken, Broken::Timeout { .. }));
                     let given_up = (scored == 0 && failures >= MAX_FAILURES) || timeouts >= MAX_TIMEOUTS;
-                    if given_up || is_absent(&broken) {
-                        verdicts.extend(self.errors(&items[i..], &broken));
-                        return verdicts;
+                    let failed = if given_up || is_absent(&broken) { &items[i..] } else { &items[i..=i] };
+                    verdicts.extend(self.errors(failed, &broken).into_iter().map(|verdict| (verdict, false)));
+                    if verdicts.len() == items.len() {
+                        break;
                     }
-                    verdicts.extend(self.errors(&[*item], &broken));
                 }
             }
         }
@@ -149,21 +169,30 @@ impl PluginVerifier {
     }
 
     fn errors(&self, items: &[&Item], broken: &Broken) -> Vec<Verdict> {
-        let message = format!("plugin {}: {broken}", self.settings.what());
+        let message = match broken {
+            Broken::Refused { message, .. } => message.clone(),
+            _ => format!("plugin {}: {broken}", self.settings.what()),
+        };
         items.iter().map(|item| failed(&item.id, broken.kind(), &message)).collect()
     }
 
     /// Items in requests: as many as a batch may have, or all samples of one prompt where the plugin wants groups.
     fn batches<'a>(&self, items: &'a [Item]) -> Vec<Vec<&'a Item>> {
-        let hello = self.hello();
-        if hello.group {
+        if self.wants_groups() {
             return items
                 .chunk_by(|a, b| group_of(&a.id) == group_of(&b.id))
                 .map(|group| group.iter().collect())
                 .collect();
         }
-        let size = if hello.batch { self.settings.batch } else { 1 };
-        items.chunks(size).map(|batch| batch.iter().collect()).collect()
+        items.chunks(self.batch_size()).map(|batch| batch.iter().collect()).collect()
+    }
+
+    fn wants_groups(&self) -> bool {
+        self.hello().group || self.settings.group
+    }
+
+    fn batch_size(&self) -> usize {
+        if self.hello().batch { self.settings.batch } else { 1 }
     }
 
     fn lanes(&self) -> usize {
@@ -188,6 +217,14 @@ fn is_absent(broken: &Broken) -> bool {
 impl Verifier for PluginVerifier {
     fn name(&self) -> &'static str {
         "plugin"
+    }
+
+    fn together(&self) -> Together {
+        match self.batch_size() {
+            _ if self.wants_groups() => Together::Groups,
+            1 => Together::Alone,
+            size => Together::Batches(size),
+        }
     }
 
     fn verify(&self, items: &[Item]) -> Vec<Verdict> {

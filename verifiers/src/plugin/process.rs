@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::confine::{Confinement, Mark};
+use super::protocol::NoScores;
 
 /// Bytes of stderr that are kept for messages.
 const STDERR_BYTES: usize = 4_096;
@@ -57,6 +58,17 @@ pub enum Broken {
     /// It answered something else.
     #[error("{0}")]
     Nonsense(String),
+    /// It cannot answer for these items together, and says why.
+    #[error("{message}")]
+    Refused {
+        /// The kind of error, in its word.
+        kind: String,
+        /// What it says.
+        message: String,
+    },
+    /// A remote plugin answered with a status that says that it failed on what it was asked.
+    #[error("{0}")]
+    Status(String),
     /// A remote plugin could not be asked.
     #[error("{0}")]
     Upstream(String),
@@ -64,13 +76,23 @@ pub enum Broken {
 
 impl Broken {
     /// The word for it in a verdict.
-    pub fn kind(&self) -> &'static str {
+    pub fn kind(&self) -> &str {
         match self {
+            Self::Refused { kind, .. } => kind,
             Self::Timeout { .. } => "timeout",
             Self::Start { .. } | Self::Died { .. } => "crash",
             Self::Flood { .. } => "flood",
             Self::Nonsense(_) => "nonsense",
-            Self::Upstream(_) => "upstream",
+            Self::Status(_) | Self::Upstream(_) => "upstream",
+        }
+    }
+}
+
+impl From<NoScores> for Broken {
+    fn from(none: NoScores) -> Self {
+        match none {
+            NoScores::Nonsense(nonsense) => Self::Nonsense(nonsense.0),
+            NoScores::Refused(error) => Self::Refused { kind: error.kind, message: error.message },
         }
     }
 }

@@ -208,7 +208,20 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D:
 #[derive(Deserialize)]
 struct Answer {
     id: u64,
-    results: Vec<Score>,
+    #[serde(default)]
+    results: Option<Vec<Score>>,
+    /// In place of `results`.
+    #[serde(default)]
+    error: Option<ScoreError>,
+}
+
+/// Why there are no scores.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoScores {
+    /// The answer makes no sense.
+    Nonsense(Nonsense),
+    /// The plugin says that it cannot score these items together.
+    Refused(ScoreError),
 }
 
 fn parse<'a, T: Deserialize<'a>>(line: &'a [u8], what: &str) -> Result<T, Nonsense> {
@@ -234,16 +247,27 @@ pub fn read_hello(line: &[u8]) -> Result<Hello, Nonsense> {
 /// Reads the answer to the request `id` about `n` items.
 ///
 /// # Errors
-/// [`Nonsense`] where it answers another request, has not `n` results, or one of them is not as it should be.
-pub fn read_scores(line: &[u8], id: u64, n: usize) -> Result<Vec<Score>, Nonsense> {
-    let answer: Answer = parse(line, "answer")?;
+/// [`NoScores::Nonsense`] where it answers another request, has not `n` results, or one of them is not as it should be;
+/// [`NoScores::Refused`] where it has an error in place of results.
+pub fn read_scores(line: &[u8], id: u64, n: usize) -> Result<Vec<Score>, NoScores> {
+    let nonsense = |what: String| NoScores::Nonsense(Nonsense(what));
+    let answer: Answer = parse(line, "answer").map_err(NoScores::Nonsense)?;
     if answer.id != id {
-        return Err(Nonsense(format!("it answered request {} instead of {id}", answer.id)));
+        return Err(nonsense(format!("it answered request {} instead of {id}", answer.id)));
     }
-    if answer.results.len() != n {
-        return Err(Nonsense(format!("it gave {} results for {n} items", answer.results.len())));
+    let results = match (answer.results, answer.error) {
+        (Some(results), None) => results,
+        (None, Some(error)) => {
+            return Err(NoScores::Refused(ScoreError { kind: cut(&error.kind), message: cut(&error.message) }));
+        }
+        (Some(_), Some(_)) => return Err(nonsense("it gave results and an error".into())),
+        (None, None) => return Err(nonsense("its answer has no results".into())),
+    };
+    if results.len() != n {
+        return Err(nonsense(format!("it gave {} results for {n} items", results.len())));
     }
-    answer.results.into_iter().enumerate().map(|(i, score)| check(score).map_err(|what| at(i, &what))).collect()
+    let checked = |(i, score)| check(score).map_err(|what| NoScores::Nonsense(at(i, &what)));
+    results.into_iter().enumerate().map(checked).collect()
 }
 
 fn at(i: usize, what: &str) -> Nonsense {

@@ -23,14 +23,24 @@ class Failure(Exception):
         self.kind = kind
 
 
-def error(kind, message):
-    return {"reward": None, "error": {"kind": kind, "message": str(message)[:500]}}
+def plain(value):
+    """Text that JSON can carry, whatever the value makes of being asked for one."""
+    try:
+        text = str(value)
+    except BaseException as e:
+        text = f"(a {type(value).__name__} whose text is a {type(e).__name__})"
+    return text[:500].encode("utf-8", "replace").decode()
+
+
+def why(e):
+    """An exception as kind and message."""
+    kind = e.kind if isinstance(e, Failure) else "timeout" if isinstance(e, TimeoutError) else "crash"
+    text = plain(e) if isinstance(e, Failure) else f"{type(e).__name__}: {plain(e)}"
+    return {"kind": kind, "message": text}
 
 
 def from_exception(e):
-    kind = e.kind if isinstance(e, Failure) else "timeout" if isinstance(e, TimeoutError) else "crash"
-    text = str(e) if isinstance(e, Failure) else f"{type(e).__name__}: {e}"
-    return error(kind, text)
+    return {"reward": None, "error": why(e)}
 
 
 def number(value):
@@ -72,9 +82,9 @@ def result(value):
             if name == key:
                 continue
             try:
-                metrics[str(name)] = number(entry)
+                metrics[plain(name)] = number(entry)
             except Exception:
-                tags[str(name)] = str(entry)[:500]
+                tags[plain(name)] = plain(entry)
         return {"reward": number(value[key]), "metrics": metrics, "tags": tags}
     except Exception as e:
         return from_exception(e)
@@ -104,7 +114,7 @@ def each(function, items):
     for item in items:
         try:
             results.append(result(function(item)))
-        except (Exception, SystemExit) as e:
+        except BaseException as e:
             results.append(from_exception(e))
     return results
 
@@ -181,16 +191,30 @@ class Trl:
         return call(self.target, **accepted(self.target, self.arguments(items, conversational)))
 
     def score(self, items):
-        if self.conversational is None:
+        try:
+            values = self.ask(items, bool(self.conversational))
+        except (TypeError, AttributeError, IndexError) as e:
+            # Nothing is kept of what is found out: one request must not change what the next one gets.
+            if self.conversational is not None or not self.wants_messages(e, items):
+                raise
             try:
-                values = self.ask(items, False)
-                self.conversational = False
-            except (TypeError, AttributeError, LookupError):
                 values = self.ask(items, True)
-                self.conversational = True
-        else:
-            values = self.ask(items, self.conversational)
+            except (TypeError, AttributeError):
+                raise e
         return [result(value) for value in as_list(values, len(items))]
+
+    def wants_messages(self, e, items):
+        """Whether an exception is what `completion[0]["content"]` and the like raise of text."""
+        if isinstance(e, IndexError):
+            # Of no text at all there is no first letter: another text tells the two apart.
+            try:
+                self.ask([{**item, "completion": "text"} for item in items], False)
+            except (TypeError, AttributeError) as other:
+                e = other
+            except Exception:
+                return False
+        text = plain(e)
+        return text.startswith(("string indices must be", "'str' object has no attribute"))
 
 
 class OpenRlhf:
@@ -216,7 +240,7 @@ class OpenRlhf:
             try:
                 for scored, value in zip(results, as_list(log, len(items))):
                     if scored["reward"] is not None:
-                        scored.setdefault("metrics", {})[str(name)] = number(value)
+                        scored.setdefault("metrics", {})[plain(name)] = number(value)
             except Exception:
                 continue  # a log of the batch, not of its items
         return results
@@ -302,7 +326,7 @@ class Verifiers:
                 available = {name: state[name] for name in names}
                 available.update(state=state, **objects)
                 values.append(number(call(function, **accepted(function, available))))
-            except (Exception, SystemExit) as e:
+            except BaseException as e:
                 failed.setdefault(i, from_exception(e))
                 values.append(0.0)
         return values
@@ -450,10 +474,10 @@ def main():
         else:
             items = request["items"]
             try:
-                results = hosted.score(items)
-            except (Exception, SystemExit) as e:
-                results = [from_exception(e) for _ in items]
-            answer = {"id": request["id"], "results": results}
+                answer = {"id": request["id"], "results": hosted.score(items)}
+            except BaseException as e:
+                # Which of the items it is, only asking about each alone can tell.
+                answer = {"id": request["id"], "error": why(e)}
         answers.write(json.dumps(answer, allow_nan=False).encode() + b"\n")
         answers.flush()
 

@@ -6,7 +6,7 @@ use data::{Item, Status, Verdict};
 use serde_json::{Map, Value, json};
 
 use super::{PluginSettings, PluginVerifier, Style};
-use crate::Verifier;
+use crate::{Together, Verifier};
 
 /// Functions in the shapes that other systems call.
 const REWARDS: &str = r##"
@@ -85,6 +85,49 @@ class Puzzle:
 
 def unknown(a, b):
     return 0
+
+class Odd(BaseException):
+    def __str__(self): raise self
+
+def check(text):
+    if text == "raise":
+        raise ValueError("odd input")
+    if text == "stop":
+        raise StopIteration
+    if text == "exit":
+        raise SystemExit(1)
+    if text == "odd":
+        raise Odd
+
+def verl_strict(data_sources, solution_strs, ground_truths):
+    for text in solution_strs: check(text)
+    return [float(s == g) for s, g in zip(solution_strs, ground_truths)]
+
+def trl_strict(completions, solution, **kwargs):
+    for text in completions: check(text)
+    return [float(text == gold) for text, gold in zip(completions, solution)]
+
+def openrlhf_strict(queries, prompts, labels):
+    texts = [query[len(prompt):] for query, prompt in zip(queries, prompts)]
+    for text in texts: check(text)
+    return {"rewards": [float(text == label) for text, label in zip(texts, labels)]}
+
+def trl_relative(completions, **kwargs):
+    for text in completions: check(text)
+    mean = sum(map(len, completions)) / len(completions)
+    return [len(text) - mean for text in completions]
+
+def trl_loses_one(completions, solution, **kwargs):
+    return [float(text == gold) for text, gold in zip(completions, solution) if text != "lose"]
+
+def trl_first_letter(completions, **kwargs):
+    return [float(text[0] == "4") for text in completions]
+
+def trl_asks(completions, solution, **kwargs):
+    return [float(text(completion) == gold) for completion, gold in zip(completions, solution)]
+
+def text(completion):
+    return completion[0]["content"]
 "##;
 
 fn file() -> (tempfile::TempDir, PathBuf) {
@@ -103,7 +146,15 @@ fn settings(name: &str, own: &Value) -> (tempfile::TempDir, PluginSettings) {
 
 fn judge(name: &str, own: &Value, completions: &[&str]) -> Vec<Verdict> {
     let (_folder, settings) = settings(name, own);
+    judge_with(settings, completions)
+}
+
+fn judge_with(settings: PluginSettings, completions: &[&str]) -> Vec<Verdict> {
     let plugin = PluginVerifier::new(settings).expect("the host starts");
+    plugin.verify(&items(completions))
+}
+
+fn items(completions: &[&str]) -> Vec<Item> {
     let item = |(i, text): (usize, &&str)| Item {
         id: format!("p{}#{i}", i / 2),
         prompt: Some("6 * 7 = ".into()),
@@ -114,7 +165,7 @@ fn judge(name: &str, own: &Value, completions: &[&str]) -> Vec<Verdict> {
         token_count: Some(text.len()),
         truncated: false,
     };
-    plugin.verify(&completions.iter().enumerate().map(item).collect::<Vec<_>>())
+    completions.iter().enumerate().map(item).collect()
 }
 
 fn rewards(verdicts: &[Verdict]) -> Vec<Option<f64>> {
@@ -164,6 +215,76 @@ fn verifiers_functions_rubrics_and_environments() {
     assert_eq!(verdicts[2].status, Status::Error);
     let grouped = judge("grouped", &json!({}), &["42", "42", "42", "41"]);
     assert_eq!(rewards(&grouped), [Some(0.5), Some(0.5), Some(1.0), Some(0.0)]);
+}
+
+#[test]
+fn inv_9_an_exception_in_a_batch_is_its_items_alone_whoever_shares_the_request() {
+    let texts = ["42", "raise", "41", "stop", "exit", "42", "odd", "41"];
+    for name in ["verl_strict", "trl_strict", "openrlhf_strict"] {
+        let (_folder, settings) = settings(name, &json!({}));
+        let plugin = PluginVerifier::new(settings).expect("the host starts");
+        let brief = |verdict: &Verdict| (verdict.status, verdict.reward, verdict.reason.clone());
+        let alone: Vec<_> = items(&texts).iter().map(|item| brief(&plugin.verify(&[item.clone()])[0])).collect();
+        let right = Some(1.0);
+        assert_eq!(
+            alone.iter().map(|(_, reward, _)| *reward).collect::<Vec<_>>(),
+            [right, None, Some(0.0), None, None, right, None, Some(0.0)],
+            "{name}: {alone:?}"
+        );
+        assert_eq!((alone[1].0, alone[1].2.as_str()), (Status::Error, "ValueError: odd input"), "{name}");
+        // However the items fall into requests, each gets what it gets alone.
+        for size in [2, 3, 8] {
+            let together: Vec<_> = items(&texts).chunks(size).flat_map(|chunk| plugin.verify(chunk)).collect();
+            assert_eq!(together.iter().map(brief).collect::<Vec<_>>(), alone, "{name} in requests of {size}");
+        }
+    }
+}
+
+#[test]
+fn inv_9_a_batch_without_its_failures_is_scored_as_if_they_had_not_been_there() {
+    // The lengths 2, 4, 6 have the mean 4.
+    let expected = [Some(-2.0), Some(0.0), Some(2.0)];
+    assert_eq!(rewards(&judge("trl_relative", &json!({}), &["ab", "abcd", "abcdef"])), expected);
+    let with_failure = judge("trl_relative", &json!({}), &["ab", "raise", "abcd", "abcdef"]);
+    assert_eq!(rewards(&with_failure), [expected[0], None, expected[1], expected[2]]);
+    // Where the function is said to judge groups, a group with a failure has no rewards: p0 is items 0 and 1.
+    let (_folder, grouped) = settings("trl_relative", &json!({}));
+    let grouped = judge_with(PluginSettings { group: true, ..grouped }, &["ab", "raise", "abcd", "abcdef"]);
+    assert_eq!(rewards(&grouped), [None, None, Some(-1.0), Some(1.0)]);
+    // As many rewards as items, or there is none for the one that has none.
+    assert_eq!(rewards(&judge("trl_loses_one", &json!({}), &["42", "lose", "41"])), [Some(1.0), None, Some(0.0)]);
+}
+
+#[test]
+fn whether_a_function_takes_messages_does_not_depend_on_what_came_before() {
+    let (_folder, takes_text) = settings("trl_first_letter", &json!({}));
+    let plugin = PluginVerifier::new(takes_text).expect("the host starts");
+    for texts in [&["", "42"][..], &["42"], &[""]] {
+        // Of no text there is no first letter: that is an error and no 0.
+        let expected: Vec<Option<f64>> = texts.iter().map(|text| (!text.is_empty()).then_some(1.0)).collect();
+        assert_eq!(rewards(&plugin.verify(&items(texts))), expected, "{texts:?}");
+    }
+    let (_folder, takes_messages) = settings("trl_asks", &json!({}));
+    let plugin = PluginVerifier::new(takes_messages).expect("the host starts");
+    for texts in [&["42", ""][..], &[""], &["42"], &["", "41"]] {
+        let expected: Vec<Option<f64>> = texts.iter().map(|text| Some(f64::from(u8::from(*text == "42")))).collect();
+        assert_eq!(rewards(&plugin.verify(&items(texts))), expected, "{texts:?}");
+    }
+}
+
+#[test]
+fn what_shares_a_request_is_said_and_is_no_matter_of_time() {
+    for (name, group, together) in [
+        ("compute_score", false, Together::Alone),
+        ("compute_score_batch", false, Together::Batches(32)),
+        ("trl_reward", false, Together::Batches(32)),
+        ("trl_reward", true, Together::Groups),
+        ("grouped", false, Together::Groups),
+    ] {
+        let (_folder, settings) = settings(name, &json!({}));
+        let plugin = PluginVerifier::new(PluginSettings { group, ..settings }).expect("the host starts");
+        assert_eq!(plugin.together(), together, "{name}");
+    }
 }
 
 #[test]

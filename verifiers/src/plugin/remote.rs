@@ -85,7 +85,7 @@ impl RemotePlugin {
                 let id = self.next_id.fetch_add(1, Ordering::Relaxed);
                 let ask = Ask::score(id, items, timeout);
                 let answer = post(&self.client, &self.url, json!(ask), timeout, self.answer_bytes)?;
-                read_scores(&answer, id, items.len()).map_err(nonsense)
+                read_scores(&answer, id, items.len()).map_err(Broken::from)
             }
             Contract::Openrlhf => {
                 let answer = post(&self.client, &self.url, openrlhf_question(items), timeout, self.answer_bytes)?;
@@ -99,8 +99,12 @@ fn nonsense(nonsense: Nonsense) -> Broken {
     Broken::Nonsense(nonsense.0)
 }
 
+/// A server that fails on what it was asked may judge another item; one that is not there, or busy, says nothing of the items.
 fn upstream(error: &HttpError) -> Broken {
-    Broken::Upstream(error.to_string())
+    match error {
+        HttpError::Status { status: 400 | 413 | 422 | 500, .. } => Broken::Status(error.to_string()),
+        _ => Broken::Upstream(error.to_string()),
+    }
 }
 
 /// Posts until there is an answer, the failure is no passing one, or the time is up.

@@ -27,6 +27,8 @@ pub struct PluginSettings {
     pub workers: usize,
     /// Items of a request, at most.
     pub batch: usize,
+    /// Whether a request must hold all samples of one prompt and nothing else, also where the plugin does not say so.
+    pub group: bool,
     /// Seconds for the answer to a request.
     pub timeout_s: f64,
     /// Seconds for the answer to the hello.
@@ -54,6 +56,7 @@ impl Default for PluginSettings {
             contract: Contract::Temper,
             workers: 1,
             batch: 32,
+            group: false,
             timeout_s: 10.0,
             start_timeout_s: 60.0,
             threshold: 0.5,

@@ -71,11 +71,11 @@ impl StdioPlugin {
     /// Scores `items` in one request that takes at most `timeout`, a restart not counted.
     ///
     /// # Errors
-    /// [`Broken`]; the worker was then killed and is started anew for the next request.
+    /// [`Broken`]; the worker was then killed and is started anew for the next request, unless it answered that it cannot.
     pub fn score(&self, items: &[&Item], timeout: Duration) -> Result<Vec<Score>, Broken> {
         let mut slot = self.take(timeout)?;
         let outcome = self.score_with(&mut slot, items, timeout);
-        if outcome.is_err()
+        if outcome.as_ref().is_err_and(|broken| !matches!(broken, Broken::Refused { .. }))
             && let Some(mut process) = slot.process.take()
         {
             process.kill();
@@ -106,7 +106,7 @@ impl StdioPlugin {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let ask = Ask::score(id, items, timeout);
         let answer = process.ask(serde_json::to_vec(&ask).expect("items are JSON"), Instant::now() + timeout)?;
-        read_scores(&answer, id, items.len()).map_err(|nonsense| Broken::Nonsense(nonsense.0))
+        read_scores(&answer, id, items.len()).map_err(Broken::from)
     }
 
     fn running<'a>(&self, slot: &'a mut Slot) -> Result<&'a mut Process, Broken> {

@@ -323,8 +323,8 @@ fn openrlhf_is_spoken_in_and_out() {
     let verdicts = plugin.verify(&items(&["42", "41"]));
     assert_eq!(statuses(&verdicts), [Status::Pass, Status::Fail]);
     assert_eq!((verdicts[0].metrics["pass"], verdicts[1].metrics["len"]), (1.0, 1.0));
-    // The contract has no word for a missing reward of one item.
-    assert_eq!(statuses(&plugin.verify(&items(&["42", "!"]))), [Status::Error; 2]);
+    // The contract has no word for a missing reward of one item: the whole request is refused, and asked in parts.
+    assert_eq!(statuses(&plugin.verify(&items(&["42", "!"]))), [Status::Pass, Status::Error]);
 }
 
 #[test]

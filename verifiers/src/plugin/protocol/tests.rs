@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-fn scores(results: &Value) -> Result<Vec<Score>, Nonsense> {
+fn scores(results: &Value) -> Result<Vec<Score>, NoScores> {
     let line = json!({"id": 7, "results": results}).to_string();
     read_scores(line.as_bytes(), 7, results.as_array().map_or(0, Vec::len))
 }
@@ -47,20 +47,30 @@ fn nonsense_is_refused_as_a_whole() {
         (json!([{"reward": 1, "metrics": {"a": "b"}}]), "its answer cannot be read: invalid type: string"),
     ];
     for (results, message) in cases {
-        let Nonsense(said) = scores(&results).expect_err(message);
+        let NoScores::Nonsense(Nonsense(said)) = scores(&results).expect_err(message) else { panic!("{message}") };
         assert!(said.starts_with(message), "{said}");
     }
     for (line, message) in [
         (r#"{"id":8,"results":[{"reward":1}]}"#, "it answered request 8 instead of 7"),
         (r#"{"id":7,"results":[]}"#, "it gave 0 results for 1 items"),
+        (r#"{"id":7}"#, "its answer has no results"),
+        (r#"{"id":7,"results":[{"reward":1}],"error":{"kind":"crash"}}"#, "it gave results and an error"),
         (r#"{"id":7,"results":[{"reward":1e999}]}"#, "its answer cannot be read: number out of range"),
         ("", "its answer cannot be read: EOF"),
         ("[]", "its answer cannot be read: invalid length 0"),
         ("loading model...", "its answer cannot be read: expected value"),
     ] {
-        let Nonsense(said) = read_scores(line.as_bytes(), 7, 1).expect_err(message);
+        let said = read_scores(line.as_bytes(), 7, 1).expect_err(message);
+        let NoScores::Nonsense(Nonsense(said)) = said else { panic!("{message}") };
         assert!(said.starts_with(message), "{said}");
     }
+}
+
+#[test]
+fn a_request_may_be_refused_as_a_whole() {
+    let line = br#"{"id":7,"error":{"kind":"crash","message":"KeyError: 'a'"}}"#;
+    let expected = ScoreError { kind: "crash".into(), message: "KeyError: 'a'".into() };
+    assert_eq!(read_scores(line, 7, 3), Err(NoScores::Refused(expected)));
 }
 
 #[test]
