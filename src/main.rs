@@ -14,6 +14,7 @@ static ALLOCATOR: OrExit = OrExit;
 fn main() -> ExitCode {
     commands::quiet_threads();
     memory::name_what_cpp_lacks();
+    native::count_tensors();
     let cli = Cli::parse();
     run_main(move || dispatch(cli.command))
 }

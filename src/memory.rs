@@ -89,6 +89,25 @@ pub fn is_out_of_memory(panic: &str) -> bool {
     ["can't allocate memory", "CUDA out of memory", "failed to spawn thread"].iter().any(|words| panic.contains(words))
 }
 
+/// Bytes of the process in the machine's memory.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Resident {
+    /// Now.
+    pub now: u64,
+    /// At most since it began.
+    pub most: u64,
+}
+
+/// What the process takes of the machine's memory; nothing where `/proc` does not tell.
+pub fn resident() -> Resident {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let kib = |name: &str| {
+        status.lines().find_map(|line| line.strip_prefix(name)?.trim().strip_suffix("kB")?.trim().parse().ok())
+    };
+    let bytes = |name| kib(name).map_or(0, |kib: u64| kib * 1024);
+    Resident { now: bytes("VmRSS:"), most: bytes("VmHWM:") }
+}
+
 /// What becomes of a model's parameters.
 #[derive(Debug, Clone, Copy)]
 pub enum Use {
@@ -167,6 +186,12 @@ mod tests {
         let failure = check(&large, [Use::Learn].into_iter()).expect_err("no machine has this");
         assert_eq!(failure.code, Code::Memory);
         assert!(failure.message.contains("GiB to learn"), "{failure}");
+    }
+
+    #[test]
+    fn the_process_knows_what_it_takes() {
+        let Resident { now, most } = resident();
+        assert!(now > 1 << 20 && now <= most && most < 1 << 40, "{now} {most}");
     }
 
     #[test]

@@ -52,6 +52,35 @@ pub struct StageSummary {
     /// Held-out text as that checkpoint predicts it, by domain. Empty where the recipe names no contexts.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub texts: BTreeMap<String, TextScore>,
+    /// What it held in memory. Not there where it did not train.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Memory>,
+}
+
+/// Bytes that a stage held at most, by part: docs/memory.md. Parts need not be at their most at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Memory {
+    /// The parameters of the model that learns, adapters and what they stand beside included.
+    pub weights: u64,
+    /// Those of a reference, teachers, and of a sampler on a device of its own.
+    pub other_models: u64,
+    /// Weights laid out for products, or rounded for them, beside the weights themselves.
+    pub laid_out: u64,
+    /// AdamW's moments.
+    pub optimizer: u64,
+    /// Gradients: sums over units, and the units' own.
+    pub gradients: u64,
+    /// What tensors held while units were worked on, beyond all of the above.
+    pub activations: u64,
+    /// Of that, a chunk of the head's logits and its gradient.
+    pub head: u64,
+    /// The sampler's cache of keys.
+    pub cache: u64,
+    /// Most of all tensors on the model's device at once.
+    pub device: u64,
+    /// Most of the process in the machine's memory since it began.
+    pub process: u64,
 }
 
 /// How held-out text is predicted, and what the indexer finds of the attention in it.

@@ -67,7 +67,9 @@ fn inv_6_and_inv_7_a_run_that_samples_ahead_is_explained_bit_for_bit_and_a_chang
         assert_eq!(different(&found), [""; 0], "{}", said(&output));
         assert_ok(&output);
         assert_eq!((found["equal"].as_bool(), found["weights"]["replayed"].as_u64()), (Some(true), Some(0)));
-        for name in ["actor/pg_loss", "actor/grad_norm", "training/staleness_max", "rewards, from verdicts"] {
+        for name in
+            ["actor/loss", "actor/pg_loss", "actor/grad_norm", "training/staleness_max", "rewards, from verdicts"]
+        {
             let numbers = found["numbers"].as_array().expect("numbers");
             assert!(numbers.iter().any(|n| n["name"] == name && n["equal"] == true), "{name}: {numbers:?}");
         }

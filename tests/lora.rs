@@ -39,6 +39,14 @@ fn inv_1_and_inv_6_adapters_are_exact_and_a_killed_run_ends_with_the_same_bytes(
     assert_eq!(found["exactness"]["max_abs_logprob_diff"], 0.0, "{found}");
     assert!(found["exactness"]["tokens_compared"].as_u64() > Some(300), "{found}");
     assert_metrics_are_documented(&whole);
+    // Adapters alone have moments and gradients; what they stand beside is there twice.
+    let rl = found["stages"].as_array().expect("stages").iter().find(|s| s["name"] == "rl").expect("it ran");
+    let part = |name: &str| rl["memory"][name].as_u64().unwrap_or_else(|| panic!("{name} of {rl}"));
+    let model = load(&whole.join("export"));
+    assert!(part("weights") > model.bytes() && part("optimizer") < model.bytes() && part("optimizer") > 0, "{rl}");
+    assert!(part("gradients") > 0 && part("activations") > part("head") && part("cache") > 0, "{rl}");
+    assert!(part("process") > part("device") && part("device") > part("weights"), "{rl}");
+    assert_eq!(part("other_models"), 0, "the reference is what the adapters stand beside");
 
     let killed = adapting(out.path(), "killed");
     let folder = killed.with_extension("");

@@ -62,6 +62,7 @@ struct Node {
 pub struct GradTree {
     nodes: Vec<Node>,
     units: u64,
+    most_sums: usize,
 }
 
 impl GradTree {
@@ -75,6 +76,11 @@ impl GradTree {
         self.units
     }
 
+    /// The most sums, of as many tensors as a unit brings, that were there at once.
+    pub fn most_sums(&self) -> usize {
+        self.most_sums
+    }
+
     /// Adds the next unit's gradients, one tensor a parameter, in the same order every time.
     ///
     /// The tree takes the tensors over and adds in place: the caller must not keep another handle to their storage
@@ -85,6 +91,7 @@ impl GradTree {
     pub fn push(&mut self, gradients: Vec<Tensor>) -> Result<(), GradTreeError> {
         self.check(&gradients)?;
         self.units += 1;
+        self.most_sums = self.most_sums.max(self.nodes.len() + 1);
         self.carry(Node { rank: 0, sum: gradients });
         Ok(())
     }
@@ -103,6 +110,7 @@ impl GradTree {
         }
         self.check(&largest.sum)?;
         self.units += shard.units;
+        self.most_sums = self.most_sums.max(self.nodes.len() + shard.nodes.len());
         shard.nodes.into_iter().for_each(|node| self.carry(node));
         Ok(())
     }
@@ -195,6 +203,8 @@ mod tests {
             assert_eq!(bits(&tree(0..n).finish()), expected, "{n} units");
         }
         assert!(GradTree::new().finish().is_empty());
+        // One for each bit of the number of units, and the one that is just brought.
+        assert_eq!([1, 2, 3, 4, 8, 17].map(|n| tree(0..n).most_sums()), [1, 2, 2, 3, 4, 5]);
     }
 
     #[test]

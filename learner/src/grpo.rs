@@ -16,6 +16,7 @@ use crate::losses::aggregate::{Aggregation, GlobalCounts, token_weights};
 use crate::losses::kl::{KlEstimator, KlStats, KlTerms, kl_penalty};
 use crate::losses::off_policy_mask::off_policy_mask;
 use crate::losses::policy_gradient::{Clip, PolicyStats, PolicyTerms, clipped_surrogate};
+use crate::memory::StepMemory;
 use crate::optimizer::GroupStep;
 use crate::replay::{Exactness, picked_log_probs, recorded, to_host, unit_log_probs};
 use crate::shards::Shard;
@@ -115,6 +116,8 @@ pub struct GrpoReport {
     pub entropy_sum: f64,
     /// Mean divergence of the indexer a row and layer.
     pub indexer_kl: f64,
+    /// What the indexer adds to the loss: the sum of those over layers, times its coefficient.
+    pub indexer_loss: f64,
     /// The indexer's coverage of the attention, by layer.
     pub coverage: Vec<Coverage>,
     /// What the experts were given, by layer that has any.
@@ -125,6 +128,8 @@ pub struct GrpoReport {
     pub rows: usize,
     /// What the optimiser did.
     pub groups: Vec<GroupStep>,
+    /// What the step held.
+    pub memory: StepMemory,
 }
 
 /// What the learner had of each trained token: all samples' own tokens, one after the other. Natural logarithms.
@@ -177,7 +182,9 @@ pub fn grpo_step(
         let weight_T = token_weights(settings.aggregation, counts, &unit.layout, shard.model.device())?;
         Ok(unit_loss(shard, unit, part, &weight_T, rows, settings))
     })?;
-    let mut report = GrpoReport { loss: stepped.loss, rows, groups: stepped.groups, ..GrpoReport::default() };
+    let memory = stepped.memory.with_head(model, units.iter().map(|(unit, _)| unit));
+    let (loss, groups) = (stepped.loss, stepped.groups);
+    let mut report = GrpoReport { loss, rows, groups, memory, ..GrpoReport::default() };
     stepped.reports.iter().for_each(|unit| report.add(unit));
     balance(model, &report.load, settings.routing.balance);
     Ok(report)
@@ -193,6 +200,7 @@ impl GrpoReport {
         self.kl.add(&unit.kl);
         self.entropy_sum += unit.entropy_sum;
         self.indexer_kl += unit.indexer_kl;
+        self.indexer_loss += unit.indexer_loss;
         add_coverage(&mut self.coverage, &unit.coverage);
         add_load(&mut self.load, &unit.load);
         self.exactness.add(unit.exactness);
@@ -240,7 +248,9 @@ fn unit_loss(
     if let (Some(indexer_loss), Some(coefficient)) = (forward.indexer_loss, settings.indexer.coefficient()) {
         report.indexer_kl += indexer_loss.double_value(&[]) / model.config.num_hidden_layers as f64;
         add_coverage(&mut report.coverage, &forward.coverage);
-        loss += indexer_loss * coefficient;
+        let term = indexer_loss * coefficient;
+        report.indexer_loss += term.double_value(&[]);
+        loss += term;
     }
     (loss, report)
 }

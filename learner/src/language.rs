@@ -8,6 +8,7 @@ use tch::{Device, Kind, Tensor};
 use crate::balance::{add_load, balance};
 use crate::losses::aggregate::{Aggregation, GlobalCounts, token_weights};
 use crate::losses::cross_entropy::cross_entropy;
+use crate::memory::StepMemory;
 use crate::optimizer::GroupStep;
 use crate::replay::picked_log_probs;
 use crate::trainer::{StepError, Trainer};
@@ -35,6 +36,8 @@ pub struct LanguageReport {
     pub loss: f64,
     /// Mean divergence of the indexer a row and layer; 0 where it is left alone.
     pub indexer_kl: f64,
+    /// What the indexer's loss adds to what is descended: the sum of those over layers, times its coefficient.
+    pub indexer_loss: f64,
     /// The indexer's coverage of the attention, by layer.
     pub coverage: Vec<Coverage>,
     /// What the experts were given, by layer that has any.
@@ -45,6 +48,8 @@ pub struct LanguageReport {
     pub tokens: usize,
     /// What the optimiser did.
     pub groups: Vec<GroupStep>,
+    /// What the step held.
+    pub memory: StepMemory,
 }
 
 /// One step over `sequences`.
@@ -77,13 +82,16 @@ pub fn language_step(
         }
         if let (Some(loss), Some(coefficient)) = (forward.indexer_loss, task.indexer) {
             report.indexer_kl = loss.double_value(&[]) / model.config.num_hidden_layers as f64;
-            total += loss * coefficient;
+            let term = loss * coefficient;
+            report.indexer_loss = term.double_value(&[]);
+            total += term;
         }
         (report.coverage, report.load) = (forward.coverage, forward.load);
         Ok((total, report))
     })?;
-    let mut report =
-        LanguageReport { rows, tokens: counts.tokens, groups: stepped.groups, ..LanguageReport::default() };
+    let memory = stepped.memory.with_head(model, units.iter().filter(|_| task.language));
+    let (tokens, groups) = (counts.tokens, stepped.groups);
+    let mut report = LanguageReport { rows, tokens, groups, memory, ..LanguageReport::default() };
     stepped.reports.iter().for_each(|unit| report.add(unit));
     balance(model, &report.load, task.balance);
     Ok(report)
@@ -94,6 +102,7 @@ impl LanguageReport {
     fn add(&mut self, unit: &Self) {
         self.loss += unit.loss;
         self.indexer_kl += unit.indexer_kl;
+        self.indexer_loss += unit.indexer_loss;
         add_coverage(&mut self.coverage, &unit.coverage);
         add_load(&mut self.load, &unit.load);
     }

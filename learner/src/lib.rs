@@ -12,6 +12,7 @@ pub mod grad_tree;
 pub mod grpo;
 pub mod language;
 pub mod losses;
+pub mod memory;
 pub mod on_policy;
 pub mod optimizer;
 pub mod replay;

@@ -69,7 +69,9 @@ pub fn distill_step(
         let weight_T = token_weights(settings.grpo.aggregation, counts, &unit.layout, shard.model.device())?;
         Ok(unit_loss(&shard.model, &shard.asked[*teacher], unit, samples, &weight_T, rows, settings))
     })?;
-    let grpo = GrpoReport { loss: stepped.loss, rows, groups: stepped.groups, ..GrpoReport::default() };
+    let memory = stepped.memory.with_head(student, units.iter().map(|(_, unit, _)| unit));
+    let (loss, groups) = (stepped.loss, stepped.groups);
+    let grpo = GrpoReport { loss, rows, groups, memory, ..GrpoReport::default() };
     let mut report = DistillReport { grpo, ..DistillReport::default() };
     for unit in &stepped.reports {
         report.divergence.add(&unit.divergence);
@@ -116,7 +118,9 @@ fn unit_loss(
     if let (Some(indexer_loss), Some(coefficient)) = (forward.indexer_loss, settings.indexer) {
         report.grpo.indexer_kl += indexer_loss.double_value(&[]) / student.config.num_hidden_layers as f64;
         add_coverage(&mut report.grpo.coverage, &forward.coverage);
-        loss += indexer_loss * coefficient;
+        let term = indexer_loss * coefficient;
+        report.grpo.indexer_loss += term.double_value(&[]);
+        loss += term;
     }
     (loss, report)
 }

@@ -24,7 +24,8 @@
 
 use std::collections::BTreeMap;
 
-use tch::{Device, Kind, TchError, Tensor, no_grad};
+use policy::params::tensor_bytes;
+use tch::{Kind, TchError, Tensor, no_grad};
 
 mod norm;
 mod state_file;
@@ -180,15 +181,6 @@ pub struct AdamW {
     part: i64,
 }
 
-/// Where the moments live.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Bytes {
-    /// In the host's memory.
-    pub host: u64,
-    /// On the parameters' device, where that is another.
-    pub device: u64,
-}
-
 impl AdamW {
     /// An optimiser at step 0 with zero moments.
     ///
@@ -241,16 +233,9 @@ impl AdamW {
         Ok(Self { config, groups, slots, frozen, step: 0, part: PART })
     }
 
-    /// Bytes of the moments, on the host and on the parameters' device where that is another.
-    pub fn bytes(&self) -> Bytes {
-        let moments = self.slots.iter().flat_map(|slot| [&slot.exp_avg, &slot.exp_avg_sq]);
-        moments.fold(Bytes::default(), |sum, moment| {
-            let own = moment.numel() as u64 * moment.kind().elt_size_in_bytes() as u64;
-            match moment.device() {
-                Device::Cpu => Bytes { host: sum.host + own, ..sum },
-                _ => Bytes { device: sum.device + own, ..sum },
-            }
-        })
+    /// Bytes of the moments, wherever they live.
+    pub fn bytes(&self) -> u64 {
+        self.slots.iter().flat_map(|slot| [&slot.exp_avg, &slot.exp_avg_sq]).map(tensor_bytes).sum()
     }
 
     /// The parameters that learn, in the order of names: those for which [`Self::step`] needs a gradient.

@@ -13,9 +13,11 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 use policy::Model;
+use policy::params::tensor_bytes;
 use tch::{Kind, Tensor};
 
 use crate::grad_tree::GradTree;
+use crate::memory::{StepMemory, Watch};
 use crate::trainer::StepError;
 
 /// How a batch is spread. Nothing of it shows in the result.
@@ -56,6 +58,8 @@ pub(crate) struct Summed<R> {
     pub reports: Vec<R>,
     /// The sums of their gradients, one tensor a trained parameter.
     pub gradients: Vec<Tensor>,
+    /// What they held.
+    pub memory: StepMemory,
 }
 
 /// A micro-batch's share.
@@ -85,10 +89,12 @@ impl<R: Send, F: Fn(&Shard, usize) -> Result<(Tensor, R), StepError> + Sync> Bat
         let parts = self.units.div_ceil(size);
         let shards = parallel.shards.clamp(1, parts.max(1));
         let mut whole = Whole { losses: 0.0, reports: Vec::with_capacity(self.units), tree: GradTree::new() };
+        let watch = Watch::begin(model.device());
+        let each: u64 = self.names.iter().map(|name| tensor_bytes(&model.params[name])).sum();
         if shards == 1 {
             let shard = Shard::of(model, asked);
             (0..parts).try_for_each(|part| whole.take(self.part(&shard, part * size, size)?))?;
-            return Ok(whole.finish());
+            return Ok(whole.finish(watch, each, shards));
         }
         let threads = tch::get_num_threads();
         let summed = thread::scope(|scope| {
@@ -105,6 +111,7 @@ impl<R: Send, F: Fn(&Shard, usize) -> Result<(Tensor, R), StepError> + Sync> Bat
             }
             merge(whole, &receivers, parts)
         });
+        let summed = summed.map(|whole| whole.finish(watch, each, shards));
         // The number that a new thread starts with is the process's, and the shards have changed it.
         tch::set_num_threads(threads);
         summed
@@ -158,8 +165,12 @@ impl<R> Whole<R> {
         Ok(self.tree.merge(part.tree)?)
     }
 
-    fn finish(self) -> Summed<R> {
-        Summed { loss: self.losses, reports: self.reports, gradients: self.tree.finish() }
+    /// `each`: bytes of one unit's gradients.
+    fn finish(self, watch: Watch, each: u64, shards: usize) -> Summed<R> {
+        // The last of the sums that were there at once is what a unit had just brought.
+        let waiting = self.tree.most_sums().saturating_sub(1);
+        let memory = watch.end(each, waiting as u64, shards as u64);
+        Summed { loss: self.losses, reports: self.reports, gradients: self.tree.finish(), memory }
     }
 }
 
@@ -167,13 +178,13 @@ fn merge<R>(
     mut whole: Whole<R>,
     receivers: &[Receiver<Result<Part<R>, StepError>>],
     parts: usize,
-) -> Result<Summed<R>, StepError> {
+) -> Result<Whole<R>, StepError> {
     for part in 0..parts {
         // A shard hangs up early only where it failed, which it said first, or panicked, which the scope passes on.
         let Ok(found) = receivers[part % receivers.len()].recv() else { break };
         whole.take(found?)?;
     }
-    Ok(whole.finish())
+    Ok(whole)
 }
 
 /// Gradients of one unit, zero for a parameter that the loss does not reach.

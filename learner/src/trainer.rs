@@ -9,6 +9,7 @@ use tch::Tensor;
 
 use crate::grad_tree::GradTreeError;
 use crate::losses::aggregate::AggregateError;
+use crate::memory::StepMemory;
 use crate::optimizer::{AdamW, AdamWConfig, GroupStep, OptimizerError, ParameterGroup, StateError};
 use crate::shards::{Batch, Parallel, Shard};
 
@@ -87,6 +88,8 @@ pub struct Stepped<R> {
     pub reports: Vec<R>,
     /// What the optimiser did to each group.
     pub groups: Vec<GroupStep>,
+    /// What the step held, but for the head.
+    pub memory: StepMemory,
 }
 
 /// Whether a group owns the parameter of a name.
@@ -151,6 +154,11 @@ impl Trainer {
         self
     }
 
+    /// Bytes of the optimiser's state.
+    pub fn bytes(&self) -> u64 {
+        self.optimizer.bytes()
+    }
+
     /// One step: `unit_loss(shard, i)` is the loss of unit `i` of `units`, whose sum over units is the batch's, and what the unit
     /// reports. It is called on several threads, each with its own handles to the weights of `model` and of the models that are only
     /// `asked`.
@@ -171,7 +179,7 @@ impl Trainer {
         let mut groups = self.optimizer.step(learning_rate, &gradients)?;
         model.merge();
         groups.retain(|group| group.name != FROZEN);
-        Ok(Stepped { loss: summed.loss, reports: summed.reports, groups })
+        Ok(Stepped { loss: summed.loss, reports: summed.reports, groups, memory: summed.memory })
     }
 
     /// Writes the optimiser's state.

@@ -2,6 +2,7 @@
 //!
 //! * [`custom_op`]: an autograd node whose backward is a Rust closure.
 //! * [`parallel_for`]: a loop on libtorch's own threads, so that our kernels and its products never fight for cores.
+//! * [`held`]: what tensors hold.
 //! * [`on_out_of_memory`]: what happens where C++ finds no memory.
 //! * [`cuda`]: loading libtorch's CUDA half at run time, so that one binary serves both kinds of machine.
 //!
@@ -13,5 +14,5 @@ mod memory;
 mod parallel;
 
 pub use autograd::{NativeError, custom_op, version, wants_grad};
-pub use memory::on_out_of_memory;
+pub use memory::{Held, count_tensors, forget_most, held, on_out_of_memory};
 pub use parallel::{parallel_chunks, parallel_for};

@@ -4,12 +4,16 @@
 // engine's own C wrapper in torch-sys.
 
 #include <ATen/Parallel.h>
+#include <c10/core/CPUAllocator.h>
+#include <c10/core/CachingDeviceAllocator.h>
+#include <malloc.h>
 #include <omp.h>
 #include <torch/csrc/autograd/function.h>
 #include <torch/csrc/autograd/functions/utils.h>
 #include <torch/csrc/autograd/variable.h>
 
 #include <algorithm>
+#include <atomic>
 #include <memory>
 #include <new>
 #include <string>
@@ -66,6 +70,30 @@ struct RustNode final : Node {
   std::vector<std::pair<c10::VariableVersion, uint32_t>> inputs;
 };
 
+std::atomic<int64_t> held_now{0}, held_most{0};
+
+// The CPU's allocator, which counts what its tensors hold. What it counts is what malloc gave, so that a block's size need not be kept.
+struct Counting final : c10::Allocator {
+  c10::DataPtr allocate(size_t n) override {
+    c10::DataPtr data = under()->allocate(n);
+    if (data.get() && data.compare_exchange_deleter(under()->raw_deleter(), &release)) {
+      int64_t now = held_now.fetch_add(size(data.get())) + size(data.get());
+      for (int64_t most = held_most.load(); now > most && !held_most.compare_exchange_weak(most, now);) {
+      }
+    }
+    return data;
+  }
+  c10::DeleterFnPtr raw_deleter() const override { return &release; }
+  void copy_data(void* dest, const void* src, std::size_t count) const override { default_copy_data(dest, src, count); }
+
+  static c10::Allocator* under() { return c10::GetDefaultCPUAllocator(); }
+  static int64_t size(void* block) { return static_cast<int64_t>(malloc_usable_size(block)); }
+  static void release(void* block) {
+    if (block) held_now.fetch_sub(size(block));
+    under()->raw_deleter()(block);
+  }
+};
+
 template <class F>
 int guarded(F body) {
   try {
@@ -116,6 +144,37 @@ int temper_attach(at::Tensor** inputs, int n_inputs, at::Tensor** outputs, int n
       torch::autograd::set_history(alias, node);
       attached[i] = new at::Tensor(std::move(alias));
     }
+  });
+}
+
+// From now on the CPU's tensors are counted. To be called before other threads make tensors.
+void temper_count_tensors() {
+  static Counting counting;
+  if (c10::GetCPUAllocator() != &counting) c10::SetCPUAllocator(&counting, 1);
+}
+
+// Bytes that tensors hold, and held at most, on a GPU or (`gpu` < 0) on the CPU.
+int temper_held(int gpu, int64_t* now, int64_t* most) {
+  return guarded([&] {
+    if (gpu < 0) {
+      *now = held_now.load();
+      *most = held_most.load();
+      return;
+    }
+    auto stats = c10::getDeviceAllocator(c10::DeviceType::CUDA)->getDeviceStats(static_cast<c10::DeviceIndex>(gpu));
+    const auto& bytes = stats.allocated_bytes[static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE)];
+    *now = bytes.current;
+    *most = bytes.peak;
+  });
+}
+
+// What is held now is from now on the most.
+int temper_forget_most(int gpu) {
+  return guarded([&] {
+    if (gpu < 0)
+      held_most.store(held_now.load());
+    else
+      c10::getDeviceAllocator(c10::DeviceType::CUDA)->resetPeakStats(static_cast<c10::DeviceIndex>(gpu));
   });
 }
 

@@ -6,6 +6,7 @@
 use tch::{Device, Kind, Tensor};
 
 use crate::config::ModelConfig;
+use crate::params::tensor_bytes;
 
 /// A page's number.
 pub type Page = u32;
@@ -37,6 +38,11 @@ impl PagedCache {
             free: (0..pages as Page).rev().collect(),
             references: vec![0; pages],
         }
+    }
+
+    /// Bytes of all its pools.
+    pub fn bytes(&self) -> u64 {
+        self.keys.iter().chain(&self.index_keys).map(tensor_bytes).sum()
     }
 
     /// Positions of a page.

@@ -13,7 +13,7 @@ use data::CounterRng;
 use tch::{Kind, Tensor};
 
 use crate::model::Model;
-use crate::params::{Params, is_adapter};
+use crate::params::{Params, is_adapter, tensor_bytes};
 use crate::products::NoSafeRows;
 
 /// What an adapter can stand beside, by the names that PEFT knows them by. In a model with experts it is attention's matrices alone: PEFT
@@ -245,6 +245,11 @@ impl Model {
 }
 
 impl Adapters {
+    /// Bytes of the weights that the adapters stand beside.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.base.values().map(tensor_bytes).sum()
+    }
+
     /// Other handles to the same.
     pub(crate) fn shallow_clone(&self) -> Self {
         let base = self.base.iter().map(|(name, p)| (name.clone(), p.shallow_clone())).collect();

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tch::Tensor;
 
 use crate::kernels::gemm::Packed;
+use crate::params::tensor_bytes;
 
 /// The laid-out weights of a model. Clones share them.
 #[derive(Clone, Default)]
@@ -23,6 +24,12 @@ impl Packs {
     /// `w` as `pack` lays it out, one matrix a head.
     pub(crate) fn panels(&self, w: &Tensor, pack: impl FnOnce(&Tensor) -> Vec<Packed>) -> Arc<Vec<Packed>> {
         self.panels.get(w, |w| Arc::new(pack(w)), Arc::clone)
+    }
+
+    /// Bytes of all that is kept.
+    pub fn bytes(&self) -> u64 {
+        let panels = self.panels.sum(|made| made.iter().map(Packed::bytes).sum());
+        panels + self.rounded.sum(|made| tensor_bytes(made))
     }
 
     /// `w` as `round` rounds it.
@@ -65,6 +72,10 @@ impl<T> Kept<T> {
         let made = make(w);
         entries.insert(key, Entry { weights: w.detach(), version, made: handle(&made) });
         made
+    }
+
+    fn sum(&self, of: impl Fn(&T) -> u64) -> u64 {
+        self.lock().values().map(|entry| of(&entry.made)).sum()
     }
 
     fn sizes(&self) -> Vec<Vec<i64>> {

@@ -31,6 +31,11 @@ pub fn selection_bias(layer: usize) -> String {
     format!("model.layers.{layer}.mlp.gate.e_score_correction_bias")
 }
 
+/// Bytes of a tensor's elements.
+pub fn tensor_bytes(tensor: &Tensor) -> u64 {
+    (tensor.numel() * tensor.kind().elt_size_in_bytes()) as u64
+}
+
 /// Collects names and shapes.
 pub(crate) struct Shapes<'a> {
     prefix: String,

@@ -64,6 +64,11 @@ impl Products {
         Self { own: true, block: None, precision, packs: Packs::default() }
     }
 
+    /// Bytes of weights that are kept laid out.
+    pub fn bytes(&self) -> u64 {
+        self.packs.bytes()
+    }
+
     /// `x wᵀ` for `x [rows, k]`, `w [n, k]`, both f32, multiplied in the model's precision.
     pub fn linear(&self, x: &Tensor, w: &Tensor) -> Tensor {
         self.in_precision(x, w, Layout::Transposed)

@@ -215,6 +215,11 @@ impl Engine {
         self.waiting = self.drain().into();
     }
 
+    /// Bytes of its cache of keys.
+    pub fn cache_bytes(&self) -> u64 {
+        self.cache.bytes()
+    }
+
     /// True when nothing waits or runs.
     pub fn idle(&self) -> bool {
         self.waiting.is_empty() && self.running.is_empty()

@@ -142,6 +142,23 @@ pub fn grouped(n: u64) -> String {
     out
 }
 
+/// An amount of memory: `512 B`, `1.50 KiB`, `12.3 GiB`.
+pub fn binary(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let (mut amount, mut unit) = (bytes as f64, 0);
+    while amount >= 1024.0 && unit + 1 < UNITS.len() {
+        (amount, unit) = (amount / 1024.0, unit + 1);
+    }
+    let decimals = if unit == 0 {
+        0
+    } else if amount < 9.995 {
+        2
+    } else {
+        usize::from(amount < 99.95)
+    };
+    format!("{amount:.decimals$}\u{a0}{}", UNITS[unit])
+}
+
 /// A duration: `0.84 s`, `42 s`, `8 min 12 s`, `3 h 05 min`.
 pub fn seconds(s: f64) -> String {
     if !s.is_finite() || s < 0.0 {

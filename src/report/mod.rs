@@ -7,7 +7,8 @@
 pub mod chart;
 pub mod html;
 pub mod input;
-pub mod page;
+pub mod memory;
+mod page;
 mod results;
 pub mod samples;
 mod scale;

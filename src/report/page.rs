@@ -7,7 +7,7 @@ use super::html::{Html, seconds, si};
 use super::input::{MetricRow, ReportInput, stages_in_order};
 use super::results::{flops, total};
 use super::topics::{Topic, topics_of};
-use super::{results, samples, texts};
+use super::{memory, results, samples, texts};
 use crate::summary::Summary;
 
 const STYLE: &str = include_str!("style.css");
@@ -22,6 +22,7 @@ pub fn render(input: &ReportInput) -> String {
     texts::section(&mut html, &input.summary);
     results::trust(&mut html, &input.summary);
     results::ledger(&mut html, &input.summary);
+    memory::section(&mut html, &input.summary);
     curves(&mut html, input);
     samples::section(&mut html, &input.samples);
     html.raw("</main><footer>Written by Temper ").raw(env!("CARGO_PKG_VERSION"));

@@ -188,6 +188,7 @@ mod tests {
                 .filter_map(|(domain, score)| Some((domain.to_owned(), Score { pass_at_1: score?, n: 100 })))
                 .collect(),
             texts: Default::default(),
+            memory: None,
         };
         Summary {
             run: "r".into(),

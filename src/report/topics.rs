@@ -24,7 +24,7 @@ type Rule = (&'static str, &'static str, bool, &'static [&'static str]);
 /// In the order in which one looks at a run.
 const RULES: &[Rule] = &[
     ("Reward", "mean over samples", false, &["critic/score/mean", "critic/rewards/mean", "critic/score/*/mean"]),
-    ("Loss", "nats a token", false, &["train/loss", "eval/loss", "actor/pg_loss"]),
+    ("Loss", "nats a token", false, &["train/loss", "eval/loss", "actor/loss", "actor/pg_loss"]),
     ("Distillation", "KL, nats", false, &["distill/divergence", "distill/divergence/*", "distill/kl", "distill/kl/*"]),
     ("KL to the reference", "nats", true, &["actor/kl_loss", "actor/kl_loss/*"]),
     ("Policy change", "KL, nats", false, &["actor/ppo_kl"]),
@@ -34,6 +34,7 @@ const RULES: &[Rule] = &[
     ("Tokens of sequences too far off-policy", "share", true, &["actor/off_policy_masked"]),
     ("Response length", "tokens", true, &["response_length/mean", "response_length/max", "response_length/*/mean"]),
     ("Truncated", "share of responses", true, &["response_length/clip_ratio"]),
+    ("Indexer loss", "nats, over layers", true, &["indexer/loss"]),
     ("Indexer KL", "to the attention, nats", true, &["indexer/kl", "indexer/kl/*"]),
     ("Indexer selection", "share", false, &["indexer/recall", "indexer/mass"]),
     ("Indexer recall by layer", "share", false, &["indexer/recall/*"]),
@@ -51,6 +52,7 @@ const RULES: &[Rule] = &[
         true,
         &["training/rollout_probs_diff_max", "training/rollout_logprobs_diff_max"],
     ),
+    ("Memory", "GiB", true, &["perf/max_memory_allocated_gb", "perf/cpu_memory_used_gb"]),
     ("Throughput", "tokens a second", true, &["perf/throughput"]),
     (
         "Time of a step",

@@ -219,6 +219,11 @@ impl Ahead {
         state.compared(replay::check(model, version, &trajectories, inverse_temperature, CHECK_TOKENS));
     }
 
+    /// Bytes of the sampler's own copy of the weights.
+    pub fn own_weights(&self) -> u64 {
+        self.own.as_ref().map_or(0, Model::bytes)
+    }
+
     /// The next weights, `model`, sample from now on.
     pub fn publish(&mut self, model: &Model) {
         self.window.publish();

@@ -177,6 +177,10 @@ impl OnPolicy {
 }
 
 impl Body for OnPolicy {
+    fn other_weights(&self) -> u64 {
+        self.teachers.values().map(Model::bytes).sum()
+    }
+
     fn step(&mut self, active: &mut Active<'_>) -> Result<Stepped, Failure> {
         let groups = self.groups(active)?;
         let rate = active.learning_rate();
@@ -198,6 +202,7 @@ impl Body for OnPolicy {
             step_failure(active, &error, &kept)
         })?;
         active.state.compared(report.grpo.exactness);
+        active.state.held(report.grpo.memory);
         active.state.cursor = self.stream.cursor.clone();
         active.state.judged(&groups);
         active.state.ledger.add(&active.model.config, sampling_work(&active.model.config, &groups), 1.0);

@@ -4,6 +4,7 @@ use learner::balance::Unevenness;
 use learner::language::{LanguageReport, LanguageTask, language_step};
 use learner::unit::Sequence;
 use policy::ModelConfig;
+use policy::kernels::indexer_loss::Coverage;
 use policy::model::Load;
 
 use super::models::{indexer_coefficient, indexer_mode};
@@ -74,6 +75,7 @@ pub fn step(active: &mut Active<'_>, sequences: &[Sequence]) -> Result<Stepped, 
         let kept = keep_batch(active, &sequences.iter().map(|s| s.tokens.as_slice()).collect::<Vec<_>>());
         step_failure(active, &error, &kept)
     })?;
+    active.state.held(report.memory);
     let lengths = sequences.iter().map(|s| s.tokens.len());
     active.state.ledger.add(&active.model.config, learning_work(&active.model.config, dense, lengths), 3.0);
     let mut stepped = stepped(&report, rate, began.elapsed().as_secs_f64(), warmup);
@@ -87,7 +89,7 @@ fn stepped(report: &LanguageReport, rate: f64, seconds: f64, warmup: bool) -> St
         metrics.push(("train/loss".into(), report.loss));
     }
     metrics.extend(group_metrics(&report.groups));
-    metrics.extend(indexer_metrics(report.indexer_kl, &report.coverage));
+    metrics.extend(indexer_metrics(report.indexer_kl, report.indexer_loss, &report.coverage));
     let message = match warmup {
         true => format!("indexer KL {:.4}", report.indexer_kl),
         false => format!("loss {:.4}", report.loss),
@@ -102,12 +104,12 @@ pub fn group_metrics(groups: &[learner::optimizer::GroupStep]) -> Vec<(String, f
     groups.iter().map(|g| (name(&g.name), g.gradient_norm)).collect()
 }
 
-/// The indexer's loss and coverage, over layers and layer by layer. Nothing where it did not learn.
-pub fn indexer_metrics(kl: f64, coverage: &[policy::kernels::indexer_loss::Coverage]) -> Vec<(String, f64)> {
+/// The indexer's divergence, loss and coverage, over layers and layer by layer. Nothing where it did not learn.
+pub fn indexer_metrics(kl: f64, loss: f64, coverage: &[Coverage]) -> Vec<(String, f64)> {
     if coverage.is_empty() {
         return Vec::new();
     }
-    let mut metrics = vec![("indexer/kl".to_owned(), kl)];
+    let mut metrics = vec![("indexer/kl".to_owned(), kl), ("indexer/loss".into(), loss)];
     let rows: u64 = coverage.iter().map(|c| c.rows).sum();
     if rows > 0 {
         metrics.push(("indexer/recall".into(), coverage.iter().map(|c| c.recall).sum::<f64>() / rows as f64));

@@ -39,7 +39,7 @@ mod stage;
 mod state;
 mod watchdog;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -81,6 +81,8 @@ pub struct Run {
     /// Who waits for what.
     pub watchdog: Watchdog,
     metrics: RefCell<Metrics>,
+    /// Bytes of the largest cache of keys since a stage began.
+    cache: Cell<u64>,
     began: Instant,
     /// What the base checkpoint cost, where it says so.
     base: Ledger,
@@ -194,7 +196,8 @@ impl Run {
         let base = base_cost(&recipe);
         let tokenizer = Arc::new(tokenizer);
         let watchdog = Watchdog::new(folder.root(), Duration::from_secs_f64(recipe.run.stall_s));
-        Ok(Self { recipe, folder, compute, tokenizer, log, judge, watchdog, metrics, began: Instant::now(), base })
+        let (cache, began) = (Cell::new(0), Instant::now());
+        Ok(Self { recipe, folder, compute, tokenizer, log, judge, watchdog, metrics, cache, began, base })
     }
 
     /// A run as it stands, to look at: nothing in its folder is changed, whoever works in it.
@@ -215,8 +218,8 @@ impl Run {
         let metrics = RefCell::new(Metrics::unwritten(root));
         let watchdog = Watchdog::asleep(root, Duration::from_secs_f64(recipe.run.stall_s));
         let base = base_cost(&recipe);
-        let (judge, began) = (Judge::absent(), Instant::now());
-        Ok(Self { recipe, folder, compute, tokenizer, log, judge, watchdog, metrics, began, base })
+        let (judge, cache, began) = (Judge::absent(), Cell::new(0), Instant::now());
+        Ok(Self { recipe, folder, compute, tokenizer, log, judge, watchdog, metrics, cache, began, base })
     }
 
     fn carry_on(self) -> Result<Summary, Failure> {
@@ -403,6 +406,7 @@ impl Run {
                 flops: state.ledger.flops,
                 eval: state.eval,
                 texts: state.texts,
+                memory: state.memory,
             });
         }
         summary.post_training_share = post / all;

@@ -50,6 +50,8 @@ pub struct Learner {
     reference: Option<Model>,
     /// Whether the reference is no longer what the stage started from.
     was_set: bool,
+    /// Whether a reference that was never set lies beside the adapters anyway.
+    shares: bool,
     /// What its steps are made with.
     pub settings: GrpoSettings,
 }
@@ -142,6 +144,10 @@ impl Body for Reinforce {
         Ok(Stepped { metrics, message })
     }
 
+    fn other_weights(&self) -> u64 {
+        self.learner.other_weights() + self.ahead.as_ref().map_or(0, Ahead::own_weights)
+    }
+
     fn save(&mut self, folder: &Path) -> Result<(), Failure> {
         self.learner.save(folder)?;
         self.ahead.as_mut().map_or(Ok(()), |ahead| ahead.save(&self.stream, folder))
@@ -191,7 +197,8 @@ impl Learner {
         let reference = regularised.then(|| reference(active)).transpose()?;
         let every = active.stage.rl().reference_every;
         let was_set = every > 0 && active.state.step >= every;
-        Ok(Self { reference, was_set, settings: settings(active) })
+        let shares = active.stage.lora.is_some();
+        Ok(Self { reference, was_set, shares, settings: settings(active) })
     }
 
     /// A step from groups that the log has, without a sampler: the weights move as they did when the groups were new.
@@ -232,6 +239,7 @@ impl Learner {
             if mini == 0 {
                 active.state.compared(report.exactness);
             }
+            active.state.held(report.memory);
             charge(active, &samples, if reference.is_some() { 4.0 } else { 3.0 });
             reports.push(report);
         }
@@ -253,6 +261,12 @@ impl Learner {
             metrics.push(("indexer/selection_overlap_min".into(), overlaps.into_iter().fold(f64::INFINITY, f64::min)));
         }
         metrics
+    }
+
+    /// Bytes of the reference's own weights.
+    fn other_weights(&self) -> u64 {
+        let own = self.reference.as_ref().filter(|_| self.was_set || !self.shares);
+        own.map_or(0, Model::bytes)
     }
 
     fn refresh_reference(&mut self, active: &Active<'_>, rl: &Rl) -> Result<(), Failure> {
@@ -439,7 +453,7 @@ pub fn report_metrics(reports: &[GrpoReport]) -> Vec<(String, f64)> {
     reports[1..].iter().for_each(|r| policy.add(&r.policy));
     let tokens: f64 = policy.tokens.max(1.0);
     let mut metrics = vec![
-        ("actor/pg_loss".to_owned(), mean(reports.iter().map(|r| r.loss))),
+        ("actor/loss".to_owned(), mean(reports.iter().map(|r| r.loss))),
         ("actor/entropy".into(), reports.iter().map(|r| r.entropy_sum).sum::<f64>() / tokens),
         ("actor/ppo_kl".into(), policy.kl_old_new()),
         ("actor/pg_clipfrac".into(), policy.clip_fraction_high()),
@@ -451,8 +465,12 @@ pub fn report_metrics(reports: &[GrpoReport]) -> Vec<(String, f64)> {
         ("actor/kl_loss".into(), mean(reports.iter().map(|r| r.kl.mean()))),
         ("training/rollout_probs_diff_max".into(), first.exactness.max_abs_logprob_diff),
     ];
+    // Distillation without the task's reward has no surrogate.
+    if reports.iter().any(|r| !r.tokens.kept.is_empty()) {
+        metrics.push(("actor/pg_loss".into(), mean(reports.iter().map(|r| r.surrogate))));
+    }
     metrics.extend(group_metrics(&first.groups));
-    metrics.extend(indexer_metrics(first.indexer_kl, &first.coverage));
+    metrics.extend(indexer_metrics(first.indexer_kl, first.indexer_loss, &first.coverage));
     metrics
 }
 

@@ -111,6 +111,7 @@ pub(super) fn engine(run: &Run, round: &Round<'_>, longest: usize, open: usize) 
     };
     let mut engine =
         Engine::new(round.model, engine_settings, sampling(settings, &run.tokenizer, round.temperature, round.cut));
+    run.cache.set(run.cache.get().max(engine.cache_bytes()));
     if !settings.stop.is_empty() {
         let (stops, tokenizer) = (settings.stop.clone(), Arc::clone(&run.tokenizer));
         engine.stop_when(move |completion| {

@@ -18,6 +18,7 @@ use super::evaluate::evaluate;
 use super::state::{STATE, StageState};
 use super::{Run, checkpoints, models};
 use crate::exit::{Code, Failure, OrFail};
+use crate::memory;
 use crate::progress::Progress;
 use crate::recipe::{Kind, Stage};
 
@@ -65,6 +66,11 @@ pub trait Body {
     fn save(&mut self, _folder: &Path) -> Result<(), Failure> {
         Ok(())
     }
+
+    /// Bytes of weights beside those of the stage's model.
+    fn other_weights(&self) -> u64 {
+        0
+    }
 }
 
 impl Active<'_> {
@@ -93,6 +99,7 @@ pub fn train<'a>(
     make_body: impl FnOnce(&mut Active<'a>) -> Result<Box<dyn Body + 'a>, Failure>,
 ) -> Result<StageState, Failure> {
     let stage = &run.recipe.stages[number];
+    run.cache.set(0);
     let mut active = restore(run, number)?;
     let began = Instant::now();
     let mut body = make_body(&mut active)?;
@@ -108,6 +115,7 @@ pub fn train<'a>(
             other => other?,
         };
         active.state.step += 1;
+        stepped.metrics.extend(hold(&mut active, body.as_ref()));
         active.state.ledger.elapsed_s += began.elapsed().as_secs_f64();
         stepped.metrics.push(("timing_s/step".into(), began.elapsed().as_secs_f64()));
         stepped.metrics.push(("timing_s/processor".into(), processor_seconds() - processor));
@@ -123,6 +131,23 @@ pub fn train<'a>(
     }
     save(&active, body.as_mut())?;
     finish(active, progress)
+}
+
+/// Looks at what the stage holds after a step, and gives the numbers that change from step to step.
+fn hold(active: &mut Active<'_>, body: &dyn Body) -> Vec<(String, f64)> {
+    const GIB: f64 = (1u64 << 30) as f64;
+    let resident = memory::resident();
+    let found = active.state.memory.get_or_insert_default();
+    found.weights = active.model.bytes();
+    found.other_models = found.other_models.max(body.other_weights());
+    found.laid_out = found.laid_out.max(active.model.products.bytes());
+    found.optimizer = active.trainer.bytes();
+    found.cache = found.cache.max(active.run.cache.get());
+    found.process = found.process.max(resident.most);
+    vec![
+        ("perf/cpu_memory_used_gb".to_owned(), resident.now as f64 / GIB),
+        ("perf/max_memory_allocated_gb".to_owned(), found.device as f64 / GIB),
+    ]
 }
 
 /// Seconds that this process' threads have computed: on a machine with other work they say more than the clock.

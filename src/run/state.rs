@@ -5,13 +5,14 @@ use std::io::Write;
 use std::path::Path;
 
 use data::{ScoredGroup, Status};
+use learner::memory::StepMemory;
 use policy::ModelConfig;
 use policy::flops::{self, Work};
 use serde::{Deserialize, Serialize};
 
 use super::prompts::Cursor;
 use crate::exit::{Code, Failure, OrFail};
-use crate::summary::{Exactness, Score, TextScore, VerdictCounts};
+use crate::summary::{Exactness, Memory, Score, TextScore, VerdictCounts};
 
 /// The name of a state file in a checkpoint folder.
 pub const STATE: &str = "state.json";
@@ -36,6 +37,9 @@ pub struct StageState {
     /// Held-out text, once it was measured.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub texts: BTreeMap<String, TextScore>,
+    /// What it held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Memory>,
 }
 
 /// Compute used.
@@ -80,6 +84,15 @@ impl StageState {
     pub fn compared(&mut self, found: learner::replay::Exactness) {
         self.exactness.max_abs_logprob_diff = self.exactness.max_abs_logprob_diff.max(found.max_abs_logprob_diff);
         self.exactness.tokens_compared += found.tokens_compared;
+    }
+
+    /// What a step of the learner held.
+    pub fn held(&mut self, step: StepMemory) {
+        let memory = self.memory.get_or_insert_default();
+        memory.gradients = memory.gradients.max(step.gradients);
+        memory.activations = memory.activations.max(step.activations);
+        memory.head = memory.head.max(step.head);
+        memory.device = memory.device.max(step.device);
     }
 
     /// Counts the verdicts of sampled groups.

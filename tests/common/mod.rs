@@ -52,10 +52,12 @@ pub fn assert_same(a: &Path, b: &Path) {
     }
 }
 
-/// `summary.json` and `metrics.jsonl` without what the clock decides.
+/// `summary.json` and `metrics.jsonl` without what the clock and the machine's memory decide.
 pub fn timeless(folder: &Path) -> (Value, Vec<Value>) {
     let mut found = summary(folder);
-    let timed = |name: &str| name.ends_with("_s") || name.starts_with("timing_s/") || name == "perf/throughput";
+    let timed = |name: &str| {
+        name.ends_with("_s") || name.starts_with("timing_s/") || name.starts_with("perf/") || name == "memory"
+    };
     let strip = |value: &mut Value| value.as_object_mut().expect("an object").retain(|name, _| !timed(name));
     strip(&mut found);
     found["stages"].as_array_mut().expect("stages").iter_mut().for_each(strip);

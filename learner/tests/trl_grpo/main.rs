@@ -160,6 +160,12 @@ struct Differences {
 impl Differences {
     /// Adds a mini-step. TRL's numbers are first multiplied by `factor`.
     fn add(&mut self, trl: &MiniStep, factor: f64, norms: &[f64], report: &GrpoReport) {
+        let parts = report.surrogate + report.penalty + report.indexer_loss;
+        assert!(
+            (report.loss - parts).abs() <= 1e-6 * parts.abs().max(1e-3),
+            "the loss {} is its parts {parts}",
+            report.loss
+        );
         let total = norms.iter().map(|n| n * n).sum::<f64>().sqrt();
         self.loss = self.loss.max(relative(report.loss, trl.loss * factor));
         self.gradient = self.gradient.max(relative(total, trl.gradient_norm * factor));

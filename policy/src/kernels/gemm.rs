@@ -63,6 +63,11 @@ impl Packed {
         Self { panels, k, n }
     }
 
+    /// Bytes that it holds.
+    pub fn bytes(&self) -> u64 {
+        (self.panels.len() * size_of::<f32>()) as u64
+    }
+
     fn panel(&self, j: usize) -> &[f32] {
         &self.panels[j / WIDE * self.k * WIDE..][..self.k * WIDE]
     }

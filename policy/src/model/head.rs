@@ -49,6 +49,11 @@ pub struct Columns {
 }
 
 impl Head {
+    /// Bytes of a chunk's logits and of their gradient, of so many rows.
+    pub fn bytes(&self, rows: usize) -> u64 {
+        2 * rows.min(CHUNK) as u64 * self.weight.size()[0] as u64 * self.weight.kind().elt_size_in_bytes() as u64
+    }
+
     /// Logits `[rows, vocabulary]` of `hidden [rows, hidden]`, all at once.
     pub fn logits(&self, hidden: &Tensor) -> Tensor {
         self.products.precise(hidden, &self.weight)

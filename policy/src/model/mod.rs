@@ -33,7 +33,7 @@ use crate::doctor::ProductShape;
 use crate::kernels::indexer_loss::Coverage;
 use crate::kernels::norm::rms_norm;
 use crate::lora::Adapters;
-use crate::params::{Params, Shapes, is_adapter};
+use crate::params::{Params, Shapes, is_adapter, tensor_bytes};
 use crate::products::{NoSafeRows, Products};
 use crate::rope::RopeTable;
 use crate::rows::Rows;
@@ -170,6 +170,12 @@ impl Model {
         let mut model = Self { config, params, products, adapters, layers: Vec::new(), rope, compute: self.compute };
         model.build_layers();
         model
+    }
+
+    /// Bytes of the parameters, and of what adapters stand beside.
+    pub fn bytes(&self) -> u64 {
+        let own: u64 = self.params.values().map(tensor_bytes).sum();
+        own + self.adapters.as_ref().map_or(0, Adapters::bytes)
     }
 
     /// How the model computes.
