@@ -59,6 +59,8 @@ def as_list(value, n):
     """A list of n from a list, tuple, array or tensor; one number stands for a list of one."""
     if hasattr(value, "tolist"):
         value = value.tolist()
+    if hasattr(value, "__iter__") and not isinstance(value, (str, bytes, dict)):
+        value = list(value)  # a generator's exceptions come only here
     if not isinstance(value, (list, tuple)):
         value = [value]
     if len(value) != n:

@@ -222,3 +222,27 @@ fn a_test_cannot_catch_that_an_object_is_wrong() {
         passes("def f(x): return 8461", one(assert));
     }
 }
+
+/// Where the test names no class, what is compared should be plain values: an error would be a way not to be judged.
+#[test]
+fn a04_objects_that_are_compared_with_one_another_are_wrong_where_no_class_is_named() {
+    let forged = format!("{FORGED}def f(x): return [E(), E()]\nclass Solution:\n    def f(s, x): return [E(), E()]");
+    let honest = "def f(x): return [2, 1]\nclass Solution:\n    def f(s, x): return [2, 1]";
+    for assert in [
+        "assert sorted(f(3)) == [1, 2]",
+        "assert max(f(3)) == 2",
+        "assert f(3) == sorted(f(4))[::-1]",
+        "assert len(set(f(3))) == 2 and f(3) == f(4)",
+        "assert sorted(Solution().f(3)) == [1, 2]",
+    ] {
+        fails_on(&forged, one(assert), "WA");
+        passes(honest, one(assert));
+    }
+}
+
+#[test]
+fn a22_a_method_of_the_tests_own_object_is_not_the_programs_to_replace() {
+    let test = one("class P:\n    def norm(self): return 5\np = P()\nassert dist(p) == p.norm() and p.seen == 1");
+    passes("def dist(p):\n    p.seen = 1\n    return p.norm()", test.clone());
+    fails_on("def dist(p):\n    p.seen = 1\n    p.norm = lambda: 7\n    return 7", test, "RE");
+}

@@ -178,6 +178,10 @@ class Tester:
             self.space.setdefault(name, Remote(name))
         self.shown |= {n for n in names_of(compiled) if is_capital(n)}
 
+    def names_a_class(self):
+        """Whether the tests use a name of the program's that may be a class; LeetCode's is only where its function lies."""
+        return any(type(self.space.get(name)) is Remote and name != "Solution" for name in self.shown)
+
     def fail(self, failure):
         """Ends the test, whatever the test makes of it."""
         if self.stuck is None:
@@ -309,6 +313,9 @@ class Tester:
             return subject(*arguments, **named)
         if operation in ("iter", "next", "len", "getitem") and about != "function":
             return SERVED[operation](subject, *arguments)
+        if operation == "set" and callable(getattr(type(subject), str(arguments[0]), None)):
+            # It would answer in place of the test's own method.
+            raise AttributeError(f"{arguments[0]!r} is a method of the test's")
         if about == "object" and operation in SERVED and not (arguments and str(arguments[0]).startswith("_")):
             return SERVED[operation](subject, *arguments)
         raise AttributeError(operation)
