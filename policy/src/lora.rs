@@ -16,8 +16,8 @@ use crate::model::Model;
 use crate::params::{Params, is_adapter};
 use crate::products::NoSafeRows;
 
-/// What an adapter can stand beside, by the names that PEFT knows them by. Routed experts are left alone: they lie in one tensor where
-/// others load them, and every row trains only a few.
+/// What an adapter can stand beside, by the names that PEFT knows them by. In a model with experts it is attention's matrices alone: PEFT
+/// takes the other names there to mean the routed experts, which lie in one tensor where transformers loads them, and nothing else.
 pub const TARGETS: [&str; 11] = [
     "q_proj",
     "k_proj",
@@ -95,7 +95,7 @@ impl LoraConfig {
     /// # Errors
     /// [`LoraError::NoTarget`].
     pub fn targets_in<'a>(&self, weights: impl Iterator<Item = &'a String>) -> Result<Vec<String>, LoraError> {
-        let mut there: Vec<&str> = weights.filter_map(|name| target(name)).collect();
+        let mut there: Vec<&str> = takers(weights).map(|(_, target)| target).collect();
         there.sort_by_key(|name| TARGETS.iter().position(|target| target == name));
         there.dedup();
         if let Some(target) = self.targets.iter().find(|target| !there.contains(&target.as_str())) {
@@ -121,22 +121,31 @@ impl LoraConfig {
     /// # Errors
     /// As [`LoraConfig::targets_in`].
     pub fn size(&self, shapes: &BTreeMap<String, Vec<i64>>) -> Result<Size, LoraError> {
-        let targets = self.targets_in(shapes.keys())?;
         let mut size = Size::default();
-        let adapted = |name: &str| target(name).is_some_and(|own| targets.iter().any(|target| target == own));
-        for shape in shapes.iter().filter(|(name, _)| adapted(name)).map(|(_, shape)| shape) {
+        for shape in self.weights_in(shapes.keys())?.into_iter().map(|name| &shapes[name]) {
             size.beside += shape.iter().product::<i64>() as u64;
             size.own += (self.rank * shape.iter().sum::<i64>()) as u64;
         }
         Ok(size)
     }
+
+    /// Those of these weights that get an adapter.
+    fn weights_in<'a>(&self, weights: impl Iterator<Item = &'a String> + Clone) -> Result<Vec<&'a String>, LoraError> {
+        let targets = self.targets_in(weights.clone())?;
+        let adapted = takers(weights).filter(|(_, own)| targets.iter().any(|target| target == own));
+        Ok(adapted.map(|(name, _)| name).collect())
+    }
 }
 
-/// The target that a weight is one of.
-fn target(name: &str) -> Option<&str> {
-    let own = name.strip_suffix(".weight")?.rsplit('.').next()?;
-    let one = TARGETS.contains(&own) && name.starts_with("model.layers.") && !name.contains(".mlp.experts.");
-    one.then_some(own)
+/// Those of a model's weights that can take an adapter, and the target that each of them is.
+fn takers<'a>(weights: impl Iterator<Item = &'a String>) -> impl Iterator<Item = (&'a String, &'a str)> {
+    let (attention, others): (Vec<&String>, Vec<&String>) = weights.partition(|name| name.contains(".self_attn."));
+    let mixture = others.iter().any(|name| name.contains(".mlp.experts."));
+    let networks = others.into_iter().filter(move |_| !mixture);
+    attention.into_iter().chain(networks).filter_map(|name| {
+        let own = name.strip_suffix(".weight")?.rsplit('.').next()?;
+        TARGETS.contains(&own).then_some((name, own))
+    })
 }
 
 /// Names of `A` and `B` of a weight.
@@ -165,10 +174,8 @@ impl Model {
         let targets = config.targets_in(self.params.keys())?;
         let mut base = Params::new();
         let mut fresh = Params::new();
-        for (name, weight) in &self.params {
-            if !target(name).is_some_and(|own| targets.iter().any(|target| target == own)) {
-                continue;
-            }
+        for name in config.weights_in(self.params.keys())? {
+            let weight = &self.params[name];
             let (n, k) = weight.size2().expect("a target is a matrix");
             let [a, b] = names(name);
             let value = initial(&a, [config.rank, k], seed).to_device(self.device());

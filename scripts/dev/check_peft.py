@@ -18,15 +18,17 @@ import sys
 from pathlib import Path
 
 import torch
+import transformers
 from peft import PeftModel
-from transformers import AutoModelForCausalLM
 
 LOGITS_TOLERANCE = 1e-4  # relative to the largest logit: two f32 forwards that add in another order
 WEIGHT_TOLERANCE = 1e-6  # relative to the largest weight of a matrix: one f32 product of rank r
 
 
 def load(path):
-    return AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, attn_implementation="eager").eval()
+    # By the class that the config names: not every one is behind an Auto class.
+    kind = getattr(transformers, json.loads((Path(path) / "config.json").read_text())["architectures"][0])
+    return kind.from_pretrained(path, dtype=torch.float32, attn_implementation="eager").eval()
 
 
 def main():
@@ -58,7 +60,7 @@ def main():
     for name, weight in adapted.merge_and_unload().state_dict().items():
         size = weight.abs().max().clamp_min(1e-30)
         worst = max(worst, (name, ((weight - own[name]).abs().max() / size).item()), key=lambda entry: entry[1])
-    print(f"merged by PEFT, the weights differ by at most {worst[1]:.2e} of a matrix's largest ({worst[0]})")
+    print(f"merged by PEFT, weights differ by at most {worst[1]:.2e} of a matrix's largest {worst[0]}")
     if worst[1] > WEIGHT_TOLERANCE:
         sys.exit("PEFT merges to other weights")
 
