@@ -233,7 +233,8 @@ fn inv_9_an_exception_in_a_batch_is_its_items_alone_whoever_shares_the_request()
         let (_folder, settings) = settings(name, &json!({}));
         let plugin = PluginVerifier::new(settings).expect("the host starts");
         let brief = |verdict: &Verdict| (verdict.status, verdict.reward, verdict.reason.clone());
-        let alone: Vec<_> = items(&texts).iter().map(|item| brief(&plugin.verify(&[item.clone()])[0])).collect();
+        let alone: Vec<_> =
+            items(&texts).iter().map(|item| brief(&plugin.verify(std::slice::from_ref(item))[0])).collect();
         let right = Some(1.0);
         assert_eq!(
             alone.iter().map(|(_, reward, _)| *reward).collect::<Vec<_>>(),
