@@ -13,10 +13,12 @@ static ALLOCATOR: OrExit = OrExit;
 
 fn main() -> ExitCode {
     commands::quiet_threads();
-    memory::name_what_cpp_lacks();
-    native::count_tensors();
     let cli = Cli::parse();
-    run_main(move || dispatch(cli.command))
+    memory::name_what_libraries_lack();
+    native::count_tensors();
+    let code = run_main(move || dispatch(cli.command));
+    memory::is_ending();
+    code
 }
 
 fn dispatch(command: Command) -> Result<(), Failure> {

@@ -5,6 +5,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use policy::{ModelConfig, lora, params};
 
@@ -51,12 +52,29 @@ fn or_exit(block: *mut u8, size: usize) -> *mut u8 {
     block
 }
 
-/// Has the memory that libtorch's C++ does not find named as that of Rust is.
-pub fn name_what_cpp_lacks() {
+/// Set once the program itself is about to end.
+static ENDING: AtomicBool = AtomicBool::new(false);
+
+/// Has named what libraries lack: memory that C++ does not find, and a thread that libgomp cannot start, for which it prints a line and
+/// calls `exit`.
+pub fn name_what_libraries_lack() {
     extern "C" fn refused() {
         out_of_memory(&[])
     }
+    extern "C" fn ended() {
+        // Nothing else calls `exit` before the program is done.
+        if !ENDING.load(Ordering::Relaxed) {
+            out_of_memory(&[b" for a thread (above)"]);
+        }
+    }
     native::on_out_of_memory(refused);
+    // SAFETY: the handler is a function without arguments that lives as long as the program. Where it cannot be kept, a message is lost.
+    unsafe { libc::atexit(ended) };
+}
+
+/// The program is done, and ends with its own code.
+pub fn is_ending() {
+    ENDING.store(true, Ordering::Relaxed);
 }
 
 /// Ends the process, since so many bytes were not there.

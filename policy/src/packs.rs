@@ -29,7 +29,7 @@ impl Packs {
     /// Bytes of all that is kept.
     pub fn bytes(&self) -> u64 {
         let panels = self.panels.sum(|made| made.iter().map(Packed::bytes).sum());
-        panels + self.rounded.sum(|made| tensor_bytes(made))
+        panels + self.rounded.sum(tensor_bytes)
     }
 
     /// `w` as `round` rounds it.

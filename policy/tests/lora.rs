@@ -37,8 +37,7 @@ fn fresh_adapters_change_nothing_and_stand_beside_every_target() {
         }
         let mixture = model.config.experts.is_some();
         let beside = |name: &&String| {
-            !is_indexer(name)
-                && !(mixture && name.contains(".mlp."))
+            !(is_indexer(name) || mixture && name.contains(".mlp."))
                 && name.contains("_proj")
                 && name.ends_with(".weight")
                 && !is_adapter(name)

@@ -45,8 +45,11 @@ fn tasks(model: &Model) -> Vec<Task> {
     ]
 }
 
+/// A parameter's name and gradient.
+type Gradient = (String, Option<Tensor>);
+
 /// Loss, what was chosen and counted, and gradients by name; `None` where a loss reaches nothing that learns.
-fn step(model: &Model, task: &Task) -> (Vec<Tensor>, String, Vec<(String, Option<Tensor>)>) {
+fn step(model: &Model, task: &Task) -> (Vec<Tensor>, String, Vec<Gradient>) {
     let forward = model.forward(&rows(), Keys::Fresh, task);
     let language = model.logits(&forward.hidden).sin().sum(Kind::Float);
     let loss = forward.indexer_loss.as_ref().map_or_else(|| language.shallow_clone(), |own| &language + own);
@@ -94,7 +97,7 @@ fn inv_1_the_backbone_alone_and_the_indexer_alone_have_them_too() {
                 let forward = again.forward(&rows(), Keys::Fresh, &task);
                 assert!(!forward.hidden.requires_grad(), "{kind}: hidden states do not depend on the indexer");
                 let [kept, again] = [&kept, &again].map(|model| step(model, &task).2);
-                let same = |(a, b): (&(String, Option<Tensor>), &(String, Option<Tensor>))| match (&a.1, &b.1) {
+                let same = |(a, b): (&Gradient, &Gradient)| match (&a.1, &b.1) {
                     (Some(a), Some(b)) => a.equal(b),
                     _ => false,
                 };

@@ -4,7 +4,10 @@ use super::html::{Html, binary};
 use crate::summary::{Memory, Summary};
 
 /// The heading of a part, and its bytes.
-const PARTS: [(&str, fn(&Memory) -> u64); 10] = [
+type Part = (&'static str, fn(&Memory) -> u64);
+
+/// In the order of the table.
+const PARTS: [Part; 10] = [
     ("Weights", |m| m.weights),
     ("Other models", |m| m.other_models),
     ("Laid out", |m| m.laid_out),

@@ -1,14 +1,14 @@
 //! The run report: `report.html`, one self-contained page (curves, tables, sampled trajectories), and the table on the terminal.
 //!
-//! [`input`] reads the run's folder, [`page`] lays the page out, `results` and `texts` fill its tables, [`chart`] draws curves and [`samples`] trajectories, [`html`]
+//! [`input`] reads the run's folder, [`page`] lays the page out, `results`, `texts` and `memory` fill its tables, [`chart`] draws curves and [`samples`] trajectories, [`html`]
 //! keeps every text from being markup, [`table`] is for the terminal. The page needs no network: style and script are inside it,
 //! and its content security policy lets nothing else run or load.
 
 pub mod chart;
 pub mod html;
 pub mod input;
-pub mod memory;
-mod page;
+mod memory;
+pub mod page;
 mod results;
 pub mod samples;
 mod scale;

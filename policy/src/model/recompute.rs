@@ -136,10 +136,10 @@ impl Kept {
             Some(Tensor::run_backward(&[sum], &learning, false, false))
         });
         let mut found = found.unwrap_or_default().into_iter();
-        let mut of_input = |input: &Tensor| {
+        let of_input = |input: &Tensor| {
             let gradient = input.requires_grad().then(|| found.next()).flatten();
             gradient.filter(Tensor::defined)
         };
-        inputs.into_iter().map(|input| of_input(input)).collect()
+        inputs.into_iter().map(of_input).collect()
     }
 }

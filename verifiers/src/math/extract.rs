@@ -50,7 +50,7 @@ impl<'a> Finals<'a> {
     /// Answers that are parts of `text`.
     fn of(rule: &'static str, text: &str, texts: Vec<&'a str>, closing: usize) -> Self {
         let end = |last: &&str| last.as_ptr() as usize - text.as_ptr() as usize + last.len() + closing;
-        let offered = texts.last().map_or_else(Vec::new, |last| hedge::behind(text, end(last)));
+        let offered = texts.last().map_or_else(Vec::new, |last| hedge::behind(text, end(last), last));
         Self { rule, texts, offered }
     }
 }

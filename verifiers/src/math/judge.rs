@@ -283,7 +283,7 @@ fn shortened(text: &str) -> String {
     }
 }
 
-/// Runs both modes on the two parts of arbitrary bytes, cut at the first line break: for fuzzing. Answers with nothing;
+/// Runs every mode on the two parts of arbitrary bytes, cut at the first line break: for fuzzing. Answers with nothing;
 /// what it checks is that nothing panics and that a text is always the same as itself.
 ///
 /// # Panics
@@ -292,9 +292,8 @@ pub fn exercise(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let (gold, answer) = text.split_once('\n').unwrap_or((&text, &text));
     let (gold, answer) = (gold.to_owned(), answer.to_owned());
-    let strict = MathSettings::default();
-    let library = MathSettings { mode: super::Mode::MathVerify, ..MathSettings::default() };
-    for settings in [strict, library] {
+    for mode in [super::Mode::Strict, super::Mode::Lenient, super::Mode::MathVerify] {
+        let settings = MathSettings { mode, ..MathSettings::default() };
         let mut judge = Judge::new(&settings);
         let own = judge.same(&mut Reading::new(&answer), &mut Reading::new(&answer));
         assert!(matches!(own, Outcome::Equal(_)), "a text differs from itself: {answer:?}");

@@ -178,11 +178,18 @@ class Tester:
             self.space.setdefault(name, Remote(name))
         self.shown |= {n for n in names_of(compiled) if is_capital(n)}
 
+    def names_a_class(self):
+        """Whether the tests use a name of the program's that may be a class; LeetCode's is only where its function lies."""
+        return any(type(self.space.get(name)) is Remote and name != "Solution" for name in self.shown)
+
     def fail(self, failure):
         """Ends the test, whatever the test makes of it."""
         if self.stuck is None:
             self.stuck = failure.args[0] if type(failure) is RemoteFailure else b"U" + str(failure).encode("utf-8", "replace")
         return failure
+
+    def is_of_program(self, error):
+        return getattr(error, "_of_program", False)
 
     # How what is no plain value crosses.
 
@@ -262,6 +269,7 @@ class Tester:
         if type(printed) is str and capture:
             sys.stdout.write(printed)
         if kind != b"V":
+            error.__dict__["_of_program"] = True
             raise error
         for old, new in zip((*arguments, *named.values()), changed or ()):
             take_over(old, new)
@@ -309,6 +317,9 @@ class Tester:
             return subject(*arguments, **named)
         if operation in ("iter", "next", "len", "getitem") and about != "function":
             return SERVED[operation](subject, *arguments)
+        if operation == "set" and callable(getattr(type(subject), str(arguments[0]), None)):
+            # It would answer in place of the test's own method.
+            raise AttributeError(f"{arguments[0]!r} is a method of the test's")
         if about == "object" and operation in SERVED and not (arguments and str(arguments[0]).startswith("_")):
             return SERVED[operation](subject, *arguments)
         raise AttributeError(operation)

@@ -1,5 +1,7 @@
 //! Equations, inequalities and what they name.
 
+use std::collections::BTreeSet;
+
 use dashu::{Natural, Rational};
 
 use super::{Done, Evaluator};
@@ -146,16 +148,11 @@ impl Evaluator<'_> {
         Ok(Answer::Conditions(Conditions { all, last: sides.pop().map(Box::new), unit }))
     }
 
-    /// True when two numbers among equal sides are different, even when the digits of a decimal are only as good as they are.
+    /// True when two numbers among equal sides are different, even when the digits of a decimal are only as good as they are; or two sets of
+    /// numbers by their elements.
     fn is_false(&mut self, sides: &[Answer]) -> Result<bool, Unread> {
-        let plain = |side: &Answer| match side {
-            Answer::Value(value) if value.unit.is_none() && !value.percent => {
-                value.form.as_rational().map(|number| (number, value.decimals))
-            }
-            _ => None,
-        };
         // A name between two numbers does not make them less equal: `5 = x = 6`.
-        let numbers: Vec<(Rational, Option<u32>)> = sides.iter().filter_map(plain).collect();
+        let numbers: Vec<(Rational, Option<u32>)> = sides.iter().filter_map(plain_number).collect();
         for pair in numbers.windows(2) {
             let [(x, of_x), (y, of_y)] = pair else { continue };
             if x == y {
@@ -169,7 +166,9 @@ impl Evaluator<'_> {
                 return Ok(true);
             }
         }
-        Ok(false)
+        let sets: Vec<BTreeSet<Rational>> = sides.iter().filter_map(set_of_numbers).collect();
+        self.budget.spend(sets.iter().map(|set| set.len() as u64).sum())?;
+        Ok(sets.windows(2).any(|pair| pair[0] != pair[1]))
     }
 
     /// True when two numbers are further apart than the digits of the rougher one excuse, or, where neither is rounded, than one part in 20.
@@ -233,6 +232,25 @@ impl Evaluator<'_> {
         };
         Ok(Condition { relation, difference: small.subtract(large, self.budget)? })
     }
+}
+
+/// A rational number with nothing behind it, and its decimal places.
+fn plain_number(side: &Answer) -> Option<(Rational, Option<u32>)> {
+    match side {
+        Answer::Value(value) if value.unit.is_none() && !value.percent => {
+            value.form.as_rational().map(|number| (number, value.decimals))
+        }
+        _ => None,
+    }
+}
+
+/// A set by its elements, where all of them are integers or fractions.
+fn set_of_numbers(side: &Answer) -> Option<BTreeSet<Rational>> {
+    let Answer::Sequence(Shape::Set, items, _) = side else { return None };
+    items
+        .iter()
+        .map(|item| plain_number(item).filter(|(_, places)| places.is_none()).map(|(number, _)| number))
+        .collect()
 }
 
 /// What one more in the last digit is worth: of a decimal by its places, of an integer by its zeros at the end.

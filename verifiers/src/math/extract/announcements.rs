@@ -68,9 +68,32 @@ fn announcements(text: &str) -> Vec<Announcement<'_>> {
     found
 }
 
-/// What the last few announcements say.
+/// What the last few announcements say, without the reasons that are given for it.
 pub fn announced(text: &str) -> Vec<&str> {
-    announcements(text).into_iter().map(|announcement| announcement.says).collect()
+    announcements(text).into_iter().map(|announcement| without_reasons(announcement.says)).collect()
+}
+
+/// A sentence up to where a clause begins that says why, or what else is true: "72, which is even", "72 since 8·9 = 72", "72 (six dozen)".
+fn without_reasons(says: &str) -> &str {
+    const CLAUSES: [&str; 14] = [
+        " since ",
+        " because ",
+        ", which ",
+        ", where ",
+        ", so ",
+        ", as ",
+        ", since ",
+        ", because ",
+        ", not ",
+        " due to ",
+        ", i.e.",
+        ", that is",
+        " (",
+        " as required",
+    ];
+    let lower = says.to_ascii_lowercase();
+    let clause = CLAUSES.iter().filter_map(|clause| lower.find(clause)).min();
+    clause.map(|at| says[..at].trim_end()).filter(|said| !said.is_empty()).unwrap_or(says)
 }
 
 /// What announcements before the one that holds the answer at `start` say, where nothing takes them back.

@@ -15,7 +15,8 @@ const MAX_OWN_WORDS: usize = 3;
 const MAX_OFFERED: usize = 4;
 
 /// Words that offer another answer.
-const OFFERS: [&str; 21] = [
+const OFFERS: [&str; 22] = [
+    "possible",
     "or",
     "maybe",
     "perhaps",
@@ -40,11 +41,11 @@ const OFFERS: [&str; 21] = [
 ];
 
 /// Words that say nothing of their own between two answers.
-const FILLERS: [&str; 45] = [
-    "if", "not", "it", "it's", "its", "is", "are", "was", "be", "been", "the", "a", "an", "my", "answer", "answers",
-    "final", "value", "result", "solution", "number", "just", "even", "also", "can", "would", "should", "but",
-    "though", "although", "and", "i", "i'm", "am", "think", "guess", "sure", "that", "this", "well", "then", "some",
-    "one", "there", "have",
+const FILLERS: [&str; 47] = [
+    "other", "others", "if", "not", "it", "it's", "its", "is", "are", "was", "be", "been", "the", "a", "an", "my",
+    "answer", "answers", "final", "value", "result", "solution", "number", "just", "even", "also", "can", "would",
+    "should", "but", "though", "although", "and", "i", "i'm", "am", "think", "guess", "sure", "that", "this", "well",
+    "then", "some", "one", "there", "have",
 ];
 
 /// Words behind an answer that is offered that offer it too.
@@ -98,8 +99,40 @@ pub struct Offered {
     pub of_percent: bool,
 }
 
-/// The answers that are offered behind the one that ends at `end`.
-pub fn behind(text: &str, end: usize) -> Vec<Offered> {
+/// What kind of answer another one would have to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Mathematics.
+    Value,
+    /// The letter of a choice.
+    Choice,
+    /// Yes or no.
+    Truth,
+}
+
+impl Kind {
+    fn of(answer: &str) -> Self {
+        let mut plain = answer.to_owned();
+        for wrapper in ["\\textbf", "\\text", "\\mathrm", "\\mathbf", "{", "}", "(", ")", "**", "$", "."] {
+            plain = plain.replace(wrapper, "");
+        }
+        match plain.trim() {
+            letter if letter.len() == 1 && is_choice(letter) => Self::Choice,
+            word if TRUTHS.iter().any(|truth| word.eq_ignore_ascii_case(truth)) => Self::Truth,
+            _ => Self::Value,
+        }
+    }
+}
+
+const TRUTHS: [&str; 4] = ["yes", "no", "true", "false"];
+
+fn is_choice(word: &str) -> bool {
+    word.len() == 1 && word.starts_with(|c: char| ('A'..='J').contains(&c))
+}
+
+/// The answers that are offered behind `answer`, which ends at `end`.
+pub fn behind(text: &str, end: usize, answer: &str) -> Vec<Offered> {
+    let kind = Kind::of(answer);
     let of_percent = percent_end(text, end).is_some();
     let from = percent_end(text, end).unwrap_or(end);
     let rest = &text[from..floor(text, from + MAX_BYTES)];
@@ -107,7 +140,7 @@ pub fn behind(text: &str, end: usize) -> Vec<Offered> {
     let mut found = Vec::new();
     walk.close();
     while found.len() < MAX_OFFERED
-        && let Some(answer) = walk.to_an_answer()
+        && let Some(answer) = walk.next_answer(kind)
     {
         let after = Walk::at(walk.rest);
         let offered = walk.offers && after.ends_here(&walk.own) || after.is_offered_behind();
@@ -195,16 +228,26 @@ impl<'a> Walk<'a> {
     }
 
     /// Goes on to the next answer, if all on the way there may stand between two.
-    fn to_an_answer(&mut self) -> Option<&'a str> {
+    fn next_answer(&mut self, kind: Kind) -> Option<&'a str> {
         const MAX_WORDS: usize = 12;
         loop {
             let at_once = !self.rest.starts_with(|c: char| ",;:.?!([—–".contains(c));
             self.pass_marks();
-            if let Some((answer, rest)) = answer_at(self.rest) {
+            if kind == Kind::Value
+                && let Some((answer, rest)) = answer_at(self.rest)
+            {
                 self.rest = rest;
                 return Some(answer);
             }
             let (lower, word) = self.word()?;
+            let answers = match kind {
+                Kind::Value => false,
+                Kind::Choice => is_choice(word),
+                Kind::Truth => TRUTHS.contains(&lower.as_str()),
+            };
+            if answers && Walk::at(self.rest).ends_here(&[]) {
+                return Some(word);
+            }
             self.words += 1;
             if self.words > MAX_WORDS {
                 return None;
@@ -310,7 +353,7 @@ mod tests {
 
     fn offered(text: &str) -> Vec<String> {
         let end = text.find("72").expect("the answer") + 2;
-        behind(text, end).into_iter().map(|offered| offered.text).collect()
+        behind(text, end, "72").into_iter().map(|offered| offered.text).collect()
     }
 
     #[test]
@@ -342,6 +385,18 @@ mod tests {
             assert_eq!(offered(text), ["71"], "{text}");
         }
         assert_eq!(offered("72 or 71, or maybe 70."), ["71", "70"]);
+        assert_eq!(offered("72\n\n(Other possible answers: 71, 70)"), ["71", "70"]);
+        let of = |text: &str, answer: &str| {
+            behind(text, text.find(answer).expect("the answer") + answer.len(), answer)
+                .into_iter()
+                .map(|o| o.text)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(of("\\boxed{B} or C", "B"), ["C"]);
+        assert_eq!(of("The answer is (B), or maybe (C).", "(B)"), ["C"]);
+        assert_eq!(of("\\text{Yes}, or maybe no", "\\text{Yes}"), ["no"]);
+        assert!(of("B. I think that this is right", "B").is_empty() && of("B, or A different letter", "B").is_empty());
+        assert!(of("72, or choice (C)", "72").is_empty() && of("Yes, no doubt", "Yes").is_empty());
         assert_eq!(offered("72 or (maybe) $\\frac{1}{2}$"), ["\\frac{1}{2}"]);
     }
 

@@ -109,7 +109,7 @@ pub fn candidates(text: &str, settings: &MathSettings, side: Side) -> Vec<Candid
     ranked.retain(|ranked| Some(ranked.rank) == best);
     ranked.truncate(MAX_CANDIDATES);
     for ranked in &mut ranked {
-        ranked.candidate.offered = hedge::behind(text, ranked.end);
+        ranked.candidate.offered = hedge::behind(text, ranked.end, &ranked.candidate.text);
     }
     // A box is the last word on what was announced before it.
     if let Some(first) = ranked.first_mut().filter(|_| !has_box) {
@@ -232,7 +232,7 @@ impl Search<'_> {
             }
         }
         if let Some(at) = chosen {
-            let (start, end, text) = self.joined(at);
+            let (start, end, text) = if lower[from..].starts_with("s are") { self.listed(at) } else { self.joined(at) };
             let text = self.unless_denied(from, start, end, text);
             ranked.push(Ranked { rank, start, end, candidate: Candidate::new(text, rule) });
         }
@@ -247,7 +247,13 @@ impl Search<'_> {
         ];
         let between = self.text.get(from..start).unwrap_or_default();
         let word = |word: &str| DENIALS.iter().any(|denial| word.eq_ignore_ascii_case(denial));
-        if between.split(|c: char| !(c.is_alphabetic() || c == '\'')).any(word) {
+        let bounded =
+            self.text[end..].trim_start_matches(['$', ' ', '\\', ')']).strip_prefix("or ").is_some_and(|rest| {
+                let next = rest.split(|c: char| !c.is_alphabetic()).next().unwrap_or_default();
+                ["more", "less", "fewer", "greater", "higher", "lower", "above", "below", "larger", "smaller"]
+                    .contains(&next)
+            });
+        if bounded || between.split(|c: char| !(c.is_alphabetic() || c == '\'')).any(word) {
             return format!("not {}", &self.text[start..end]);
         }
         text
@@ -329,6 +335,20 @@ impl Search<'_> {
             text.push('}');
         }
         text
+    }
+
+    /// The numbers of "the answers are 2, 3 and 5"; also where they start and end.
+    fn listed(&self, at: usize) -> (usize, usize, String) {
+        let mut last = at;
+        let marks = [", ", " and ", ", and ", " or ", ", or ", ","];
+        while let [a, b] = self.numbers.get(last..last + 2).unwrap_or_default()
+            && last - at < MAX_JOINED
+            && marks.contains(&&self.text[a.end..b.start])
+        {
+            last += 1;
+        }
+        let spelled = self.numbers[at..=last].iter().map(|plain| numbers::spelled(self.text, plain));
+        (self.numbers[at].start, self.numbers[last].end, spelled.collect::<Vec<_>>().join(", "))
     }
 
     /// A number and those that "or" joins to it; also where they start and end. A number in a formula brings the

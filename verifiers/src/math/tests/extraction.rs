@@ -44,6 +44,9 @@ fn hedged_answers_do_not_pass() {
             ("72", r"\boxed{72}, or maybe 71", Fail),
             ("72", r"$\boxed{72}$ (or $71$)", Fail),
             ("72", r"\boxed{72}. Alternatively, the answer might be $71$.", Fail),
+            ("72", "\\boxed{72}\n\n(Other possible answers: 71, 70)", Fail),
+            ("B", r"\boxed{B} or C", Fail),
+            ("Yes", r"\boxed{\text{Yes}}, or maybe no", Fail),
             // What says the same in another way is no other answer.
             ("72", r"\boxed{72}, or maybe $8 \cdot 9$", Pass),
             ("72", r"$\boxed{72}$ hours, or 3 days", Pass),
@@ -66,6 +69,11 @@ fn hedged_answers_do_not_pass() {
             ("4", "The answer is 4. Or 3.", Fail),
             ("4", "<answer>3</answer> <answer>4</answer>", Fail),
             ("4", "<answer></answer> <answer>4</answer>", Pass),
+            ("72", "The answer is 72, which is less than 100.", Pass),
+            ("72", "The answer is 72 since 8*9=72.", Pass),
+            ("72", "Answer: 72 (about 72.0)", Pass),
+            ("72", "Answer: 72 (or 71)", Fail),
+            ("72", "The answer is $72$ because $9 \\cdot 8 = 72$ and $71$ is prime.", Pass),
         ],
     );
     let last = MathSettings { one_final: false, ..MathSettings::default() };

@@ -292,6 +292,26 @@ fn elements_are_no_sets_and_names_have_their_places() {
     ]);
 }
 
+#[test]
+fn names_of_angles_and_of_sets_and_dates() {
+    same(&[
+        (r"\angle ABC=60^\circ", r"\angle CBA=60^\circ"),
+        (r"\angle ABC=60^\circ", r"60^\circ"),
+        (r"A=\{x\mid x>0\}", r"\{x\mid x>0\}"),
+        (r"A=\{x\mid x>0\}", "x>0"),
+        (r"\text{June 5}", "June 5"),
+        (r"\text{June 5, 2021}", "june 5, 2021"),
+        (r"1\frac{1}{2}", r"1{\frac{1}{2}}"),
+    ]);
+    different(&[
+        (r"\angle ABC=60^\circ", r"\angle ACB=60^\circ"),
+        (r"m\angle ABC=60^\circ", r"m\angle BAC=60^\circ"),
+        (r"\text{June 5}", "June 6"),
+        (r"A=\{x\mid x>0\}", "x<0"),
+        (r"1\frac{1}{2}", r"1{\frac{1}{3}}"),
+    ]);
+}
+
 /// Whatever side counts, what contradicts itself is no answer.
 #[test]
 fn a_chain_that_contradicts_itself_is_neither_of_its_sides() {
@@ -314,6 +334,7 @@ fn a_chain_that_contradicts_itself_is_neither_of_its_sides() {
             "A=B=5=6",
             "f(x)=5=6",
             r"x=5\equiv 6",
+            r"x=\{5\}=\{6\}",
             r"x\approx 5=6",
             r"x=5\approx 6",
             r"x\approx 6\approx 5",
