@@ -117,7 +117,7 @@ pub struct Machine {
 /// `temper eval`.
 #[derive(Debug, Args)]
 pub struct EvalArgs {
-    /// Checkpoint folder in HF layout
+    /// Checkpoint folder in HF layout, or hf://OWNER/NAME
     pub checkpoint: PathBuf,
     /// The recipe that names domains, verifiers and sampling
     pub recipe: PathBuf,
@@ -127,13 +127,13 @@ pub struct EvalArgs {
 }
 
 /// `temper sparsify`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(
     after_help = "The indexer is fresh: it selects nothing of use before the stages `indexer-warmup` and `sparse` have \
     trained it (docs/sparsify.md)."
 )]
 pub struct SparsifyArgs {
-    /// Dense checkpoint folder in HF layout
+    /// Dense checkpoint folder in HF layout, or hf://OWNER/NAME
     pub source: PathBuf,
     /// Folder to write, which must not be there yet
     pub out: PathBuf,
@@ -158,7 +158,7 @@ pub struct SparsifyArgs {
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("input").required(true).args(["prompt", "chat"]))]
 pub struct GenerateArgs {
-    /// Checkpoint folder in HF layout
+    /// Checkpoint folder in HF layout, or hf://OWNER/NAME
     #[arg(long, value_name = "DIR")]
     pub checkpoint: PathBuf,
     /// Complete this text as it stands, without the chat template

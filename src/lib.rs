@@ -7,6 +7,7 @@
 pub mod cli;
 pub mod commands;
 pub mod exit;
+pub mod hub;
 pub mod memory;
 pub mod progress;
 pub mod recipe;

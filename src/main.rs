@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use temper::cli::{Cli, Command};
 use temper::exit::{Failure, run_main};
-use temper::memory::OrExit;
+use temper::memory::{self, OrExit};
 use temper::{commands, verify};
 
 #[global_allocator]
@@ -14,7 +14,10 @@ static ALLOCATOR: OrExit = OrExit;
 fn main() -> ExitCode {
     commands::quiet_threads();
     let cli = Cli::parse();
-    run_main(move || dispatch(cli.command))
+    memory::name_what_libraries_lack();
+    let code = run_main(move || dispatch(cli.command));
+    memory::is_ending();
+    code
 }
 
 fn dispatch(command: Command) -> Result<(), Failure> {

@@ -1,19 +1,20 @@
 //! Memory that is not there: said before a run begins where it can be known, and named where it happens.
 //!
-//! Rust ends a process whose allocation fails with an abort; this allocator prints what was asked for and ends with
-//! [`Code::Memory`]. Checkpoints are whole or absent at every instant (INV-6), so nothing is lost either way.
+//! Rust ends a process whose allocation fails with an abort, and C++ often does; here both print what was asked for, where it is known, and
+//! end with [`Code::Memory`]. Checkpoints are whole or absent at every instant (INV-6), so nothing is lost either way.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use policy::{ModelConfig, params};
+use policy::{ModelConfig, lora, params};
 
-use crate::exit::{Code, Failure};
+use crate::exit::{self, Code, Failure};
 
 /// Bytes a parameter takes while it learns: weight, gradient and AdamW's two moments, in f32.
-const LEARNING: u64 = 16;
+const LEARNING: u128 = 16;
 /// Bytes a parameter takes while it only answers.
-const ANSWERING: u64 = 4;
+const ANSWERING: u128 = 4;
 
 /// What to do about it, once a run has begun.
 pub const HINT: &str = "lower batch.unit_tokens, sampling.batch or sampling.max_new_tokens; what was saved is intact, and `temper resume RUN` goes on";
@@ -46,14 +47,39 @@ unsafe impl GlobalAlloc for OrExit {
 
 fn or_exit(block: *mut u8, size: usize) -> *mut u8 {
     if block.is_null() {
-        out_of_memory(size);
+        refused(size);
     }
     block
 }
 
-/// Says it without allocating, and ends the process.
+/// Set once the program itself is about to end.
+static ENDING: AtomicBool = AtomicBool::new(false);
+
+/// Has named what libraries lack: memory that C++ does not find, and a thread that libgomp cannot start, for which it prints a line and
+/// calls `exit`.
+pub fn name_what_libraries_lack() {
+    extern "C" fn refused() {
+        out_of_memory(&[])
+    }
+    extern "C" fn ended() {
+        // Nothing else calls `exit` before the program is done.
+        if !ENDING.load(Ordering::Relaxed) {
+            out_of_memory(&[b" for a thread (above)"]);
+        }
+    }
+    native::on_out_of_memory(refused);
+    // SAFETY: the handler is a function without arguments that lives as long as the program. Where it cannot be kept, a message is lost.
+    unsafe { libc::atexit(ended) };
+}
+
+/// The program is done, and ends with its own code.
+pub fn is_ending() {
+    ENDING.store(true, Ordering::Relaxed);
+}
+
+/// Ends the process, since so many bytes were not there.
 #[cold]
-fn out_of_memory(size: usize) -> ! {
+fn refused(size: usize) -> ! {
     let mut text = [0u8; 20];
     let mut rest = size;
     let mut at = text.len();
@@ -62,41 +88,71 @@ fn out_of_memory(size: usize) -> ! {
         text[at] = b'0' + (rest % 10) as u8;
         rest /= 10;
     }
-    for part in [
-        b"error: out of memory: ".as_slice(),
-        &text[at..],
-        b" bytes more were asked for\nhint: ",
-        HINT.as_bytes(),
-        b"\n",
-    ] {
+    out_of_memory(&[b": ", &text[at..], b" bytes more were asked for"])
+}
+
+/// Says it without allocating, and ends the process.
+#[cold]
+fn out_of_memory(more: &[&[u8]]) -> ! {
+    let (begin, hint) = ([b"error: out of memory".as_slice()], [b"\nhint: ".as_slice(), HINT.as_bytes(), b"\n"]);
+    for part in begin.iter().chain(more).chain(&hint) {
         // SAFETY: the bytes are valid for their length; a short or failed write loses only words.
         unsafe { libc::write(libc::STDERR_FILENO, part.as_ptr().cast(), part.len()) };
     }
-    // SAFETY: ends the process without running anything that might allocate.
-    unsafe { libc::_exit(Code::Memory as i32) }
+    exit::at_once(Code::Memory)
 }
 
-/// True where a panic's words say that libtorch found no memory, on the CPU or on a GPU.
+/// True where a panic's words say that libtorch found no memory, on the CPU or on a GPU, or that there was none for a thread.
 pub fn is_out_of_memory(panic: &str) -> bool {
-    panic.contains("can't allocate memory") || panic.contains("CUDA out of memory")
+    ["can't allocate memory", "CUDA out of memory", "failed to spawn thread"].iter().any(|words| panic.contains(words))
 }
 
-/// Refuses a model whose parameters alone take more than the machine has.
+/// What becomes of a model's parameters.
+#[derive(Debug, Clone, Copy)]
+pub enum Use {
+    /// They are only read.
+    Answer,
+    /// All learn.
+    Learn,
+    /// Adapters of this size learn beside them.
+    Adapt(lora::Size),
+}
+
+impl Use {
+    fn bytes(self, parameters: u128) -> u128 {
+        match self {
+            Self::Answer => parameters.saturating_mul(ANSWERING),
+            Self::Learn => parameters.saturating_mul(LEARNING),
+            Self::Adapt(lora::Size { beside, own }) => {
+                let read = parameters.saturating_add(u128::from(beside)).saturating_mul(ANSWERING);
+                read.saturating_add(u128::from(own).saturating_mul(LEARNING))
+            }
+        }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Self::Answer => "(4 bytes each)",
+            Self::Learn => "to learn (16 bytes each)",
+            Self::Adapt(_) => "with adapters beside them",
+        }
+    }
+}
+
+/// Refuses a model whose parameters alone take more than the machine has, in the use that takes the most.
 ///
 /// # Errors
 /// [`Code::Memory`], with both numbers.
-pub fn check(config: &ModelConfig, learns: bool) -> Result<(), Failure> {
+pub fn check(config: &ModelConfig, uses: impl Iterator<Item = Use>) -> Result<(), Failure> {
     let Some(there) = total() else { return Ok(()) };
-    let each = if learns { LEARNING } else { ANSWERING };
-    let needed = parameters(config).saturating_mul(u128::from(each));
-    if needed <= u128::from(there) {
-        return Ok(());
-    }
+    let parameters = parameters(config);
+    let needed = uses.chain([Use::Answer]).map(|of| (of.bytes(parameters), of)).max_by_key(|(bytes, _)| *bytes);
+    let Some((needed, of)) = needed.filter(|(bytes, _)| *bytes > u128::from(there)) else { return Ok(()) };
     let gib = |bytes: f64| bytes / f64::from(1 << 30);
     let message = format!(
         "the model's parameters need {:.1} GiB {}, and this machine has {:.1} GiB",
         gib(needed as f64),
-        if learns { "to learn (16 bytes each)" } else { "(4 bytes each)" },
+        of.words(),
         gib(there as f64)
     );
     Err(Failure::new(Code::Memory, message).hint("check hidden_size, vocab_size and num_hidden_layers of config.json"))
@@ -124,11 +180,20 @@ mod tests {
     #[test]
     fn a_model_larger_than_the_machine_is_refused_with_both_numbers() {
         let small = ModelConfig::read("configs/smoke-model.json".as_ref()).expect("a config");
-        check(&small, true).expect("the smoke model fits");
+        check(&small, [Use::Learn].into_iter()).expect("the smoke model fits");
         let large = ModelConfig { vocab_size: 1 << 40, ..small };
-        let failure = check(&large, true).expect_err("no machine has this");
+        let failure = check(&large, [Use::Learn].into_iter()).expect_err("no machine has this");
         assert_eq!(failure.code, Code::Memory);
         assert!(failure.message.contains("GiB to learn"), "{failure}");
+    }
+
+    #[test]
+    fn adapters_take_less_than_learning_and_more_than_answering() {
+        let small = ModelConfig::read("configs/smoke-model.json".as_ref()).expect("a config");
+        let lora = policy::LoraConfig { rank: 2, alpha: 4.0, targets: Vec::new() };
+        let adapt = Use::Adapt(lora.size(&params::shapes(&small)).expect("it has targets"));
+        let bytes = [Use::Answer, adapt, Use::Learn].map(|of| of.bytes(parameters(&small)));
+        assert!(bytes.is_sorted() && bytes[0] < bytes[1] && bytes[1] < bytes[2], "{bytes:?}");
     }
 
     #[test]

@@ -11,8 +11,8 @@ use serde_json::Value;
 mod common;
 
 use common::{
-    assert_metrics_are_documented, assert_ok, assert_same, bytes, plain, recipe, run_recipe as run, stop_at, temper,
-    timeless,
+    WAITING, assert_metrics_are_documented, assert_ok, assert_same, bytes, change, plain, recipe, run_recipe as run,
+    stop_at, temper, timeless,
 };
 
 fn json(path: &Path) -> Value {
@@ -143,9 +143,7 @@ fn with_plugin(folder: &Path, name: &str, text: &str, more: &str) -> PathBuf {
         "{{ name = \"plugin\", settings = {{ python = \"{}:compute_score\", timeout_s = 600.0 }} }}",
         plugin.display()
     );
-    let text = fs::read_to_string(&path).expect("it was written");
-    assert!(text.contains(length));
-    fs::write(&path, text.replace(length, &own)).expect("it writes");
+    change(&path, &[(length, &own)]);
     path
 }
 
@@ -199,16 +197,13 @@ def compute_score(solution_str, ground_truth):
 
 #[test]
 fn inv_6_and_inv_9_a_run_whose_verifier_broke_goes_on_once_it_is_mended() {
-    for (name, schedule) in [("ahead", "max_staleness = 2"), ("waiting", "max_staleness = 0")] {
+    for (schedule, changes) in [("ahead", &[][..]), ("waiting", &WAITING)] {
         let out = tempfile::tempdir().expect("a folder");
         let marker = out.path().join("down");
         let plugin = BROKEN_WHILE.replace("MARKER", plain(&marker));
         let recipe = |name: &str| {
             let path = with_plugin(out.path(), name, &plugin, "");
-            let text = fs::read_to_string(&path).expect("it was written");
-            let text = text.replace("max_staleness = 2", schedule);
-            let own = if schedule.ends_with('0') { text.replace("in_flight = 4", "") } else { text };
-            fs::write(&path, own).expect("it writes");
+            change(&path, changes);
             path
         };
         let whole = run(&recipe("whole"));
@@ -216,8 +211,8 @@ fn inv_6_and_inv_9_a_run_whose_verifier_broke_goes_on_once_it_is_mended() {
         fs::write(&marker, "").expect("it writes");
         let output = temper(&["run", plain(&broken)]).output().expect("the binary runs");
         let text = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(5), "{name}: {text}");
-        assert!(text.contains("service down") && text.contains("temper resume"), "{name}: {text}");
+        assert_eq!(output.status.code(), Some(5), "{schedule}: {text}");
+        assert!(text.contains("service down") && text.contains("temper resume"), "{schedule}: {text}");
         fs::remove_file(&marker).expect("it is there");
         let folder = broken.with_extension("");
         assert_ok(&temper(&["resume", plain(&folder)]).output().expect("the binary runs"));

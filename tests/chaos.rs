@@ -4,7 +4,7 @@
 //! `make chaos` runs it `N` times (30 by default; `SEED` picks the instants, `AIM` one of the aims). A run that differs is kept, and what of
 //! it differs is said.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 
 use data::CounterRng;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 mod common;
 
-use common::{assert_ok, bytes, run, temper, timeless};
+use common::{assert_ok, bytes, plain, run, temper, timeless};
 
 /// A run that was struck this often is left in peace.
 const MAX_STRIKES: usize = 4;
@@ -149,7 +150,7 @@ fn step_of(checkpoint: &Path) -> Option<u64> {
 }
 
 fn start(folder: &Path) -> Child {
-    let resume = ["resume", folder.to_str().expect("a plain path")];
+    let resume = ["resume", plain(folder)];
     let out = out(folder);
     let begin = ["run", "configs/chaos.toml", "--set", &out];
     let arguments: &[&str] = if folder.join("resolved.toml").exists() { &resume } else { &begin };
@@ -178,19 +179,22 @@ fn disturbed(folder: &Path, whole: Duration, rng: &mut CounterRng, strikes: &mut
     repeated
 }
 
-/// A file's name and bytes.
-type File = (PathBuf, Vec<u8>);
-
-/// What of a run is not as in the other: files, fields of the summary, rows of the metrics.
+/// What of a run is not as in the other: files, fields of the summary, rows of the metrics. What only one of them has is a difference.
 fn differences(found: &Finals, expected: &Finals) -> Vec<String> {
-    let files = |(a, b): (&File, &File)| (a != b).then(|| a.0.display().to_string());
-    let mut all: Vec<String> = found.0.iter().zip(&expected.0).filter_map(files).collect();
-    let (summary, other) = (&found.1.0, &expected.1.0);
-    let fields = summary.as_object().into_iter().flatten().filter(|(name, value)| other[name.as_str()] != **value);
-    all.extend(fields.map(|(name, value)| format!("summary.{name} {value} for {}", other[name])));
-    let rows = found.1.1.iter().zip(&expected.1.1).filter(|(a, b)| a != b);
-    all.extend(rows.map(|(row, other)| format!("metrics {row} for {other}")));
-    all
+    let (found, expected) = (by_name(found), by_name(expected));
+    let names: BTreeSet<&String> = found.keys().chain(expected.keys()).collect();
+    let shown = |value: Option<&String>| value.map_or("nothing", String::as_str).to_owned();
+    let differ = names.into_iter().filter(|name| found.get(*name) != expected.get(*name));
+    differ.map(|name| format!("{name}: {} for {}", shown(found.get(name)), shown(expected.get(name)))).collect()
+}
+
+fn by_name(finals: &Finals) -> BTreeMap<String, String> {
+    let (files, (summary, rows)) = finals;
+    let files = files.iter().map(|(path, bytes)| (path.display().to_string(), format!("{:x?}", Sha256::digest(bytes))));
+    let fields = summary.as_object().into_iter().flatten();
+    let fields = fields.map(|(name, value)| (format!("summary.{name}"), value.to_string()));
+    let rows = rows.iter().enumerate().map(|(at, row)| (format!("metrics line {}", at + 1), row.to_string()));
+    files.chain(fields).chain(rows).collect()
 }
 
 /// The final weights and logs, the summary and the metrics.

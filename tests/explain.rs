@@ -11,11 +11,7 @@ use serde_json::Value;
 
 mod common;
 
-use common::{assert_ok, run};
-
-fn plain(path: &Path) -> &str {
-    path.to_str().expect("a plain path")
-}
+use common::{assert_ok, plain, run};
 
 /// A finished run of the recipe that samples ahead.
 fn chaos(out: &Path) -> PathBuf {

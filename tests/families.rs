@@ -6,7 +6,7 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::{assert_metrics_are_documented, assert_ok, run, summary, timeless};
+use common::{assert_metrics_are_documented, assert_ok, plain, run, summary, timeless};
 use serde_json::{Value, json};
 
 /// One id a printable character, beside the fixtures' two special tokens: 97 in all, as many as they have.
@@ -86,7 +86,7 @@ fn recipe(family: &str, out: &Path) -> PathBuf {
 fn exact(family: &str) {
     let out = tempfile::tempdir().expect("a folder");
     let recipe = recipe(family, out.path());
-    assert_ok(&run(&["run", recipe.to_str().expect("a plain path")]));
+    assert_ok(&run(&["run", plain(&recipe)]));
     let folder = recipe.with_extension("");
     let found = summary(&folder);
     assert_eq!(found["exactness"]["max_abs_logprob_diff"], 0.0, "{family}: {found}");
@@ -115,7 +115,7 @@ fn exact(family: &str) {
         assert!(changed > 0.0 && changed < 0.5, "{family}: {changed} of the rows would go elsewhere now");
         assert!(most("routing/max_violation") > 0.0, "{family}");
     }
-    let explained = run(&["explain", folder.to_str().expect("a plain path"), "--step", "4", "--token", "0:0"]);
+    let explained = run(&["explain", plain(&folder), "--step", "4", "--token", "0:0"]);
     assert_ok(&explained);
     let text = String::from_utf8_lossy(&explained.stdout).into_owned();
     assert!(text.contains("EQUAL: all"), "{family}: {text}");

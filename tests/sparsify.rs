@@ -5,7 +5,7 @@ mod common;
 use std::fs;
 use std::path::Path;
 
-use common::{assert_ok, run, summary};
+use common::{assert_ok, plain, plain_temper, run, summary};
 use serde_json::Value;
 
 const BASE: &str = "configs/base";
@@ -64,17 +64,11 @@ fn recipe(folder: &Path, checkpoint: &str) -> String {
     );
     let path = folder.join("r.toml");
     fs::write(&path, text).expect("written");
-    path.to_str().expect("a plain path").to_owned()
+    plain(&path).to_owned()
 }
 
 fn sparsify(out: &Path, more: &[&str]) -> std::process::Output {
-    let mut arguments = vec!["sparsify", BASE, out.to_str().expect("a plain path")];
-    arguments.extend(more);
-    std::process::Command::new(env!("CARGO_BIN_EXE_temper"))
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args(arguments)
-        .output()
-        .expect("the binary runs")
+    plain_temper(&[&["sparsify", BASE, plain(out)], more].concat())
 }
 
 #[test]
@@ -92,7 +86,7 @@ fn inv_1_and_inv_3_a_sparsified_checkpoint_is_trained_by_the_two_stages_and_is_d
     let weights = |f: &Path| fs::read(f.join("model.safetensors")).expect("it is there");
     assert_eq!(weights(&again), weights(&out), "one seed, the same bytes");
 
-    let path = recipe(folder.path(), out.to_str().expect("a plain path"));
+    let path = recipe(folder.path(), plain(&out));
     assert_ok(&run(&["run", &path]));
     let run_folder = folder.path().join("r");
     let found = summary(&run_folder);
@@ -117,7 +111,7 @@ fn inv_1_and_inv_3_a_sparsified_checkpoint_is_trained_by_the_two_stages_and_is_d
 
     // `temper eval` finds the same of the same weights.
     let export = run_folder.join("export");
-    let output = run(&["eval", export.to_str().expect("a plain path"), &path]);
+    let output = run(&["eval", plain(&export), &path]);
     assert_ok(&output);
     let line: Value = serde_json::from_slice(&output.stdout).expect("one object");
     assert_eq!(line["texts"]["retrieval"], text("sparse"));
@@ -141,13 +135,8 @@ fn what_cannot_be_sparsified_is_refused_with_a_hint() {
     let occupied = sparsify(&out, &["--topk", "8"]);
     assert_eq!(occupied.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&occupied.stderr).contains("is there already"));
-    let source = out.to_str().expect("a plain path");
-    let twice =
-        run_plain(&["sparsify", source, folder.path().join("b").to_str().expect("a plain path"), "--topk", "4"]);
+    let source = plain(&out);
+    let twice = plain_temper(&["sparsify", source, plain(&folder.path().join("b")), "--topk", "4"]);
     let error = String::from_utf8_lossy(&twice.stderr).into_owned();
     assert!(twice.status.code() == Some(2) && error.contains("has an indexer") && error.contains("hint:"), "{error}");
-}
-
-fn run_plain(arguments: &[&str]) -> std::process::Output {
-    std::process::Command::new(env!("CARGO_BIN_EXE_temper")).args(arguments).output().expect("the binary runs")
 }

@@ -6,7 +6,6 @@
 
 use data::{Mask, ScoredGroup, Trajectory};
 use policy::kernels::indexer_loss::Coverage;
-use policy::kernels::log_prob::log_prob;
 use policy::model::Load;
 use policy::{Attend, Keys, Model, Task};
 use tch::{Device, Tensor};
@@ -18,7 +17,7 @@ use crate::losses::kl::{KlEstimator, KlStats, KlTerms, kl_penalty};
 use crate::losses::off_policy_mask::off_policy_mask;
 use crate::losses::policy_gradient::{Clip, PolicyStats, PolicyTerms, clipped_surrogate};
 use crate::optimizer::GroupStep;
-use crate::replay::{Exactness, recorded, to_host, unit_log_probs};
+use crate::replay::{Exactness, picked_log_probs, recorded, to_host, unit_log_probs};
 use crate::shards::Shard;
 use crate::trainer::{StepError, Trainer};
 use crate::unit::{Unit, cut};
@@ -217,9 +216,8 @@ fn unit_loss(
     let mut report = GrpoReport::default();
     let task = forward_task(model, unit, samples, all_rows, settings);
     let forward = model.forward(&unit.rows, Keys::Fresh, &task);
+    let (logp_T, entropy_T) = picked_log_probs(model, unit, &forward);
     report.load = forward.load;
-    let logits = model.logits(&forward.hidden.index_select(0, &unit.picked_on(device)));
-    let (logp_T, entropy_T) = log_prob(&logits, &unit.targets);
     let old = recorded(&trajectories(samples));
     report.tokens.logp = to_host(&logp_T);
     report.tokens.weight = to_host(weight_T);

@@ -1,7 +1,6 @@
 //! Language-model steps: pre-training, supervised fine-tuning, the indexer's warm-up and the sparse stage.
 
 use policy::kernels::indexer_loss::Coverage;
-use policy::kernels::log_prob::log_prob;
 use policy::model::Load;
 use policy::{Attend, Keys, Model, Task};
 use tch::{Device, Kind, Tensor};
@@ -10,6 +9,7 @@ use crate::balance::{add_load, balance};
 use crate::losses::aggregate::{Aggregation, GlobalCounts, token_weights};
 use crate::losses::cross_entropy::cross_entropy;
 use crate::optimizer::GroupStep;
+use crate::replay::picked_log_probs;
 use crate::trainer::{StepError, Trainer};
 use crate::unit::{Sequence, Unit, cut};
 
@@ -69,8 +69,7 @@ pub fn language_step(
         let forward = model.forward(&unit.rows, Keys::Fresh, &forward_task(model, task, unit.len(), rows));
         let mut total = Tensor::zeros([], (Kind::Float, model.device()));
         if task.language {
-            let logits = model.logits(&forward.hidden.index_select(0, &unit.picked_on(model.device())));
-            let (logp_T, _) = log_prob(&logits, &unit.targets);
+            let (logp_T, _) = picked_log_probs(model, unit, &forward);
             let weight_T = token_weights(Aggregation::TokenMean, counts, &unit.layout, model.device())?;
             let loss = cross_entropy(&logp_T, &weight_T);
             report.loss = loss.double_value(&[]);

@@ -3,7 +3,10 @@
 //!
 //! A unit holds samples of one teacher. The teacher runs the same forward on the same rows; its logits never leave the unit.
 
+use std::sync::Arc;
+
 use policy::kernels::log_prob::log_prob;
+use policy::model::Columns;
 use policy::{Keys, Model, Task};
 use tch::Tensor;
 
@@ -11,7 +14,7 @@ use crate::balance::balance;
 use crate::grpo::{GrpoReport, GrpoSettings, Sample, surrogate};
 use crate::language::{add_coverage, row_weights};
 use crate::losses::aggregate::{GlobalCounts, token_weights};
-use crate::losses::distill::{DistillStats, Divergence, distillation};
+use crate::losses::distill::{DistillStats, Divergence, distillation, divergence};
 use crate::replay::{Exactness, recorded, to_host};
 use crate::trainer::{StepError, Trainer};
 use crate::unit::{Unit, cut};
@@ -96,17 +99,12 @@ fn unit_loss(
     task.indexer_weight = settings.indexer.map(|_| row_weights(unit.len(), all_rows, device));
     let forward = student.forward(&unit.rows, Keys::Fresh, &task);
     report.grpo.load = forward.load;
-    let logits_TV = student.logits(&forward.hidden.index_select(0, &picked));
-    let teacher_TV = tch::no_grad(|| {
-        let hidden = teacher.forward(&unit.rows, Keys::Fresh, &Task::plain(teacher)).hidden;
-        teacher.logits(&hidden.index_select(0, &picked))
-    });
-    let inverse_t = f64::from(settings.grpo.inverse_temperature);
-    let (mut loss, stats) =
-        distillation(&(&logits_TV * inverse_t), &(teacher_TV * inverse_t), weight_T, settings.divergence);
+    let asked = tch::no_grad(|| teacher.forward(&unit.rows, Keys::Fresh, &Task::plain(teacher)));
+    let [hidden, of_teacher] = [forward.hidden, asked.hidden].map(|hidden| hidden.index_select(0, &picked));
+    let [divergence_T, logp_T, entropy_T] = compared(student, &hidden, teacher, of_teacher, unit, settings);
+    let (mut loss, stats) = distillation(&divergence_T, weight_T);
     report.divergence.add(&stats);
 
-    let (logp_T, entropy_T) = log_prob(&logits_TV, &unit.targets);
     let old = recorded(&trajectories);
     report.grpo.exactness.add(Exactness::compare(&to_host(&logp_T), &old));
     report.grpo.entropy_sum += to_host(&entropy_T).iter().map(|&e| f64::from(e)).sum::<f64>();
@@ -121,4 +119,27 @@ fn unit_loss(
         loss += indexer_loss * coefficient;
     }
     (loss, report)
+}
+
+/// Of each trained row the divergence to the teacher and the log-probability of its token, with history, and its entropy, without: `[T]`
+/// each. Both models' logits exist for a chunk of rows at a time.
+fn compared(
+    student: &Model,
+    hidden: &Tensor,
+    teacher: &Model,
+    of_teacher: Tensor,
+    unit: &Unit,
+    settings: &DistillSettings,
+) -> [Tensor; 3] {
+    let (targets, teacher) = (Arc::clone(&unit.targets), teacher.head());
+    let (inverse_t, form) = (f64::from(settings.grpo.inverse_temperature), settings.divergence);
+    let Columns { learned, seen } = student.head().rows(hidden, move |student_TV, rows| {
+        let own = of_teacher.narrow(0, rows.start as i64, rows.len() as i64);
+        let teacher_TV = tch::no_grad(|| teacher.logits(&own) * inverse_t);
+        let divergence_T = divergence(&(student_TV * inverse_t), &teacher_TV, form);
+        let (logp_T, entropy_T) = log_prob(student_TV, &targets, rows.start);
+        Columns { learned: vec![divergence_T, logp_T], seen: vec![entropy_T] }
+    });
+    let columns: Vec<Tensor> = learned.into_iter().chain(seen).collect();
+    columns.try_into().expect("three columns")
 }

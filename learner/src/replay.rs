@@ -3,8 +3,7 @@
 //! Where both ran the same weights the difference is exactly 0 (INV-1, INV-2, INV-5), and [`Exactness`] is the proof of each run.
 
 use data::{Author, Trajectory};
-use policy::kernels::log_prob::log_prob;
-use policy::{Keys, Model, Task};
+use policy::{Forward, Keys, Model, Task};
 use tch::{Device, Tensor};
 
 use crate::unit::{Unit, cut};
@@ -60,9 +59,12 @@ fn of_own_tokens<T: Copy>(trajectories: &[&Trajectory], column: impl Fn(&Traject
 
 /// Log-probabilities `[trained rows]` of a unit, with history where the model's parameters ask for it.
 pub fn unit_log_probs(model: &Model, unit: &Unit, task: &Task) -> Tensor {
-    let forward = model.forward(&unit.rows, Keys::Fresh, task);
-    let logits = model.logits(&forward.hidden.index_select(0, &unit.picked_on(model.device())));
-    log_prob(&logits, &unit.targets).0
+    picked_log_probs(model, unit, &model.forward(&unit.rows, Keys::Fresh, task)).0
+}
+
+/// Log-probabilities and entropies of the trained rows of a forward: [`Model::log_probs`].
+pub(crate) fn picked_log_probs(model: &Model, unit: &Unit, forward: &Forward) -> (Tensor, Tensor) {
+    model.log_probs(&forward.hidden.index_select(0, &unit.picked_on(model.device())), &unit.targets)
 }
 
 /// Recomputes the tokens of `trajectories` that `model`, the weights of `version`, sampled, and compares them. What lies one after the other

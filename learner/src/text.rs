@@ -1,16 +1,11 @@
 //! How well a model predicts held-out text at each length of context, and how well its indexer finds the attention there.
 
-use std::sync::Arc;
-
 use policy::kernels::indexer_loss::Coverage;
-use policy::kernels::log_prob::{Targets, log_prob};
 use policy::{Attend, Forward, Keys, Model, Task};
 
 use crate::language::{add_coverage, row_weights};
+use crate::replay::to_host;
 use crate::unit::{Sequence, Unit, cut};
-
-/// Rows whose logits are in memory at once; it does not change a bit (INV-2).
-const LOGIT_ROWS: usize = 512;
 
 /// Tokens that were predicted from about so many tokens before them.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -68,18 +63,11 @@ pub fn measure(model: &Model, texts: &[Vec<u32>], contexts: &[usize], unit_token
 
 /// Adds each row's loss to the contexts that take it. Every row of a unit of texts predicts a token, in the order of the rows.
 fn add_losses(model: &Model, unit: &Unit, forward: &Forward, contexts: &mut [ContextLoss]) {
-    let positions = &unit.rows.index.position;
-    for first in (0..unit.len()).step_by(LOGIT_ROWS) {
-        let rows = LOGIT_ROWS.min(unit.len() - first);
-        let logits = model.logits(&forward.hidden.narrow(0, first as i64, rows as i64));
-        let targets = Targets::plain(unit.targets.tokens[first..first + rows].to_vec());
-        let (log_probs, _) = log_prob(&logits, &Arc::new(targets));
-        let log_probs = Vec::<f32>::try_from(log_probs).expect("log-probabilities are f32 in one dimension");
-        for (log_prob, &position) in log_probs.iter().zip(&positions[first..]) {
-            for context in contexts.iter_mut().filter(|context| context.takes(position as usize + 1)) {
-                context.nll -= f64::from(*log_prob);
-                context.tokens += 1;
-            }
+    let log_probs = to_host(&model.log_probs(&forward.hidden, &unit.targets).0);
+    for (log_prob, &position) in log_probs.iter().zip(&unit.rows.index.position) {
+        for context in contexts.iter_mut().filter(|context| context.takes(position as usize + 1)) {
+            context.nll -= f64::from(*log_prob);
+            context.tokens += 1;
         }
     }
 }

@@ -2,7 +2,7 @@
 //! Losses of units so long that libtorch cuts them among threads: sums to one number, and rows at places that are no multiples of a vector.
 
 use learner::losses::cross_entropy::cross_entropy;
-use learner::losses::distill::{Divergence, distillation};
+use learner::losses::distill::{Divergence, distillation, divergence};
 use learner::losses::kl::{KlEstimator, KlTerms, kl_penalty};
 use learner::losses::policy_gradient::{Clip, PolicyTerms, clipped_surrogate};
 use tch::{Device, Kind, Tensor};
@@ -47,7 +47,7 @@ fn losses(rows: i64) -> Vec<(Tensor, String, Tensor)> {
     let (student, teacher) = (wave(&[rows, 37], 0.73), wave(&[rows, 37], 0.57));
     for form in [Divergence::ReverseKl, Divergence::ForwardKl, Divergence::GeneralizedJs { beta: 0.3 }] {
         found.push(all(&student, |student| {
-            let (loss, stats) = distillation(student, &teacher, &weight, form);
+            let (loss, stats) = distillation(&divergence(student, &teacher, form), &weight);
             (loss, format!("{stats:?}"))
         }));
     }

@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <new>
 #include <string>
 #include <vector>
 
@@ -109,7 +110,9 @@ int temper_attach(at::Tensor** inputs, int n_inputs, at::Tensor** outputs, int n
     node->set_next_edges(torch::autograd::collect_next_edges(sources));
     for (int i = 0; i < n_outputs; i++) {
       // An alias without history: the closure may hold the plain output, and a cycle through the node would never be freed.
+      // It has the output's version counter, as it has its storage: who remembers numbers by storage and version sees them change.
       at::Tensor alias = outputs[i]->variable_data();
+      torch::autograd::impl::set_version_counter(alias, torch::autograd::impl::version_counter(*outputs[i]));
       torch::autograd::set_history(alias, node);
       attached[i] = new at::Tensor(std::move(alias));
     }
@@ -125,5 +128,8 @@ void temper_parallel_for(int64_t n_tasks, void* closure, Task task) {
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
   for (int64_t i = 0; i < n_tasks; i++) task(closure, i);
 }
+
+// What `new` calls where it finds no memory, in place of throwing.
+void temper_on_out_of_memory(void (*handler)()) { std::set_new_handler(handler); }
 
 }  // extern "C"

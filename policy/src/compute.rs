@@ -37,6 +37,9 @@ pub struct Compute {
     pub device: Device,
     /// In which numbers.
     pub precision: Precision,
+    /// A layer's activations are not kept for its backward, which computes them again: the memory of one layer (or of those that share an
+    /// indexer) in place of all, for one forward more. Not a bit of a gradient changes.
+    pub recompute: bool,
     /// A row's bits do not depend on the rest of the batch (INV-2). `false` measures nothing and pads nothing: only to see what exactness
     /// costs.
     pub exact: bool,
@@ -65,6 +68,6 @@ impl fmt::Display for Precision {
 
 impl From<Device> for Compute {
     fn from(device: Device) -> Self {
-        Self { device, precision: Precision::F32, exact: true }
+        Self { device, precision: Precision::F32, recompute: false, exact: true }
     }
 }

@@ -306,10 +306,10 @@ fn log_probability_over_kept_sets() {
         let picks = Tensor::from_slice(&tokens.iter().map(|&t| i64::from(t)).collect::<Vec<_>>()).unsqueeze(1);
         check(
             &[logits.copy()],
-            |t| log_prob(&t[0], &targets).0,
+            |t| log_prob(&t[0], &targets, 0).0,
             |t| (&t[0] * 1.25 + &mask).log_softmax(-1, Kind::Double).gather(1, &picks, false).squeeze_dim(1),
         );
-        let entropy = log_prob(&logits.to_kind(Kind::Float), &targets).1.to_kind(Kind::Double);
+        let entropy = log_prob(&logits.to_kind(Kind::Float), &targets, 0).1.to_kind(Kind::Double);
         let p = (&logits * 1.25 + &mask).softmax(-1, Kind::Double);
         let want = -(&p * (&p + 1e-300).log()).sum_dim_intlist([1i64].as_slice(), false, Kind::Double);
         assert!(largest(&(entropy - want)) < 1e-5);

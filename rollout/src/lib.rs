@@ -5,7 +5,9 @@
 
 pub mod engine;
 mod recorded;
+mod request;
 pub mod sampler;
 
-pub use engine::{Begun, Engine, EngineError, EngineSettings, FinishedGroup, Request, turns};
+pub use engine::{Engine, EngineSettings, turns};
+pub use request::{Begun, EngineError, FinishedGroup, Request};
 pub use sampler::Sampling;

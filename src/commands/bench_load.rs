@@ -25,9 +25,9 @@ const REPEATS: usize = 3;
 /// [`Code::Checkpoint`] for a folder that is none, [`Code::Disk`] for files that cannot be read.
 pub fn bench(args: &BenchArgs, folder: &Path) -> Result<(), Failure> {
     let device = device::open(args.machine.device.unwrap_or(Device::Auto), args.machine.threads.unwrap_or(0))?;
-    let compute = Compute { device, precision: args.precision, exact: true };
+    let compute = Compute { device, precision: args.precision, recompute: false, exact: true };
     let config = checkpoint::check(folder).or_fail(Code::Checkpoint)?;
-    let files = files(folder).or_fail(Code::Disk)?;
+    let files = checkpoint::files(folder).or_fail(Code::Checkpoint)?;
     let size: u64 =
         files.iter().map(|file| fs::metadata(file).map(|m| m.len())).sum::<io::Result<u64>>().or_fail(Code::Disk)?;
     let weights = 4 * config.parameters() as u64;
@@ -59,25 +59,6 @@ fn rate(bytes: u64, work: impl FnOnce() -> Result<(), Failure>) -> Result<f64, F
     let began = Instant::now();
     work()?;
     Ok(gb(bytes) / began.elapsed().as_secs_f64())
-}
-
-/// The folder's weights files.
-fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let whole = folder.join(checkpoint::WEIGHTS);
-    if whole.exists() {
-        return Ok(vec![whole]);
-    }
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|e| e == "safetensors")
-            && path.file_name() != Some("optimizer.safetensors".as_ref())
-        {
-            files.push(path);
-        }
-    }
-    files.sort();
-    Ok(files)
 }
 
 fn read_all(files: &[PathBuf]) -> io::Result<()> {
@@ -150,7 +131,6 @@ mod tests {
         fs::write(&path, vec![7u8; 3 << 20]).expect("it writes");
         read_all(std::slice::from_ref(&path)).expect("it reads");
         assert_eq!(cached_share(&File::open(&path).expect("it opens")).expect("it is asked"), 1.0);
-        assert_eq!(files(folder.path()).expect("it lists"), [path]);
         forget_peak();
         let before = status("VmRSS");
         let held = std::hint::black_box(vec![1u8; 64 << 20]);

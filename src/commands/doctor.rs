@@ -1,12 +1,11 @@
 //! `temper doctor`: what this machine can do, and what it lacks.
 
-use std::path::Path;
-
 use policy::Precision;
 use policy::config::ModelConfig;
 use policy::doctor::{BLOCK, place_is_hidden};
 use policy::model::product_shapes;
 use policy::testing::tiny_config;
+use policy::twins::twins;
 use toml::Table;
 use verifiers::code::{CodeSettings, CodeVerifier};
 
@@ -20,7 +19,8 @@ use crate::verifiers_by_name::build_verifier;
 /// Prints one line a check.
 ///
 /// # Errors
-/// [`Code::Device`] where a product of the model is not row-invariant, so that exact mode would refuse to start.
+/// [`Code::Device`] where a kernel on the GPU does not compute what the CPU does, or, where our kernels do not run, a product of the model
+/// is not row-invariant, so that exact mode would refuse to start.
 pub fn doctor(args: &DoctorArgs) -> Result<(), Failure> {
     let device = device::open(args.machine.device.unwrap_or(Device::Auto), args.machine.threads.unwrap_or(0))?;
     tell(format_args!("device     {device:?}, {} threads", tch::get_num_threads()))?;
@@ -34,20 +34,53 @@ pub fn doctor(args: &DoctorArgs) -> Result<(), Failure> {
     }
     build_verifier(VerifierName::Math, &Table::new())?;
     tell("math       ready")?;
-    products(device, args.precision, args.checkpoint.as_deref())
-}
-
-/// Whether a row's place in a block shows in a product of the device's library (INV-2).
-fn products(device: tch::Device, precision: Precision, checkpoint: Option<&Path>) -> Result<(), Failure> {
-    let config = match checkpoint {
+    let config = match args.checkpoint.as_deref() {
         Some(folder) => ModelConfig::read(folder).or_fail(Code::Checkpoint)?,
         None => tiny_config(Some(16)),
     };
     if device == tch::Device::Cpu {
         return tell("products   our own: the same bits for any number of rows and threads");
     }
+    match native::cuda::usable(device) {
+        Ok(()) => kernels(device, &config, args.precision),
+        Err(error) => {
+            tell(format_args!("kernels    on the CPU: {error}"))?;
+            products(device, &config, args.precision)
+        }
+    }
+}
+
+/// Rows of the comparison.
+const ROWS: i64 = 300;
+
+/// Whether our kernels on the GPU give the CPU's bits, and how long they take (INV-2).
+fn kernels(device: tch::Device, config: &ModelConfig, precision: Precision) -> Result<(), Failure> {
+    let mut wrong = 0;
+    for twin in twins(config, precision, ROWS) {
+        let found = twin.compare(device);
+        let right = if twin.same_bits { found.same } else { found.apart < NEAR };
+        let words = match (found.same, right) {
+            (true, _) => "the CPU's bits".to_owned(),
+            (false, true) => format!("near the CPU's ({:.1e})", found.apart),
+            (false, false) => format!("DIFFERS from the CPU's ({:.1e})", found.apart),
+        };
+        let time = found.time.as_secs_f64() * 1e6;
+        tell(format_args!("kernel     {:<44} {words}, {time:.0} us forward and backward", twin.name))?;
+        wrong += usize::from(!right);
+    }
+    match wrong {
+        0 => Ok(()),
+        n => Err(Failure::new(Code::Device, format!("{n} kernels on {device:?} do not compute what the CPU does"))),
+    }
+}
+
+/// How far results that the tensor cores round may be from the CPU's, as a share of the largest: two units in bf16's last place.
+const NEAR: f64 = 1.0 / 64.0;
+
+/// Whether a row's place in a block shows in a product of the device's library (INV-2).
+fn products(device: tch::Device, config: &ModelConfig, precision: Precision) -> Result<(), Failure> {
     let mut unsafe_shapes = 0;
-    for shape in product_shapes(&config) {
+    for shape in product_shapes(config) {
         let hidden = place_is_hidden(device, shape.kind(precision), shape);
         let words = if hidden { "a row's place does not show" } else { "a row's place SHOWS in its bits" };
         let kind = if shape.precise { Precision::F32 } else { precision };

@@ -8,6 +8,7 @@ use rollout::{Engine, EngineSettings, Request, Sampling};
 
 use crate::cli::GenerateArgs;
 use crate::exit::{Code, Failure, OrFail};
+use crate::hub;
 use crate::recipe::Device;
 use crate::run::{device, sample};
 use crate::say::{tell, tell_plain};
@@ -21,8 +22,9 @@ const PAGE: usize = 16;
 /// The first failure.
 pub fn generate(args: &GenerateArgs) -> Result<(), Failure> {
     let device = device::open(args.machine.device.unwrap_or(Device::Auto), args.machine.threads.unwrap_or(0))?;
-    let model = checkpoint::load(&args.checkpoint, device).or_fail(Code::Checkpoint)?;
-    let tokenizer = Tokenizer::load(&args.checkpoint).or_fail(Code::Checkpoint)?;
+    let folder = hub::local(&args.checkpoint)?;
+    let model = checkpoint::load(&folder, device).or_fail(Code::Checkpoint)?;
+    let tokenizer = Tokenizer::load(&folder).or_fail(Code::Checkpoint)?;
     if args.chat {
         return chat(args, &model, &tokenizer);
     }

@@ -8,6 +8,7 @@ use policy::{IndexerConfig, ModelConfig, checkpoint};
 
 use crate::cli::SparsifyArgs;
 use crate::exit::{Code, Failure, OrFail};
+use crate::hub;
 use crate::run::INDEXER_STD;
 use crate::say;
 
@@ -35,6 +36,7 @@ const COMPANIONS: [&str; 11] = [
 /// # Errors
 /// [`Code::Usage`] where the model cannot have such an indexer, or has one; [`Code::Checkpoint`]; [`Code::Disk`].
 pub fn sparsify(args: &SparsifyArgs) -> Result<(), Failure> {
+    let args = &SparsifyArgs { source: hub::local(&args.source)?, ..args.clone() };
     let (config, unknown) = ModelConfig::read_with_unknown(&args.source).or_fail(Code::Checkpoint)?;
     let indexer = indexer(args, &config)?;
     if args.out.exists() {

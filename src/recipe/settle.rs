@@ -15,24 +15,27 @@ impl Recipe {
         }
     }
 
+    /// The paths of model and data.
+    pub fn paths(&mut self) -> Vec<&mut String> {
+        let mut paths = match &mut self.model {
+            ModelSource::Checkpoint { path } => vec![path],
+            ModelSource::Fresh { config, tokenizer, .. } => vec![config, tokenizer],
+        };
+        for source in self.domains.values_mut().flat_map(|domain| domain.train.iter_mut().chain(&mut domain.eval)) {
+            if let Source::File { path, .. } = source {
+                paths.push(path);
+            }
+        }
+        paths
+    }
+
     /// The recipe with each path of model and data as seen from the root, and not from the working directory.
     ///
     /// # Errors
     /// If there is no working directory any more, or its name is no UTF-8 and so cannot stand in TOML.
     pub fn with_absolute_paths(&self) -> io::Result<Self> {
         let mut recipe = self.clone();
-        match &mut recipe.model {
-            ModelSource::Checkpoint { path } => make_absolute(path)?,
-            ModelSource::Fresh { config, tokenizer, .. } => {
-                make_absolute(config)?;
-                make_absolute(tokenizer)?;
-            }
-        }
-        for source in recipe.domains.values_mut().flat_map(|domain| domain.train.iter_mut().chain(&mut domain.eval)) {
-            if let Source::File { path, .. } = source {
-                make_absolute(path)?;
-            }
-        }
+        recipe.paths().into_iter().try_for_each(make_absolute)?;
         for verifier in recipe.domains.values_mut().flat_map(|domain| &mut domain.verifiers) {
             if let (VerifierName::Plugin, Some(toml::Value::String(target))) =
                 (verifier.name, verifier.settings.get_mut("python"))

@@ -42,7 +42,7 @@ mod watchdog;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -50,6 +50,7 @@ use data::{ChatTemplate, CounterRng, Prompt, RunLog, ScoredGroup, Tokenizer};
 use policy::Compute;
 
 use crate::exit::{Code, Failure, OrFail};
+use crate::hub;
 use crate::recipe::{ChatEncoding, Kind, MODEL, ModelSource, Recipe, Stage};
 use crate::report;
 use crate::say;
@@ -106,6 +107,7 @@ pub fn start(mut recipe: Recipe) -> Result<Summary, Failure> {
     let compute = device::compute(&recipe.run)?;
     // All that can refuse a run is asked before its folder is made.
     RunFolder::free(&root)?;
+    hub::fetch(&mut recipe)?;
     let tokenizer = open_tokenizer(&recipe)?;
     let files = preflight::check(&recipe, &tokenizer)?;
     let judge = Judge::new(&recipe)?;
@@ -146,6 +148,7 @@ pub fn evaluate_checkpoint(mut recipe: Recipe) -> Result<Evaluation, Failure> {
     let folder = std::env::temp_dir().join(format!("temper-eval-{}", std::process::id()));
     recipe.stages.clear();
     let compute = device::compute(&recipe.run)?;
+    hub::fetch(&mut recipe)?;
     let (tokenizer, judge) = (open_tokenizer(&recipe)?, Judge::new(&recipe)?);
     let run = Run::open(recipe, RunFolder::create(&folder)?, compute, tokenizer, judge)?;
     let mut state = StageState::default();
@@ -218,8 +221,7 @@ impl Run {
 
     fn carry_on(self) -> Result<Summary, Failure> {
         for number in 0..self.recipe.stages.len() {
-            let done = self.folder.stage(number, &self.recipe.stages[number].name).join("stage.json");
-            if !done.exists() {
+            if !self.done(number).exists() {
                 self.run_stage(number).map_err(|failure| self.how_to_go_on(failure))?;
                 self.summarise()?;
             }
@@ -262,9 +264,14 @@ impl Run {
     /// # Errors
     /// [`Code::Disk`].
     pub fn mark_done(&self, number: usize, state: &StageState) -> Result<(), Failure> {
-        let folder = self.folder.stage(number, &self.recipe.stages[number].name);
-        std::fs::create_dir_all(&folder).or_fail(Code::Disk)?;
-        state.write(&folder.join("stage.json"))
+        let path = self.done(number);
+        std::fs::create_dir_all(path.parent().expect("it is in the stage's folder")).or_fail(Code::Disk)?;
+        state.write(&path)
+    }
+
+    /// The file that is there once a stage is done.
+    fn done(&self, number: usize) -> PathBuf {
+        self.folder.stage(number, &self.recipe.stages[number].name).join("stage.json")
     }
 
     /// # Errors
@@ -311,7 +318,7 @@ impl Run {
     /// [`Code::Disk`].
     pub fn rewind(&self, number: usize, step: u64) -> Result<(), Failure> {
         let later = self.recipe.stages.iter().enumerate().skip(number + 1);
-        let open = later.filter(|(at, stage)| !self.folder.stage(*at, &stage.name).join("stage.json").exists());
+        let open = later.filter(|(at, _)| !self.done(*at).exists());
         let open: Vec<&str> = open.map(|(_, stage)| stage.name.as_str()).collect();
         let this = &self.recipe.stages[number].name;
         let keep = |stage: &str, at: u64| !open.contains(&stage) && (stage != this || at <= step);
@@ -360,8 +367,8 @@ impl Run {
     /// The states of the stages that are done.
     fn states(&self) -> Result<Vec<(usize, StageState)>, Failure> {
         let mut states = Vec::new();
-        for (number, stage) in self.recipe.stages.iter().enumerate() {
-            let path = self.folder.stage(number, &stage.name).join("stage.json");
+        for number in 0..self.recipe.stages.len() {
+            let path = self.done(number);
             if path.exists() {
                 states.push((number, StageState::read(&path)?));
             }

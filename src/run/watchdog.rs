@@ -72,6 +72,14 @@ impl State {
         self.patience.get(owner).copied().unwrap_or(SLOW)
     }
 
+    /// A wait begins; its number.
+    fn begin(&mut self, owner: &'static str, what: String, since: Instant, limit: Duration) -> u64 {
+        let (id, slow) = (self.next, Some(since + self.patience(owner)));
+        self.next += 1;
+        self.waits.insert(id, Wait { owner, what, since, deadline: since + limit, slow });
+        id
+    }
+
     fn next(&mut self, now: Instant) -> Next {
         if let Some((&id, _)) = self.waits.iter().find(|(_, wait)| wait.deadline <= now) {
             return Next::End(id);
@@ -124,12 +132,8 @@ impl Watchdog {
 
     /// `owner` waits for `what` from now on, until the guard is dropped.
     pub fn wait(&self, owner: &'static str, what: impl FnOnce() -> String) -> Waiting<'_> {
-        let mut state = self.shared.lock();
-        let (id, since) = (state.next, Instant::now());
-        state.next += 1;
-        let slow = Some(since + state.patience(owner));
-        state.waits.insert(id, Wait { owner, what: what(), since, deadline: since + self.limit, slow });
-        drop(state);
+        let what = what();
+        let id = self.shared.lock().begin(owner, what, Instant::now(), self.limit);
         self.shared.changed.notify_one();
         Waiting { shared: &self.shared, id }
     }
@@ -215,9 +219,8 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(1800);
 
-    fn begin(state: &mut State, id: u64, owner: &'static str, since: Instant) {
-        let slow = Some(since + state.patience(owner));
-        state.waits.insert(id, Wait { owner, what: "verdicts".to_owned(), since, deadline: since + LIMIT, slow });
+    fn begin(state: &mut State, owner: &'static str, since: Instant) -> u64 {
+        state.begin(owner, "verdicts".to_owned(), since, LIMIT)
     }
 
     fn seconds(n: u64) -> Duration {
@@ -228,15 +231,15 @@ mod tests {
     fn inv_9_a_slow_wait_is_named_once_and_the_next_of_its_owner_later() {
         let (mut state, start) = (State::default(), Instant::now());
         assert_eq!(state.next(start), Next::Sleep);
-        begin(&mut state, 0, "the sampler", start);
+        begin(&mut state, "the sampler", start);
         assert_eq!(state.next(start), Next::SleepFor(SLOW));
         let words = "the sampler has waited 20 s for verdicts; the run ends after 1800 s (run.stall_s)";
         assert_eq!(state.next(start + SLOW), Next::Say(words.to_owned()));
         assert_eq!(state.next(start + SLOW), Next::SleepFor(LIMIT - SLOW));
         state.waits.clear();
 
-        begin(&mut state, 1, "the sampler", start);
-        begin(&mut state, 2, "the learner", start);
+        begin(&mut state, "the sampler", start);
+        begin(&mut state, "the learner", start);
         assert_eq!(state.next(start + seconds(5)), Next::SleepFor(seconds(15)));
         assert!(matches!(state.next(start + SLOW), Next::Say(words) if words.starts_with("the learner")));
         assert_eq!(state.next(start + SLOW), Next::SleepFor(SLOW));
@@ -248,7 +251,7 @@ mod tests {
     #[test]
     fn inv_9_a_wait_past_its_deadline_ends_the_run() {
         let (mut state, start) = (State::default(), Instant::now());
-        begin(&mut state, 7, "the stage", start);
-        assert_eq!(state.next(start + LIMIT), Next::End(7));
+        let id = begin(&mut state, "the stage", start);
+        assert_eq!(state.next(start + LIMIT), Next::End(id));
     }
 }

@@ -14,6 +14,12 @@ pub fn temper(arguments: &[&str]) -> Command {
     command
 }
 
+/// As [`temper`], for commands that know no device.
+pub fn plain_temper(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_temper"));
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).args(arguments).output().expect("the binary runs")
+}
+
 pub fn run(arguments: &[&str]) -> Output {
     temper(arguments).output().expect("the binary runs")
 }
@@ -156,15 +162,44 @@ pub fn run_recipe(recipe: &Path) -> PathBuf {
     recipe.with_extension("")
 }
 
-/// Stops the run when the log has its `files`-th file and then some, however far the next step has come: with SIGKILL, or with SIGTERM,
-/// after which it saves what is in flight.
-pub fn stop_at(child: &mut Child, folder: &Path, files: usize, later: Duration, signal: &str) {
+/// A recipe as [`recipe`] writes it, with some of its text replaced.
+pub fn recipe_with(folder: &Path, name: &str, changes: &[(&str, &str)]) -> PathBuf {
+    let path = recipe(folder, name, "");
+    change(&path, changes);
+    path
+}
+
+/// Replaces some of a file's text, which must be there.
+pub fn change(path: &Path, changes: &[(&str, &str)]) {
+    let text = fs::read_to_string(path).expect("it was written");
+    let text = changes.iter().fold(text, |text, (from, to)| {
+        assert!(text.contains(from), "{from}");
+        text.replace(from, to)
+    });
+    fs::write(path, text).expect("it writes");
+}
+
+/// What makes the recipe's samples as old as the weights that learn from them.
+pub const WAITING: [(&str, &str); 2] = [("max_staleness = 2", "max_staleness = 0"), ("in_flight = 4", "")];
+
+/// Waits until the log has its `files`-th file, or the run has ended.
+pub fn wait_for_log(child: &mut Child, folder: &Path, files: usize) {
     let logged = || fs::read_dir(folder.join("log")).map_or(0, Iterator::count);
     while logged() < files && child.try_wait().expect("it can be asked").is_none() {
         std::thread::sleep(Duration::from_millis(1));
     }
-    std::thread::sleep(later);
-    // It may have ended by itself; then there is nothing to kill.
+}
+
+/// Sends a signal. The run may have ended by itself; then there is nothing to strike.
+pub fn strike(child: &Child, signal: &str) {
     let _ = Command::new("kill").args(["-s", signal, &child.id().to_string()]).stderr(Stdio::null()).status();
+}
+
+/// Stops the run when the log has its `files`-th file and then some, however far the next step has come: with SIGKILL, or with SIGTERM,
+/// after which it saves what is in flight.
+pub fn stop_at(child: &mut Child, folder: &Path, files: usize, later: Duration, signal: &str) {
+    wait_for_log(child, folder, files);
+    std::thread::sleep(later);
+    strike(child, signal);
     child.wait().expect("it ends");
 }

@@ -216,7 +216,7 @@ fn flake(sandbox: &Sandbox, n: usize) {
     let verifier = CodeVerifier::on(sandbox.clone());
     // Calls, and asserts that run in a child of their own.
     let asserts = json!({"asserts": ["assert [add(1, 2), add(0, 0)] == [3, 0]", "assert add(add(1, 2), 3) == 6"]});
-    let tests = |i: usize| if i / programs.len() % 2 == 0 { add_tests() } else { asserts.clone() };
+    let tests = |i: usize| if (i / programs.len()).is_multiple_of(2) { add_tests() } else { asserts.clone() };
     let items: Vec<Item> =
         (0..n).map(|i| item(i, &format!("{}\n# {i}", programs[i % programs.len()].1), tests(i))).collect();
     let verdicts = verifier.verify(&items);

@@ -48,8 +48,8 @@ impl DistillStats {
 /// The divergence of each row, `[T]`, from logits that are finite and already at the sampling temperature (both sides).
 ///
 /// # Shapes
-/// `student_TV` (requires grad), `teacher_TV`: `[T, V]`. Some four tensors of that shape live at once, and the graph
-/// keeps two: the caller hands over chunks of rows.
+/// `student_TV` (requires grad), `teacher_TV`: `[T, V]`. Some six tensors of that shape live at once: the caller hands over chunks of rows
+/// ([`policy::model::Head::rows`]).
 ///
 /// # Panics
 /// If the shapes differ, or `beta` is outside `[0, 1]` (a caller's bug).
@@ -77,21 +77,15 @@ pub fn divergence(student_TV: &Tensor, teacher_TV: &Tensor, divergence: Divergen
 /// `L = Σ_t w_t D(P_t, Q_t)`.
 ///
 /// # Shapes
-/// As [`divergence`]; `weight_T`: `[T]`, of [`super::aggregate::token_weights`]. Returns a scalar of the student's
-/// kind.
+/// `divergence_T`: `[T]`, of [`divergence`] (requires grad); `weight_T`: `[T]`, of [`super::aggregate::token_weights`]. Returns a scalar of
+/// the divergence's kind.
 ///
 /// # Panics
 /// If lengths differ (a caller's bug).
-pub fn distillation(
-    student_TV: &Tensor,
-    teacher_TV: &Tensor,
-    weight_T: &Tensor,
-    form: Divergence,
-) -> (Tensor, DistillStats) {
-    let divergence_T = divergence(student_TV, teacher_TV, form);
-    assert_rows(&[("divergence_T", &divergence_T), ("weight_T", weight_T)]);
+pub fn distillation(divergence_T: &Tensor, weight_T: &Tensor) -> (Tensor, DistillStats) {
+    assert_rows(&[("divergence_T", divergence_T), ("weight_T", weight_T)]);
     let trained_T = weight_T.ne(0.0);
-    let loss = weighted_sum(&divergence_T, weight_T, &trained_T);
+    let loss = weighted_sum(divergence_T, weight_T, &trained_T);
     let sums = no_grad(|| {
         let trained_divergence_T = divergence_T.detach().where_scalarother(&trained_T, 0.0);
         to_host(&[trained_T.sum(Kind::Double), sum(&trained_divergence_T.to_kind(Kind::Double))])
@@ -143,7 +137,7 @@ mod tests {
 
     fn loss(student_TV: &Tensor, form: Divergence) -> Tensor {
         let teacher_TV = Tensor::from_slice(&TEACHER).reshape([2, 4]);
-        distillation(student_TV, &teacher_TV, &Tensor::from_slice(&WEIGHT), form).0
+        distillation(&divergence(student_TV, &teacher_TV, form), &Tensor::from_slice(&WEIGHT)).0
     }
 
     #[test]
@@ -202,8 +196,8 @@ mod tests {
     fn statistics_run_over_trained_rows_only() {
         let student_TV = Tensor::from_slice(&STUDENT).reshape([2, 4]);
         let teacher_TV = Tensor::from_slice(&TEACHER).reshape([2, 4]);
-        let (_, stats) =
-            distillation(&student_TV, &teacher_TV, &Tensor::from_slice(&[0.0, 0.2]), Divergence::default());
+        let divergence_T = divergence(&student_TV, &teacher_TV, Divergence::default());
+        let (_, stats) = distillation(&divergence_T, &Tensor::from_slice(&[0.0, 0.2]));
         let row = plain_kl(&probabilities(&STUDENT[4..]), &probabilities(&TEACHER[4..]));
         assert_eq!(stats.tokens, 1.0);
         close(stats.mean(), row, 1e-12, "mean");

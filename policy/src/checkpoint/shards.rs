@@ -73,6 +73,11 @@ impl Shards {
         Ok(Self { files: vec![shard], place, list: path.to_owned() })
     }
 
+    /// The files.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().map(|shard| shard.path.as_path())
+    }
+
     /// Names of all parameters.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.place.keys().map(String::as_str)
@@ -149,8 +154,9 @@ pub(super) struct Fused {
     /// The tensor of all.
     pub(super) tensor: String,
     expert: usize,
-    /// How many matrices an expert has there, and which of them this is.
-    parts: usize,
+    /// How many matrices an expert has there.
+    pub(super) parts: usize,
+    /// Which of them this is.
     part: usize,
 }
 

@@ -151,20 +151,21 @@ impl Piece<'_> {
 
 /// Puts the experts' matrices of each layer together, for families whose files have them so.
 pub(super) fn fused(pieces: Vec<Piece<'_>>) -> Vec<Piece<'_>> {
-    let (mut all, mut experts) = (Vec::new(), BTreeMap::<String, BTreeMap<usize, Piece<'_>>>::new());
+    let (mut all, mut experts) = (Vec::new(), BTreeMap::<(String, usize), BTreeMap<usize, Piece<'_>>>::new());
     for piece in pieces {
         match Fused::of(&piece.name) {
-            Some(place) => drop(experts.entry(place.tensor.clone()).or_default().insert(place.order(), piece)),
+            Some(place) => {
+                let order = place.order();
+                experts.entry((place.tensor, place.parts)).or_default().insert(order, piece);
+            }
             None => all.push(piece),
         }
     }
-    all.extend(experts.into_iter().map(|(name, parts)| {
-        let first = parts.values().next().expect("an entry is made with its first piece");
+    all.extend(experts.into_iter().map(|((name, parts), matrices)| {
+        let first = matrices.values().next().expect("an entry is made with its first piece");
         let (rows, columns, form) = (first.shape[0], first.shape[1], first.form);
-        // Two matrices an expert in the one, one in the other.
-        let count = if name.ends_with("gate_up_proj") { 2 } else { 1 };
-        let shape = vec![parts.len() / count, count * rows, columns];
-        Piece { name, weights: parts.into_values().flat_map(|piece| piece.weights).collect(), shape, form }
+        let shape = vec![matrices.len() / parts, parts * rows, columns];
+        Piece { name, weights: matrices.into_values().flat_map(|piece| piece.weights).collect(), shape, form }
     }));
     all.sort_by(|a, b| a.name.cmp(&b.name));
     all

@@ -17,7 +17,7 @@ use multiversion::multiversion;
 use native::{custom_op, parallel_chunks, parallel_for, wants_grad};
 use tch::{Device, Kind, Tensor};
 
-use super::math::{add_scaled, dot, exp_shifted, max, sum};
+use super::math::{add_scaled, dot, exp_shifted, ln, max, sum};
 use super::{empty, floats, floats_mut, plain, to_cpu};
 use crate::rows::KeyIndex;
 
@@ -262,7 +262,7 @@ fn forward_row(
         let most = max(scores);
         exp_shifted(scores, most);
         let total = sum(scores);
-        *lse = most + total.ln();
+        *lse = most + ln(total);
         let inverse = 1.0 / total;
         scores.iter_mut().for_each(|p| *p *= inverse);
     }

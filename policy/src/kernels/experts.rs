@@ -7,14 +7,16 @@
 //! Backward: of [`dispatch`], `dx_r = Σ_j g_place(r, j)`; of [`combine`], `dy_place(r, j) = w_rj g_r` and `dw_rj = g_r · y_place(r, j)`.
 //! Every place belongs to one row, so each is written once.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use multiversion::multiversion;
 use native::{custom_op, parallel_chunks, wants_grad};
 use tch::{Device, Kind, Tensor};
 
+use super::cuda::experts::Places;
+use super::cuda::on_gpu;
 use super::math::{add_scaled, dot};
-use super::{ROWS_PER_TASK, empty, floats, floats_mut, plain, to_cpu, width};
+use super::{ROWS_PER_TASK, away, empty, floats, floats_mut, plain, to_cpu, width};
 
 /// Which row lies where, when rows are laid out expert by expert.
 #[derive(Debug, Clone)]
@@ -26,9 +28,20 @@ pub struct Plan {
     place: Arc<Vec<u32>>,
     used: Vec<usize>,
     sizes: Vec<i64>,
+    on_gpu: Uploaded,
 }
 
+/// The lists on a GPU, once they were asked for.
+#[derive(Debug, Clone, Default)]
+struct Uploaded(Arc<Mutex<Option<Places>>>);
+
 impl Plan {
+    /// The lists on the device.
+    fn places(&self, device: Device) -> Places {
+        let mut places = self.on_gpu.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        places.get_or_insert_with(|| Places::new(&self.row, &self.place, self.k, device)).shallow_clone()
+    }
+
     /// The plan of a choice of `k` experts a row, out of `count`. Within an expert rows keep their order.
     ///
     /// # Panics
@@ -49,7 +62,7 @@ impl Plan {
         }
         let used = (0..count).filter(|&e| sizes[e] > 0).collect();
         let sizes = sizes.into_iter().filter(|&n| n > 0).collect();
-        Self { k, row: Arc::new(row), place: Arc::new(place), used, sizes }
+        Self { k, row: Arc::new(row), place: Arc::new(place), used, sizes, on_gpu: Uploaded::default() }
     }
 
     /// The experts that have rows, ascending.
@@ -75,8 +88,14 @@ pub fn dispatch(x: &Tensor, plan: &Plan) -> Tensor {
     if x.kind() != Kind::Float {
         return x.index_select(0, &indices(&plan.row, x.device()));
     }
-    if x.device() != Device::Cpu {
+    if away(x) {
         return dispatch(&to_cpu(x), plan).to_device(x.device());
+    }
+    if on_gpu(x) {
+        let places = plan.places(x.device());
+        let out = places.dispatch(&plain(x));
+        let backward = move |grads: &[Option<Tensor>]| vec![grads[0].as_ref().map(|g| places.add(&plain(g), None))];
+        return custom_op(&[x], vec![out], backward).pop().expect("one output");
     }
     let d = width(x);
     let mut out = empty(&[plan.row.len() as i64, d as i64]);
@@ -106,18 +125,25 @@ pub fn combine(y: &Tensor, weights: &Tensor, plan: &Plan) -> Tensor {
         let places = places.view([-1, plan.k as i64, width(y) as i64]);
         return (places * weights.unsqueeze(-1)).sum_dim_intlist([1i64].as_slice(), false, y.kind());
     }
-    if y.device() != Device::Cpu {
+    if away(y) {
         return combine(&to_cpu(y), &to_cpu(weights), plan).to_device(y.device());
     }
     let (y_plain, w_plain) = (plain(y), plain(weights));
-    let out = add_places(&y_plain, floats(&w_plain), &plan.place, plan.k);
+    let places = on_gpu(y).then(|| plan.places(y.device()));
+    let out = match &places {
+        Some(places) => places.add(&y_plain, Some(&w_plain)),
+        None => add_places(&y_plain, floats(&w_plain), &plan.place, plan.k),
+    };
     if !wants_grad(&[y, weights]) {
         return out;
     }
     let plan = plan.clone();
     let backward = move |grads: &[Option<Tensor>]| {
         let Some(g) = &grads[0] else { return vec![None, None] };
-        let (dy, dw) = combine_backward(&plain(g), &y_plain, &w_plain, &plan);
+        let (dy, dw) = match &places {
+            Some(places) => places.backward(&plain(g), &y_plain, &w_plain),
+            None => combine_backward(&plain(g), &y_plain, &w_plain, &plan),
+        };
         vec![Some(dy), Some(dw)]
     };
     custom_op(&[y, weights], vec![out], backward).pop().expect("one output")

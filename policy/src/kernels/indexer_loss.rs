@@ -19,7 +19,7 @@ use tch::{Device, Kind, Tensor};
 use super::attention::{DisjointRows, Geometry, KeyPartial, SelectedRows, Selection, listed, score};
 use super::attention_reference::reference_scores as main_scores;
 use super::indexer::{IndexerQuery, reference_scores, top_k};
-use super::math::{add_scaled, exp_shifted, max, sum};
+use super::math::{add_scaled, exp_shifted, ln, max, sum};
 use super::{empty, floats, floats_mut, plain, to_cpu};
 use crate::rows::KeyIndex;
 
@@ -262,10 +262,10 @@ fn row_pass(
     q.copy_from_slice(scores);
     exp_shifted(q, most);
     let total = sum(q);
-    let log_total = most + total.ln();
+    let log_total = most + ln(total);
     let mut divergence = 0.0f32;
     for j in 0..n {
-        let log_p = if p[j] > 0.0 { p[j].ln() } else { 0.0 };
+        let log_p = if p[j] > 0.0 { ln(p[j]) } else { 0.0 };
         divergence += p[j] * (log_p - scores[j] + log_total);
     }
     dq.fill(0.0);

@@ -11,7 +11,8 @@ use multiversion::multiversion;
 use native::{custom_op, parallel_chunks};
 use tch::{Device, Kind, Tensor};
 
-use super::math::{LANES, add_lanes, exp, max};
+use super::cuda::{self, on_gpu};
+use super::math::{LANES, add_lanes, exp, ln, max};
 use super::{empty, floats, floats_mut, plain};
 
 const ROWS_PER_TASK: usize = 16;
@@ -51,16 +52,19 @@ impl Targets {
     }
 }
 
-/// Log-probabilities `[rows]` with history, and entropies `[rows]` without, of `logits [rows, vocabulary]`.
+/// Log-probabilities `[rows]` with history, and entropies `[rows]` without, of `logits [rows, vocabulary]`, whose first row is row `first`
+/// of `targets`.
 ///
-/// The kernel runs on the CPU whatever the device, because a token's log-probability must have one definition; the logits of sampled
-/// rows are copied there and their gradient back.
+/// On a GPU its twin computes, whose bits are the CPU's: a token's log-probability has one definition, whoever asks.
 ///
 /// # Panics
-/// If there is not one target a row.
-pub fn log_prob(logits: &Tensor, targets: &Arc<Targets>) -> (Tensor, Tensor) {
+/// If there is not a target for each row.
+pub fn log_prob(logits: &Tensor, targets: &Arc<Targets>, first: usize) -> (Tensor, Tensor) {
     let rows = logits.size()[0] as usize;
-    assert_eq!(rows, targets.tokens.len(), "one target a row");
+    assert!(first + rows <= targets.tokens.len(), "a target for each row");
+    if on_gpu(logits) && logits.kind() == Kind::Float {
+        return cuda::log_prob::log_prob(logits, targets, first);
+    }
     let (device, kind) = (logits.device(), logits.kind());
     let logits_plain = tch::no_grad(|| plain(logits).to_device(Device::Cpu).to_kind(Kind::Float));
     let mut joint = empty(&[rows as i64, 3]);
@@ -70,7 +74,7 @@ pub fn log_prob(logits: &Tensor, targets: &Arc<Targets>) -> (Tensor, Tensor) {
         parallel_chunks(floats_mut(&mut joint), ROWS_PER_TASK * 3, |task, out| {
             for (i, out) in out.chunks_exact_mut(3).enumerate() {
                 let row = task * ROWS_PER_TASK + i;
-                let scored = log_prob_row(&logits[row * vocabulary..][..vocabulary], targets, row);
+                let scored = log_prob_row(&logits[row * vocabulary..][..vocabulary], targets, first + row);
                 out.copy_from_slice(&[scored.log_prob, scored.entropy, scored.lse]);
             }
         });
@@ -85,7 +89,8 @@ pub fn log_prob(logits: &Tensor, targets: &Arc<Targets>) -> (Tensor, Tensor) {
         parallel_chunks(floats_mut(&mut d_logits), ROWS_PER_TASK * vocabulary, |task, out| {
             for (i, out) in out.chunks_exact_mut(vocabulary).enumerate() {
                 let row = task * ROWS_PER_TASK + i;
-                backward_row(&logits[row * vocabulary..][..vocabulary], &kept_targets, row, lse[row], g[row], out);
+                let logits = &logits[row * vocabulary..][..vocabulary];
+                backward_row(logits, &kept_targets, first + row, lse[row], g[row], out);
             }
         });
         vec![Some(d_logits.to_device(device).to_kind(kind))]
@@ -117,7 +122,7 @@ pub fn log_prob_row(logits: &[f32], targets: &Targets, row: usize) -> Scored {
     let most = max(&z) * inverse_t;
     z.iter_mut().for_each(|z| *z = *z * inverse_t - most);
     let (total, moment) = exp_moments(&z);
-    let log_total = total.ln();
+    let log_total = ln(total);
     let target = logits[targets.tokens[row] as usize] * inverse_t - most;
     Scored { log_prob: target - log_total, entropy: log_total - moment / total, lse: most + log_total }
 }

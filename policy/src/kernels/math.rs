@@ -102,6 +102,36 @@ pub fn exp(x: f32) -> f32 {
     if x < -87.0 { 0.0 } else { scaled }
 }
 
+/// `ln x`, rounded once from a value that is right to 12 digits; of 0, −∞, and of what is below, NaN.
+///
+/// `ln x = n ln 2 + 2 artanh s` with `x = 2^n m`, `m` in `(√½, √2]` and `s = (m − 1) / (m + 1)`, by seven terms of artanh's series, in f64.
+/// A library's logarithm is another one on every machine; this one is the same on a GPU.
+pub fn ln(x: f32) -> f32 {
+    if x.is_nan() || x <= 0.0 || x == f32::INFINITY {
+        return if x == 0.0 {
+            f32::NEG_INFINITY
+        } else if x > 0.0 {
+            x
+        } else {
+            f32::NAN
+        };
+    }
+    let bits = f64::from(x).to_bits();
+    let mut n = (bits >> 52) as i64 - 1023;
+    let mut m = f64::from_bits(bits & ((1 << 52) - 1) | 1023 << 52);
+    if m > std::f64::consts::SQRT_2 {
+        m *= 0.5;
+        n += 1;
+    }
+    let s = (m - 1.0) / (m + 1.0);
+    let square = s * s;
+    let mut p = 1.0 / 13.0f64;
+    for odd in [11.0, 9.0, 7.0, 5.0, 3.0, 1.0] {
+        p = p.mul_add(square, 1.0 / odd);
+    }
+    (n as f64).mul_add(std::f64::consts::LN_2, 2.0 * s * p) as f32
+}
+
 /// `x_i ← e^(x_i − shift)` in place.
 #[inline(always)]
 pub fn exp_shifted(x: &mut [f32], shift: f32) {
@@ -124,6 +154,20 @@ mod tests {
         }
         assert!(worst < 2.0 * f64::from(f32::EPSILON), "relative error {worst}");
         assert_eq!((exp(f32::NEG_INFINITY), exp(-100.0), exp(0.0)), (0.0, 0.0, 1.0));
+    }
+
+    #[test]
+    fn ln_is_the_nearest_number_almost_always_and_total() {
+        let mut off = 0;
+        for i in 0..2_000_000u32 {
+            let x = f32::from_bits(1 + i * 1069);
+            let nearest = f64::from(x).ln() as f32;
+            assert!((ln(x) - nearest).abs() <= f32::EPSILON * nearest.abs(), "{x}: {}", ln(x));
+            off += u32::from(ln(x) != nearest);
+        }
+        assert!(off < 20, "{off} of 2,000,000");
+        assert_eq!((ln(1.0), ln(0.0), ln(f32::INFINITY)), (0.0, f32::NEG_INFINITY, f32::INFINITY));
+        assert!(ln(-1.0).is_nan() && ln(f32::NAN).is_nan());
     }
 
     #[test]

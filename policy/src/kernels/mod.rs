@@ -1,8 +1,8 @@
 //! Own kernels of the model, one idea a file: each a row-parallel Rust kernel for the CPU with its backward, beside a plain-tensor
 //! reference of the same formula.
 //!
-//! Kernels compute in f32; other kinds, which only tests use, take the reference. On a GPU the products run there and the kernels still
-//! on the CPU, until they have CUDA twins.
+//! Kernels compute in f32; other kinds, which only tests use, take the reference. On a GPU a kernel's twin in [`cuda`] computes, with the
+//! same bits; where there is none yet, the CPU does.
 //!
 //! Three rules make a row's bits independent of the rest of the batch (INV-2): a task computes whole rows and nothing else; every
 //! reduction inside a row runs in one fixed order ([`math`]); where rows add into one place (the gradient of a key), the partial
@@ -10,6 +10,7 @@
 
 pub mod attention;
 mod attention_reference;
+pub mod cuda;
 pub mod experts;
 pub mod gemm;
 pub mod indexer;
@@ -24,8 +25,13 @@ pub mod swiglu;
 
 use tch::{Kind, Tensor};
 
-/// The tensor on the CPU, with its history. A kernel that is called with a GPU's tensors computes on the CPU and sends its result back:
+/// True where the tensor lies on a GPU that our kernels cannot run on: they compute on the CPU then and send their result back, which is
 /// slow, and the same bits as anywhere else.
+pub(crate) fn away(tensor: &Tensor) -> bool {
+    tensor.device() != tch::Device::Cpu && !cuda::on_gpu(tensor)
+}
+
+/// The tensor on the CPU, with its history.
 pub(crate) fn to_cpu(tensor: &Tensor) -> Tensor {
     tensor.to_device(tch::Device::Cpu)
 }

@@ -10,8 +10,9 @@ use multiversion::multiversion;
 use native::{custom_op, parallel_chunks};
 use tch::{Kind, Tensor};
 
+use super::cuda::{self, on_gpu};
 use super::math::{LANES, add_lanes, dot, sum};
-use super::{ROWS_PER_TASK, empty, floats, floats_mut, plain, to_cpu, width};
+use super::{ROWS_PER_TASK, away, empty, floats, floats_mut, plain, to_cpu, width};
 
 /// RMSNorm of every row of `x [.., d]` with weight `w [d]`.
 pub fn rms_norm(x: &Tensor, w: &Tensor, eps: f64) -> Tensor {
@@ -38,30 +39,39 @@ fn normalise(x: &Tensor, w: &Tensor, b: Option<&Tensor>, eps: f64) -> Tensor {
     if x.kind() != Kind::Float {
         return reference(x, w, b, eps);
     }
-    if x.device() != tch::Device::Cpu {
+    if away(x) {
         return normalise(&to_cpu(x), &to_cpu(w), b.map(to_cpu).as_ref(), eps).to_device(x.device());
     }
     let (x_plain, w_plain, b_plain) = (plain(x), plain(w), b.map(plain));
-    let d = width(&x_plain);
-    let mut out = empty(&x_plain.size());
-    {
-        let (x, w, b) = (floats(&x_plain), floats(&w_plain), b_plain.as_ref().map(floats));
-        parallel_chunks(floats_mut(&mut out), ROWS_PER_TASK * d, |i, out| {
-            forward_rows(&x[i * ROWS_PER_TASK * d..][..out.len()], w, b, eps as f32, out)
-        });
-    }
+    let gpu = on_gpu(x);
+    let out = if gpu {
+        cuda::norm::forward(&x_plain, &w_plain, b_plain.as_ref(), eps as f32)
+    } else {
+        forward(&x_plain, &w_plain, b_plain.as_ref(), eps as f32)
+    };
     let has_bias = b.is_some();
     let inputs: Vec<&Tensor> = [Some(x), Some(w), b].into_iter().flatten().collect();
     let backward = move |grads: &[Option<Tensor>]| {
         let count = if has_bias { 3 } else { 2 };
         let Some(g) = &grads[0] else { return (0..count).map(|_| None).collect() };
         let g = plain(g);
-        let (dx, columns) = backward_all(&x_plain, &w_plain, &g, has_bias, eps as f32);
+        let backward = if gpu { cuda::norm::backward } else { backward_all };
+        let (dx, columns) = backward(&x_plain, &w_plain, &g, has_bias, eps as f32);
         let mut grads = vec![Some(dx)];
         grads.extend(columns.into_iter().map(Some));
         grads
     };
     custom_op(&inputs, vec![out], backward).pop().expect("one output")
+}
+
+fn forward(x: &Tensor, w: &Tensor, b: Option<&Tensor>, eps: f32) -> Tensor {
+    let d = width(x);
+    let mut out = empty(&x.size());
+    let (x, w, b) = (floats(x), floats(w), b.map(floats));
+    parallel_chunks(floats_mut(&mut out), ROWS_PER_TASK * d, |i, out| {
+        forward_rows(&x[i * ROWS_PER_TASK * d..][..out.len()], w, b, eps, out)
+    });
+    out
 }
 
 /// The mean (0 for RMSNorm) and the reciprocal deviation of one row.

@@ -4,11 +4,13 @@
 //! `dW_h = Σ_r x_rhᵀ g_rh`.
 //!
 //! A result is cut into tiles that threads take one after another. [`gemm`] gives an element the same bits wherever it is computed, so
-//! neither the cut nor the number of threads shows (INV-7), nor how many rows there are (INV-2).
+//! neither the cut nor the number of threads shows (INV-7), nor how many rows there are (INV-2). On a GPU `cuda/product.cu` does, by the
+//! same rule and with the same bits.
 
 use native::{custom_op, parallel_for, wants_grad};
 use tch::Tensor;
 
+use super::cuda::{self, on_gpu};
 use super::gemm::{Factor, Out, Packed, Right, WIDE, gemm};
 use super::{empty, floats, floats_mut, plain, strided};
 use crate::packs::Packs;
@@ -33,18 +35,18 @@ pub enum Layout {
 }
 
 /// `x W`: see the module. `x [rows, k]` gives `[rows, n]` with [`Layout::Transposed`], and `x [rows, heads, k]` `[rows, heads, n]` with
-/// [`Layout::Heads`]; f32 on the CPU. `packs` keeps the weights laid out for the next product with them.
+/// [`Layout::Heads`]; f32. `packs` keeps the weights laid out for the next product with them, on the CPU.
 ///
 /// # Panics
 /// If the shapes do not fit: a caller's bug.
 pub fn product(x: &Tensor, w: &Tensor, layout: Layout, packs: &Packs) -> Tensor {
     let (x_plain, w_read) = (plain(x), readable(w));
     let shape = Shape::new(&x_plain, &w_read, layout);
-    let mut size = x_plain.size();
-    *size.last_mut().expect("x has columns") = shape.n as i64;
-    let mut out = empty(&size);
-    let packed = packs.get(&w_read, |w| shape.pack(w));
-    shape.forward(floats(&x_plain), &packed, floats_mut(&mut out));
+    let out = if on_gpu(&x_plain) {
+        cuda::product::forward(shape, &x_plain, &w_read)
+    } else {
+        shape.forward(&x_plain, &w_read, packs)
+    };
     if !wants_grad(&[x, w]) {
         return out;
     }
@@ -52,39 +54,33 @@ pub fn product(x: &Tensor, w: &Tensor, layout: Layout, packs: &Packs) -> Tensor 
     let backward = move |grads: &[Option<Tensor>]| {
         let Some(g) = &grads[0] else { return vec![None, None] };
         let g = plain(g);
-        let dx = for_x.then(|| {
-            let mut dx = empty(&x_plain.size());
-            shape.dx(floats(&g), &w_read, floats_mut(&mut dx));
-            dx
-        });
-        let dw = for_w.then(|| {
-            let mut dw = empty(&w_read.size());
-            shape.dw(floats(&g), floats(&x_plain), floats_mut(&mut dw));
-            dw
-        });
+        let gpu = on_gpu(&g);
+        let dx = for_x.then(|| if gpu { cuda::product::dx(shape, &g, &w_read) } else { shape.dx(&g, &w_read) });
+        let dw = for_w.then(|| if gpu { cuda::product::dw(shape, &g, &x_plain) } else { shape.dw(&g, &x_plain) });
         vec![dx, dw]
     };
     custom_op(&[x, w], vec![out], backward).pop().expect("one output")
 }
 
 /// The weights without history, copied only where neither rows nor columns lie together.
-fn readable(w: &Tensor) -> Tensor {
+pub(super) fn readable(w: &Tensor) -> Tensor {
     let strides = w.stride();
     let steps = &strides[strides.len() - 2..];
     if steps.contains(&1) { w.detach() } else { plain(w) }
 }
 
+/// The sizes of one product.
 #[derive(Debug, Clone, Copy)]
-struct Shape {
-    rows: usize,
-    heads: usize,
-    k: usize,
-    n: usize,
-    layout: Layout,
+pub(super) struct Shape {
+    pub(super) rows: usize,
+    pub(super) heads: usize,
+    pub(super) k: usize,
+    pub(super) n: usize,
+    pub(super) layout: Layout,
 }
 
 impl Shape {
-    fn new(x: &Tensor, w: &Tensor, layout: Layout) -> Self {
+    pub(super) fn new(x: &Tensor, w: &Tensor, layout: Layout) -> Self {
         let size = |t: &Tensor| t.size().into_iter().map(|n| n as usize).collect::<Vec<_>>();
         let (x, w) = (size(x), size(w));
         let (rows, heads, k, n) = match (layout, x.as_slice(), w.as_slice()) {
@@ -120,26 +116,46 @@ impl Shape {
         (0..self.heads).map(|head| Packed::new(weights.of(head), self.k, self.n)).collect()
     }
 
-    fn forward(self, x: &[f32], w: &[Packed], y: &mut [f32]) {
-        let x = self.input(x);
-        let right = |head: usize, j: usize| Right::Packed(&w[head], j);
-        self.multiply((self.rows, self.n, self.k), |head| x.of(head), right, y, (self.n, self.heads * self.n));
+    /// `[rows, columns]`, or `[rows, heads, columns]`.
+    pub(super) fn of_rows(self, columns: usize) -> Vec<i64> {
+        let size = [self.rows as i64, self.heads as i64, columns as i64];
+        if self.layout == Layout::Heads { size.to_vec() } else { vec![size[0], size[2]] }
     }
 
-    fn dx(self, g: &[f32], w: &Tensor, dx: &mut [f32]) {
-        let (g, w) = (self.output(g), self.weights(w));
+    /// The size of the weights.
+    pub(super) fn of_weights(self) -> Vec<i64> {
+        let (heads, k, n) = (self.heads as i64, self.k as i64, self.n as i64);
+        if self.layout == Layout::Heads { vec![heads, k, n] } else { vec![n, k] }
+    }
+
+    fn forward(self, x: &Tensor, w: &Tensor, packs: &Packs) -> Tensor {
+        let mut y = empty(&self.of_rows(self.n));
+        let (x, packed) = (self.input(floats(x)), packs.panels(w, |w| self.pack(w)));
+        let right = |head: usize, j: usize| Right::Packed(&packed[head], j);
+        let places = (self.n, self.heads * self.n);
+        self.multiply((self.rows, self.n, self.k), |head| x.of(head), right, floats_mut(&mut y), places);
+        y
+    }
+
+    fn dx(self, g: &Tensor, w: &Tensor) -> Tensor {
+        let mut dx = empty(&self.of_rows(self.k));
+        let (g, w) = (self.output(floats(g)), self.weights(w));
         let right = |head: usize, j: usize| Right::Plain(w.of(head).flipped().from(0, j));
-        self.multiply((self.rows, self.k, self.n), |head| g.of(head), right, dx, (self.k, self.heads * self.k));
+        let places = (self.k, self.heads * self.k);
+        self.multiply((self.rows, self.k, self.n), |head| g.of(head), right, floats_mut(&mut dx), places);
+        dx
     }
 
-    fn dw(self, g: &[f32], x: &[f32], dw: &mut [f32]) {
-        let (x, g) = (self.input(x), self.output(g));
+    fn dw(self, g: &Tensor, x: &Tensor) -> Tensor {
+        let mut dw = empty(&self.of_weights());
+        let (x, g) = (self.input(floats(x)), self.output(floats(g)));
         let (left, right, m, n) = match self.layout {
             Layout::Transposed => (g, x, self.n, self.k),
             Layout::Heads => (x, g, self.k, self.n),
         };
         let right = |head: usize, j: usize| Right::Plain(right.of(head).from(0, j));
-        self.multiply((m, n, self.rows), |head| left.of(head).flipped(), right, dw, (m * n, n));
+        self.multiply((m, n, self.rows), |head| left.of(head).flipped(), right, floats_mut(&mut dw), (m * n, n));
+        dw
     }
 
     /// `c = a b` for each head, one task a tile. `places`: elements of `c` from one head to the next, and from one row to the next.
@@ -218,6 +234,7 @@ unsafe impl Sync for Base {}
 
 #[cfg(test)]
 mod tests {
+    use native::cuda::{Emulated, emulated};
     use tch::{Device, Kind};
 
     use super::*;
@@ -269,6 +286,35 @@ mod tests {
                 assert!(error <= 2e-5 * size.max(1.0), "{:?} {:?}: {error} of {size}", x.size(), w.size());
             }
         }
+    }
+
+    /// The emulated GPU has few processors, so that these cases take tiles of every size, shared by blocks and not.
+    #[test]
+    fn inv_2_a_gpu_gives_the_same_bits() {
+        let found =
+            |(x, w, layout): (Tensor, Tensor, Layout)| all(&x, &w, |x, w| product(x, w, layout, &Packs::default()));
+        let decoding = [(1, 513, 70), (16, 768, 64), (40, 1030, 90)].map(|(rows, k, n)| {
+            (wave(&[rows, k], 0.73, Kind::Float), wave(&[n, k], 1.37, Kind::Float), Layout::Transposed)
+        });
+        let cases = || cases().into_iter().chain(decoding.iter().map(|(x, w, l)| (x.copy(), w.copy(), *l)));
+        for order in [Emulated::Ascending, Emulated::Descending] {
+            for (case, (on_cpu, on_gpu)) in
+                cases().map(found).zip(cases().map(|c| emulated(order, || found(c)))).enumerate()
+            {
+                for (what, (on_cpu, on_gpu)) in ["y", "dx", "dw"].iter().zip(on_cpu.iter().zip(&on_gpu)) {
+                    assert!(on_cpu.equal(on_gpu), "{what} of case {case}, {order:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn transposed_weights_on_a_gpu_are_read_where_they_lie() {
+        let x = wave(&[9, 2, 12], 0.73, Kind::Float);
+        let w = wave(&[2, 5, 12], 1.37, Kind::Float).transpose(1, 2);
+        let run = || all(&x, &w, |x, w| product(x, w, Layout::Heads, &Packs::default()));
+        let (on_cpu, on_gpu) = (run(), emulated(Emulated::Ascending, run));
+        assert!(on_cpu.iter().zip(&on_gpu).all(|(a, b)| a.equal(b)));
     }
 
     #[test]

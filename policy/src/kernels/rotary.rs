@@ -6,9 +6,10 @@
 
 use multiversion::multiversion;
 use native::{custom_op, parallel_chunks};
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
-use super::{ROWS_PER_TASK, empty, floats, floats_mut, plain, to_cpu, width};
+use super::cuda::{self, on_gpu};
+use super::{ROWS_PER_TASK, away, empty, floats, floats_mut, plain, to_cpu, width};
 
 /// Which elements form a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,15 +34,15 @@ pub fn rotate(x: &Tensor, angles: &Angles, layout: Layout) -> Tensor {
     if x.kind() != Kind::Float {
         return reference(x, angles, layout);
     }
-    if x.device() != Device::Cpu {
+    if away(x) {
         let angles = Angles { cos: to_cpu(&angles.cos), sin: to_cpu(&angles.sin) };
         return rotate(&to_cpu(x), &angles, layout).to_device(x.device());
     }
     let (x_plain, cos, sin) = (plain(x), plain(&angles.cos), plain(&angles.sin));
-    let out = rotate_plain(&x_plain, &cos, &sin, layout, false);
-    let backward = move |grads: &[Option<Tensor>]| {
-        vec![grads[0].as_ref().map(|g| rotate_plain(&plain(g), &cos, &sin, layout, true))]
-    };
+    let turn = if on_gpu(x) { cuda::elementwise::rotate } else { rotate_plain };
+    let out = turn(&x_plain, &cos, &sin, layout, false);
+    let backward =
+        move |grads: &[Option<Tensor>]| vec![grads[0].as_ref().map(|g| turn(&plain(g), &cos, &sin, layout, true))];
     custom_op(&[x], vec![out], backward).pop().expect("one output")
 }
 

@@ -12,6 +12,7 @@ use multiversion::multiversion;
 use native::{custom_op, parallel_chunks};
 use tch::{Kind, Tensor};
 
+use super::cuda::{self, on_gpu};
 use super::indexer::top_k;
 use super::math::{dot, exp, exp_shifted, max, sum};
 use super::{ROWS_PER_TASK, empty, floats, floats_mut, plain, to_cpu, width};
@@ -36,19 +37,13 @@ pub struct Routed {
 /// # Panics
 /// If a replayed choice names an expert that does not exist: a caller's bug.
 pub fn route(logits: &Tensor, bias: Option<&Tensor>, gate: &Gate, replay: Option<&Tensor>) -> Routed {
-    let k = gate.top_k as usize;
+    if on_gpu(logits) && logits.kind() == Kind::Float {
+        return route_on_gpu(logits, bias, gate, replay);
+    }
     let on_cpu = tch::no_grad(|| to_cpu(&plain(logits)).to_kind(Kind::Float));
+    let k = gate.top_k as usize;
     let scores = scores(&on_cpu, gate.scores);
-    let own = choose(&scores, bias, gate);
-    let (chosen, changed) = match replay {
-        Some(given) => {
-            let given = Vec::<i32>::try_from(&to_cpu(given).flatten(0, -1)).expect("a choice of experts is i32");
-            let changed = given.chunks_exact(k).zip(own.chunks_exact(k)).filter(|(given, own)| given != own).count();
-            (given, changed as u64)
-        }
-        None => (own, 0),
-    };
-    assert!(chosen.iter().all(|&e| (0..width(logits) as i32).contains(&e)), "every chosen expert exists");
+    let (chosen, changed) = decide(choose(&scores, bias, gate), replay, k, width(logits));
     if logits.kind() != Kind::Float {
         let weights = reference_weights(logits, gate, &chosen);
         return Routed { chosen, weights, changed };
@@ -72,6 +67,38 @@ pub fn route(logits: &Tensor, bias: Option<&Tensor>, gate: &Gate, replay: Option
     };
     let weights = custom_op(&[logits], vec![weights.to_device(device)], backward).pop().expect("one output");
     Routed { chosen, weights, changed }
+}
+
+/// As [`route`], on a GPU. The choice is wanted on the host, where rows are laid out.
+fn route_on_gpu(logits: &Tensor, bias: Option<&Tensor>, gate: &Gate, replay: Option<&Tensor>) -> Routed {
+    let (scores, own) = cuda::routing::choose(&plain(logits), bias.map(plain).as_ref(), gate);
+    let (chosen, changed) = decide(integers(&own), replay, gate.top_k as usize, width(logits));
+    let on_gpu = if replay.is_some() { Tensor::from_slice(&chosen).view_as(&own).to_device(own.device()) } else { own };
+    let weights = cuda::routing::weigh(&scores, &on_gpu, gate);
+    let rule = gate.clone();
+    let backward = move |grads: &[Option<Tensor>]| {
+        let Some(g) = &grads[0] else { return vec![None] };
+        vec![Some(cuda::routing::backward(&plain(g), &scores, &on_gpu, &rule))]
+    };
+    let weights = custom_op(&[logits], vec![weights], backward).pop().expect("one output");
+    Routed { chosen, weights, changed }
+}
+
+fn integers(choice: &Tensor) -> Vec<i32> {
+    Vec::<i32>::try_from(&to_cpu(choice).flatten(0, -1)).expect("a choice of experts is i32")
+}
+
+/// The gate's own choice or the one that is given instead, and how many rows it changes.
+fn decide(own: Vec<i32>, replay: Option<&Tensor>, k: usize, experts: usize) -> (Vec<i32>, u64) {
+    let (chosen, changed) = match replay.map(integers) {
+        Some(given) => {
+            let changed = given.chunks_exact(k).zip(own.chunks_exact(k)).filter(|(given, own)| given != own).count();
+            (given, changed as u64)
+        }
+        None => (own, 0),
+    };
+    assert!(chosen.iter().all(|&e| (0..experts as i32).contains(&e)), "every chosen expert exists");
+    (chosen, changed)
 }
 
 /// The weights of given experts in plain tensors, for any float kind and device.

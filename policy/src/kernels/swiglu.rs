@@ -8,8 +8,9 @@ use multiversion::multiversion;
 use native::{custom_op, parallel_chunks};
 use tch::{Kind, Tensor};
 
+use super::cuda::{self, on_gpu};
 use super::math::exp;
-use super::{empty, floats, floats_mut, plain, to_cpu};
+use super::{away, empty, floats, floats_mut, plain, to_cpu};
 
 /// Elements that one task takes.
 const ELEMENTS_PER_TASK: usize = 8192;
@@ -19,34 +20,39 @@ pub fn swiglu(a: &Tensor, b: &Tensor) -> Tensor {
     if a.kind() != Kind::Float {
         return reference(a, b);
     }
-    if a.device() != tch::Device::Cpu {
+    if away(a) {
         return swiglu(&to_cpu(a), &to_cpu(b)).to_device(a.device());
     }
     let (a_plain, b_plain) = (plain(a), plain(b));
-    let mut out = empty(&a_plain.size());
-    {
-        let (a, b) = (floats(&a_plain), floats(&b_plain));
-        parallel_chunks(floats_mut(&mut out), ELEMENTS_PER_TASK, |i, out| {
-            let at = i * ELEMENTS_PER_TASK;
-            forward(&a[at..][..out.len()], &b[at..][..out.len()], out);
-        });
-    }
+    let gpu = on_gpu(a);
+    let out = if gpu { cuda::elementwise::swiglu(&a_plain, &b_plain) } else { gate(&a_plain, &b_plain) };
     let backward = move |grads: &[Option<Tensor>]| {
         let Some(g) = &grads[0] else { return vec![None, None] };
-        let g = plain(g);
-        let (mut da, mut db) = (empty(&a_plain.size()), empty(&a_plain.size()));
-        let (a, b, g) = (floats(&a_plain), floats(&b_plain), floats(&g));
-        parallel_chunks(floats_mut(&mut da), ELEMENTS_PER_TASK, |i, da| {
-            let at = i * ELEMENTS_PER_TASK;
-            backward_a(&a[at..][..da.len()], &b[at..][..da.len()], &g[at..][..da.len()], da);
-        });
-        parallel_chunks(floats_mut(&mut db), ELEMENTS_PER_TASK, |i, db| {
-            let at = i * ELEMENTS_PER_TASK;
-            forward(&a[at..][..db.len()], &g[at..][..db.len()], db);
-        });
-        vec![Some(da), Some(db)]
+        let gradients = if gpu { cuda::elementwise::swiglu_backward } else { gradients };
+        gradients(&a_plain, &b_plain, &plain(g)).map(Some).into()
     };
     custom_op(&[a, b], vec![out], backward).pop().expect("one output")
+}
+
+fn gate(a: &Tensor, b: &Tensor) -> Tensor {
+    let mut out = empty(&a.size());
+    let (a, b) = (floats(a), floats(b));
+    parallel_chunks(floats_mut(&mut out), ELEMENTS_PER_TASK, |i, out| {
+        let at = i * ELEMENTS_PER_TASK;
+        forward(&a[at..][..out.len()], &b[at..][..out.len()], out);
+    });
+    out
+}
+
+/// `da` and `db`.
+fn gradients(a_plain: &Tensor, b: &Tensor, g_plain: &Tensor) -> [Tensor; 2] {
+    let mut da = empty(&a_plain.size());
+    let (a, b, g) = (floats(a_plain), floats(b), floats(g_plain));
+    parallel_chunks(floats_mut(&mut da), ELEMENTS_PER_TASK, |i, da| {
+        let at = i * ELEMENTS_PER_TASK;
+        backward_a(&a[at..][..da.len()], &b[at..][..da.len()], &g[at..][..da.len()], da);
+    });
+    [da, gate(a_plain, g_plain)]
 }
 
 /// The plain-tensor form.

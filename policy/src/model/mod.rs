@@ -4,34 +4,39 @@
 //! of the indexer and the gates, never in the arithmetic of a row. A family is a kind of attention (`mla.rs` or `gqa.rs`) and a kind of
 //! feed-forward (`feed_forward.rs`); the rest is common to all.
 
+mod adapter;
 mod feed_forward;
 mod gqa;
+pub mod head;
 mod indexer;
 mod layer;
 mod linear;
 mod mla;
+mod pass;
+mod recompute;
 
 pub use feed_forward::Load;
+pub use head::{Columns, Head};
 
-use std::sync::Arc;
+use std::ops::Range;
 
+use native::wants_grad;
 use tch::{Device, Tensor};
 
 use self::feed_forward::Choice;
 use self::layer::{Layer, Projected, Weights};
+use self::pass::{Asked, Context, Passed, Turned, groups};
 use crate::cache::PagedCache;
 use crate::compute::Compute;
 use crate::config::{Attention, ModelConfig};
 use crate::doctor::ProductShape;
-use crate::kernels::attention::{Selection, attention};
-use crate::kernels::indexer::{IndexerQuery, select};
-use crate::kernels::indexer_loss::{Coverage, Target, indexer_loss};
+use crate::kernels::indexer_loss::Coverage;
 use crate::kernels::norm::rms_norm;
-use crate::kernels::rotary::Angles;
-use crate::params::{Params, Shapes};
+use crate::lora::Adapters;
+use crate::params::{Params, Shapes, is_adapter};
 use crate::products::{NoSafeRows, Products};
 use crate::rope::RopeTable;
-use crate::rows::{KeyIndex, Rows};
+use crate::rows::Rows;
 
 /// Where the keys of a forward live.
 pub enum Keys<'a> {
@@ -105,31 +110,11 @@ pub struct Model {
     pub params: Params,
     /// What multiplies rows and weights.
     pub products: Products,
+    /// What its low-rank adapters stand beside, where it has some.
+    pub adapters: Option<Adapters>,
     layers: Vec<Layer>,
     rope: RopeTable,
     compute: Compute,
-}
-
-/// What the rows' positions do to queries and keys.
-struct Turned {
-    angles: Angles,
-    /// `[rows]`, where queries grow with the position.
-    query_scale: Option<Tensor>,
-}
-
-/// What the layer with an indexer leaves for itself and for those after it that share it.
-struct Indexed {
-    query: IndexerQuery,
-    keys: Tensor,
-    /// Once it was asked for.
-    selection: Option<Selection>,
-}
-
-/// What one layer's attention leaves for the layer's bookkeeping.
-struct LayerOut {
-    out: Tensor,
-    selection: Selection,
-    loss: Option<(Tensor, Coverage)>,
 }
 
 impl Model {
@@ -142,12 +127,23 @@ impl Model {
         let device = compute.device;
         let params: Params = params.into_iter().map(|(name, p)| (name, p.to_device(device))).collect();
         let products = Products::new(compute, &product_shapes(&config))?;
-        let layers = (0..config.num_hidden_layers).map(|l| Layer::new(&config, &params, l)).collect();
         let rope = RopeTable::new(&config, device);
-        Ok(Self { config, params, products, layers, rope, compute })
+        let mut model = Self { config, params, products, adapters: None, layers: Vec::new(), rope, compute };
+        model.build_layers();
+        Ok(model)
     }
 
-    /// A copy of the weights as they are now, which does not learn.
+    /// Makes the layers from handles to the parameters.
+    pub(crate) fn build_layers(&mut self) {
+        let layers = 0..self.config.num_hidden_layers;
+        self.layers = layers.map(|l| Layer::new(&self.config, &self.params, self.lora_scale(), l)).collect();
+    }
+
+    fn lora_scale(&self) -> Option<f64> {
+        self.adapters.as_ref().map(|adapters| adapters.config.scale())
+    }
+
+    /// A copy of the weights as they are now, adapters merged, which does not learn.
     ///
     /// # Errors
     /// As [`Model::new`].
@@ -160,7 +156,8 @@ impl Model {
     /// # Errors
     /// As [`Model::new`].
     pub fn frozen_copy_on(&self, device: Device) -> Result<Self, NoSafeRows> {
-        let params = tch::no_grad(|| self.params.iter().map(|(name, p)| (name.clone(), p.detach().copy())).collect());
+        let own = self.params.iter().filter(|(name, _)| !is_adapter(name));
+        let params = tch::no_grad(|| own.map(|(name, p)| (name.clone(), p.detach().copy())).collect());
         Self::new(self.config.clone(), params, Compute { device, ..self.compute })
     }
 
@@ -168,9 +165,16 @@ impl Model {
     pub fn replica(&self) -> Self {
         let handle = |p: &Tensor| p.detach().set_requires_grad(p.requires_grad());
         let params: Params = self.params.iter().map(|(name, p)| (name.clone(), handle(p))).collect();
-        let layers = (0..self.config.num_hidden_layers).map(|l| Layer::new(&self.config, &params, l)).collect();
         let (config, rope) = (self.config.clone(), self.rope.shallow_clone());
-        Self { config, params, products: self.products.clone(), layers, rope, compute: self.compute }
+        let (products, adapters) = (self.products.clone(), self.adapters.as_ref().map(Adapters::shallow_clone));
+        let mut model = Self { config, params, products, adapters, layers: Vec::new(), rope, compute: self.compute };
+        model.build_layers();
+        model
+    }
+
+    /// How the model computes.
+    pub fn compute(&self) -> Compute {
+        self.compute
     }
 
     /// Where the model lives.
@@ -183,103 +187,47 @@ impl Model {
     /// # Panics
     /// If a token or position lies outside the model's, or a sparse task is given to a model without an indexer: callers' bugs.
     pub fn forward(&self, rows: &Rows, mut keys: Keys<'_>, task: &Task) -> Forward {
-        let index = &rows.index;
-        let positions: Vec<i64> = index.position.iter().map(|&p| i64::from(p)).collect();
-        let positions = Tensor::from_slice(&positions).to_device(self.device());
-        let rope = Turned { angles: self.rope.angles(&positions), query_scale: self.rope.query_scale(&positions) };
+        let rope = Turned::new(&self.rope, &rows.index, self.device());
         let tokens = Tensor::from_slice(&rows.tokens).to_device(self.device());
         let mut hidden = Tensor::embedding(&self.params["model.embed_tokens.weight"], &tokens, -1, false, false);
+        let context = Context {
+            config: &self.config,
+            products: &self.products,
+            rope: &rope,
+            index: &rows.index,
+            indexer_weight: task.indexer_weight.as_ref(),
+            lora_scale: self.lora_scale(),
+        };
+        let asked = Asked::of(task, &self.layers);
+        let recompute = self.compute.recompute
+            && matches!(keys, Keys::Fresh)
+            && wants_grad(&self.params.values().collect::<Vec<_>>());
         let mut result = Forward::empty();
-        let (mut with_experts, mut indexed) = (0, None);
-        for (l, layer) in self.layers.iter().enumerate() {
-            let normal = rms_norm(&hidden, &layer.input_norm, self.config.rms_norm_eps);
-            let attended = self.attend(l, layer, &normal, &rope, index, &mut keys, &mut indexed, task);
-            hidden = &hidden + attended.out;
-            let normal = rms_norm(&hidden, &layer.post_norm, self.config.rms_norm_eps);
-            let replay = task.experts.as_ref().filter(|_| layer.feed_forward.has_experts());
-            let replay = replay.map(|replay| &replay[with_experts]);
-            let (out, choice) = layer.feed_forward.apply(&self.products, &normal, replay);
-            hidden = &hidden + out;
-            result.take(attended.selection.filter(|_| task.record), attended.loss);
-            with_experts += usize::from(choice.is_some());
-            if let Some(Choice { experts, rows, changed }) = choice {
-                result.load.push(Load { layer: l, rows, changed });
-                result.experts.extend(task.record_experts.then_some(experts));
-            }
+        for group in groups(&self.layers) {
+            let (layers, asked) = (&self.layers[group.clone()], &asked[group.clone()]);
+            let (out, passed) = match recompute {
+                true => recompute::pass(&context, layers, self.params_of(group.clone()), &hidden, asked),
+                false => context.pass(layers, &hidden, asked, &mut keys),
+            };
+            hidden = out;
+            group.zip(passed).for_each(|(layer, passed)| result.take(layer, passed, task));
         }
         result.hidden = rms_norm(&hidden, &self.params["model.norm.weight"], self.config.rms_norm_eps);
         result
     }
 
-    /// Logits `[rows, vocabulary]` of hidden states.
-    pub fn logits(&self, hidden: &Tensor) -> Tensor {
-        let head = if self.config.tie_word_embeddings { "model.embed_tokens.weight" } else { "lm_head.weight" };
-        self.products.precise(hidden, &self.params[head])
-    }
-
-    /// Attention over the keys that the task selects.
-    fn attend(
-        &self,
-        number: usize,
-        layer: &Layer,
-        x: &Tensor,
-        rope: &Turned,
-        index: &Arc<KeyIndex>,
-        keys: &mut Keys<'_>,
-        indexed: &mut Option<Indexed>,
-        task: &Task,
-    ) -> LayerOut {
-        let (products, scale, geometry) = (&self.products, self.config.softmax_scale(), self.config.geometry(number));
-        let angles = &rope.angles;
-        let Projected { q, keys: new_keys, index_input } = layer.attention.project(products, x, angles);
-        let q = match &rope.query_scale {
-            Some(scale) => q * scale.view([-1, 1, 1]),
-            None => q,
+    /// Handles to the parameters of these layers.
+    fn params_of(&self, layers: Range<usize>) -> Params {
+        let of_layer = |layer: usize| {
+            let prefix = format!("model.layers.{layer}.");
+            self.params.range(prefix.clone()..).take_while(move |(name, _)| name.starts_with(&prefix))
         };
-        let index_query = layer.indexer.as_ref().map(|i| i.query(products, x, &index_input, angles));
-        let new_index_keys = layer.indexer.as_ref().map(|i| i.keys(products, x, angles));
-        let (all_keys, all_index_keys) = store(keys, number, new_keys, new_index_keys, index);
-
-        if let (Some(query), Some(keys)) = (index_query, all_index_keys) {
-            *indexed = Some(Indexed { query, keys, selection: None });
-        }
-        let selection = self.selection(number, indexed.as_mut(), index, task);
-        let attended = attention(&q, &all_keys, geometry, index, &selection, scale);
-        let out = layer.attention.output(products, &attended.out);
-
-        let loss = task.indexer_weight.as_ref().map(|weight| {
-            let target = Target { q: q.detach(), keys: all_keys.detach(), geometry, lse: attended.lse, scale };
-            let (Some(Indexed { query, keys, .. }), Some(indexer)) = (indexed, &self.config.indexer) else {
-                panic!("a model without an indexer has no indexer loss");
-            };
-            indexer_loss(query, keys, &target, index, &selection, weight, indexer.top_k as usize)
-        });
-        LayerOut { out, selection, loss }
+        layers.flat_map(of_layer).map(|(name, p)| (name.clone(), p.shallow_clone())).collect()
     }
 
-    fn selection(&self, layer: usize, indexed: Option<&mut Indexed>, index: &KeyIndex, task: &Task) -> Selection {
-        match &task.attend {
-            Attend::Dense => None,
-            Attend::Replay(selections) => Some(selections[layer].shallow_clone()),
-            Attend::Sparse => {
-                let indexed = indexed.expect("sparse attention needs an indexer");
-                let chosen = match indexed.selection.take() {
-                    Some(shared) => shared,
-                    None => self.select(indexed, index, task),
-                };
-                indexed.selection = Some(chosen.as_ref().map(Tensor::shallow_clone));
-                chosen
-            }
-        }
-    }
-
-    fn select(&self, indexed: &Indexed, index: &KeyIndex, task: &Task) -> Selection {
-        let k = self.config.indexer.as_ref().expect("a layer has an indexer only if the config has one").top_k as usize;
-        // Where every row sees at most k keys, all are selected, and the list of all is the same list.
-        if index.most_visible() <= k && !task.record {
-            return None;
-        }
-        Some(tch::no_grad(|| select(&indexed.query, &indexed.keys, index, k)))
+    /// Logits `[rows, vocabulary]` of hidden states, all at once: for the few rows of a sampler. Learners take [`Model::head`]'s rows.
+    pub fn logits(&self, hidden: &Tensor) -> Tensor {
+        self.head().logits(hidden)
     }
 }
 
@@ -289,39 +237,21 @@ impl Forward {
         Self { hidden: Tensor::new(), selections, experts, load, indexer_loss: None, coverage }
     }
 
-    fn take(&mut self, selection: Selection, loss: Option<(Tensor, Coverage)>) {
-        self.selections.extend(selection);
-        if let Some((loss, coverage)) = loss {
+    /// Adds what layer `layer` left.
+    fn take(&mut self, layer: usize, passed: Passed, task: &Task) {
+        self.selections.extend(passed.selection.filter(|_| task.record));
+        if let Some((loss, coverage)) = passed.loss {
             self.coverage.push(coverage);
             self.indexer_loss = Some(match self.indexer_loss.take() {
                 Some(sum) => sum + loss,
                 None => loss,
             });
         }
+        if let Some(Choice { experts, rows, changed }) = passed.choice {
+            self.load.push(Load { layer, rows, changed });
+            self.experts.extend(task.record_experts.then_some(experts));
+        }
     }
-}
-
-/// Puts this call's keys where they belong and answers with the matrices that the index's slots point into.
-fn store(
-    keys: &mut Keys<'_>,
-    layer: usize,
-    new: Tensor,
-    new_index: Option<Tensor>,
-    index: &KeyIndex,
-) -> (Tensor, Option<Tensor>) {
-    let Keys::Cached(cache) = keys else { return (new, new_index) };
-    let slots: Vec<i64> =
-        (0..index.rows()).map(|row| i64::from(*index.visible(row).last().expect("a row sees itself"))).collect();
-    let slots = Tensor::from_slice(&slots);
-    let pool = &mut cache.keys[layer];
-    let _ = pool.index_copy_(0, &slots, &new.to_device(Device::Cpu));
-    let all = pool.shallow_clone();
-    let all_index = new_index.map(|new_index| {
-        let pool = &mut cache.index_keys[layer];
-        let _ = pool.index_copy_(0, &slots, &new_index.to_device(Device::Cpu));
-        pool.shallow_clone()
-    });
-    (all, all_index)
 }
 
 /// The shape of each parameter that a config asks for, layer by layer, given to `add`.

@@ -62,7 +62,7 @@ fn weighed(units: &[u32], is_letter: impl Fn(usize) -> bool) -> usize {
     let weigh = |run: Run| {
         let times = match run.period {
             ..3 => run.times() / 3,
-            ..=MAX_PERIOD => run.times(),
+            3..=MAX_PERIOD => run.times(),
             _ if run.times() > 1 => 3 * run.times(),
             _ => 1,
         };

@@ -188,6 +188,9 @@ class Tester:
             self.stuck = failure.args[0] if type(failure) is RemoteFailure else b"U" + str(failure).encode("utf-8", "replace")
         return failure
 
+    def is_of_program(self, error):
+        return getattr(error, "_of_program", False)
+
     # How what is no plain value crosses.
 
     def out(self, value):
@@ -266,6 +269,7 @@ class Tester:
         if type(printed) is str and capture:
             sys.stdout.write(printed)
         if kind != b"V":
+            error.__dict__["_of_program"] = True
             raise error
         for old, new in zip((*arguments, *named.values()), changed or ()):
             take_over(old, new)

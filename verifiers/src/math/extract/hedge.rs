@@ -140,7 +140,7 @@ pub fn behind(text: &str, end: usize, answer: &str) -> Vec<Offered> {
     let mut found = Vec::new();
     walk.close();
     while found.len() < MAX_OFFERED
-        && let Some(answer) = walk.to_an_answer(kind)
+        && let Some(answer) = walk.next_answer(kind)
     {
         let after = Walk::at(walk.rest);
         let offered = walk.offers && after.ends_here(&walk.own) || after.is_offered_behind();
@@ -228,7 +228,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Goes on to the next answer, if all on the way there may stand between two.
-    fn to_an_answer(&mut self, kind: Kind) -> Option<&'a str> {
+    fn next_answer(&mut self, kind: Kind) -> Option<&'a str> {
         const MAX_WORDS: usize = 12;
         loop {
             let at_once = !self.rest.starts_with(|c: char| ",;:.?!([—–".contains(c));

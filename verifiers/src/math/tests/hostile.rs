@@ -242,7 +242,7 @@ fn budgets_are_steps_so_verdicts_repeat() {
 /// Long lists against themselves in another order: what is the same is found by order, and what is not is not tried pair
 /// by pair.
 #[test]
-fn long_lists_are_answered_within_20_ms() {
+fn long_lists_are_answered_within_50_ms() {
     let list = |numbers: &mut dyn Iterator<Item = i32>, end: &str| {
         let items: Vec<String> = numbers.map(|i| format!("{i}{end}")).collect();
         format!("\\{{{}\\}}", items.join(","))
@@ -254,7 +254,7 @@ fn long_lists_are_answered_within_20_ms() {
         let verdict = verdict_with(MathSettings::default(), &gold, &answer);
         let taken = thread_time() - start;
         assert_eq!(verdict.status, status, "{end}: {}", verdict.reason);
-        assert!(taken < Duration::from_millis(20), "{end}: {taken:?}");
+        assert!(taken < Duration::from_millis(50), "{end}: {taken:?}");
         println!("{end}: {taken:?}");
     }
 }

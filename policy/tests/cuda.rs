@@ -1,0 +1,123 @@
+//! INV-2 on a GPU: every kernel's twin in CUDA, emulated, gives the bits of the CPU's kernel, values and gradients, in whichever order a
+//! block's threads run.
+
+use std::sync::Arc;
+
+use native::cuda::{Emulated, emulated};
+use policy::config::{Gate, Scores};
+use policy::kernels::experts::{Plan, combine, dispatch};
+use policy::kernels::log_prob::{Targets, log_prob};
+use policy::kernels::norm::{layer_norm, rms_norm};
+use policy::kernels::rotary::{Angles, Layout, rotate};
+use policy::kernels::routing::route;
+use policy::kernels::swiglu::swiglu;
+use tch::{Kind, Tensor};
+
+/// Seeded normal numbers.
+fn normal(name: &str, shape: &[i64]) -> Tensor {
+    let mut rng = data::CounterRng::new(3, name);
+    let values: Vec<f32> = (0..shape.iter().product::<i64>()).map(|_| rng.normal() as f32).collect();
+    Tensor::from_slice(&values).view(shape)
+}
+
+/// What `kernel` makes of the inputs, and their gradients by a fixed projection of its first result.
+fn run(inputs: &[Tensor], kernel: &dyn Fn(&[Tensor]) -> Vec<Tensor>) -> Vec<Tensor> {
+    let leaves: Vec<Tensor> = inputs.iter().map(|t| t.detach().set_requires_grad(true)).collect();
+    let mut results = kernel(&leaves);
+    let loss = (&results[0] * normal("projection", &results[0].size())).sum(Kind::Float);
+    results.extend(Tensor::run_backward(&[loss], &leaves.iter().collect::<Vec<_>>(), false, false));
+    results.iter().map(Tensor::detach).collect()
+}
+
+#[track_caller]
+fn same_bits(inputs: &[Tensor], kernel: impl Fn(&[Tensor]) -> Vec<Tensor>) {
+    let on_cpu = run(inputs, &kernel);
+    for order in [Emulated::Ascending, Emulated::Descending] {
+        let on_gpu = emulated(order, || run(inputs, &kernel));
+        for (i, (found, wanted)) in on_gpu.iter().zip(&on_cpu).enumerate() {
+            let differing = || found.ne_tensor(wanted).sum(Kind::Int64).int64_value(&[]);
+            assert!(found.equal(wanted), "result {i} of {}, {order:?}: {} elements differ", on_cpu.len(), differing());
+        }
+    }
+}
+
+#[test]
+fn norms() {
+    for (rows, d) in [(70, 48), (3, 1), (33, 17), (5, 3000), (0, 8)] {
+        let inputs = [normal("x", &[rows, d]), normal("w", &[d]), normal("b", &[d])];
+        same_bits(&inputs[..2], |t| vec![rms_norm(&t[0], &t[1], 1e-6)]);
+        same_bits(&inputs, |t| vec![layer_norm(&t[0], &t[1], &t[2], 1e-6)]);
+    }
+}
+
+#[test]
+fn swiglu_gate() {
+    // Wide enough for both ends of the exponential.
+    same_bits(&[normal("a", &[301, 41]) * 40.0, normal("b", &[301, 41])], |t| vec![swiglu(&t[0], &t[1])]);
+}
+
+#[test]
+fn rotary_layouts() {
+    let angle = normal("angle", &[40, 4]);
+    let angles = || Angles { cos: angle.cos(), sin: angle.sin() };
+    for layout in [Layout::Interleaved, Layout::Halves] {
+        same_bits(&[normal("x", &[40, 3, 11])], |t| vec![rotate(&t[0], &angles(), layout)]);
+        same_bits(&[normal("x", &[40, 3, 8])], |t| vec![rotate(&t[0], &angles(), layout)]);
+    }
+}
+
+#[test]
+fn log_probs_over_the_vocabulary_and_over_kept_sets() {
+    let logits = normal("logits", &[7, 2500]) * 4.0;
+    let tokens: Vec<u32> = vec![0, 2499, 17, 1024, 5, 900, 77];
+    let whole = Targets { inverse_temperature: 1.0 / 0.7, ..Targets::plain(tokens.clone()) };
+    let mut cut = whole.clone();
+    for (row, &token) in tokens.iter().enumerate() {
+        let kept: Vec<u32> = (0..2500).filter(|v| v % 3 == 1 || *v == token).collect();
+        cut.push_kept((row % 2 == 0).then_some(&kept[..if row == 0 { 1 } else { kept.len() }]));
+    }
+    for targets in [whole, cut] {
+        let targets = Arc::new(targets);
+        same_bits(std::slice::from_ref(&logits), |t| {
+            let (log_probs, entropies) = log_prob(&t[0], &targets, 0);
+            vec![log_probs, entropies]
+        });
+        same_bits(&[logits.narrow(0, 3, 2)], |t| vec![log_prob(&t[0], &targets, 3).0]);
+    }
+}
+
+fn gates() -> [Gate; 4] {
+    let gate = Gate { scores: Scores::BiasedSigmoid, top_k: 3, groups: 4, top_groups: 2, normalise: true, scale: 2.5 };
+    [
+        gate.clone(),
+        Gate { groups: 1, top_groups: 1, normalise: false, ..gate.clone() },
+        Gate { scores: Scores::Softmax, groups: 1, top_groups: 1, scale: 1.0, ..gate.clone() },
+        Gate { scores: Scores::Softmax, top_k: 20, groups: 2, top_groups: 1, ..gate },
+    ]
+}
+
+#[test]
+fn routing() {
+    let bias = normal("bias", &[40]);
+    // Few values, so that equals are the rule.
+    for logits in [normal("gate", &[70, 40]), normal("gate", &[70, 40]).round()] {
+        for gate in gates() {
+            let choice = Tensor::from_slice(&route(&logits, None, &gate, None).chosen).view([70, gate.top_k]);
+            for (bias, replay) in [(Some(&bias), None), (None, None), (Some(&bias), Some(&choice))] {
+                same_bits(std::slice::from_ref(&logits), |t| {
+                    let routed = route(&t[0], bias, &gate, replay);
+                    let changed = Tensor::from(routed.changed as i64);
+                    vec![routed.weights, Tensor::from_slice(&routed.chosen), changed]
+                });
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_to_experts_and_back() {
+    let chosen: Vec<i32> = (0..50).flat_map(|row| [row * row % 5, 5 + row % 3, 8]).collect();
+    let plan = Plan::new(&chosen, 3, 9);
+    same_bits(&[normal("x", &[50, 37])], |t| vec![dispatch(&t[0], &plan)]);
+    same_bits(&[normal("y", &[150, 37]), normal("w", &[50, 3])], |t| vec![combine(&t[0], &t[1], &plan)]);
+}

@@ -1,0 +1,275 @@
+//! Checkpoints and files of the Hugging Face hub, by name: `hf://OWNER/NAME` is a checkpoint, `hf://OWNER/NAME/FILE` and
+//! `hf://datasets/OWNER/NAME/FILE` are files. `NAME@REVISION` picks a branch, a tag or a commit; without one it is `main`.
+//!
+//! They are kept in the hub's own cache (`HF_HOME`) as huggingface_hub keeps them, and what is there is used without asking the hub. A
+//! checkpoint's files are all of one commit, and its config comes last: where it is, the others are.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use hf_hub::api::Progress;
+use hf_hub::api::sync::{Api, ApiBuilder, ApiError};
+use hf_hub::{Cache, Repo, RepoType};
+use indicatif::ProgressBar;
+
+use crate::exit::{Code, Failure, OrFail};
+use crate::recipe::Recipe;
+use crate::say;
+
+/// What a name of the hub begins with.
+const SCHEME: &str = "hf://";
+/// The file without which a folder is no checkpoint.
+const CONFIG: &str = "config.json";
+/// The environment's word for how many seconds the hub may be silent, as in huggingface_hub.
+const TIMEOUT: &str = "HF_HUB_DOWNLOAD_TIMEOUT";
+/// Where the environment has none.
+const SILENCE: Duration = Duration::from_secs(60);
+/// How often a download is looked at.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// The folder or file behind a path: the path itself, or what a name of the hub stands for, which is downloaded unless it is there.
+///
+/// # Errors
+/// [`Code::Usage`] for a name that is none; [`Code::Checkpoint`] for a checkpoint and [`Code::Data`] for a file that cannot be had.
+pub fn local(path: &Path) -> Result<PathBuf, Failure> {
+    match path.to_str().and_then(|text| text.strip_prefix(SCHEME)) {
+        Some(name) => Wanted::parse(name)?.get(),
+        None => Ok(path.to_owned()),
+    }
+}
+
+/// Downloads what a recipe names on the hub, and has it name the copies.
+///
+/// # Errors
+/// As [`local`].
+pub fn fetch(recipe: &mut Recipe) -> Result<(), Failure> {
+    for path in recipe.paths() {
+        if path.starts_with(SCHEME) {
+            let copy = local(Path::new(&*path))?.into_os_string().into_string();
+            *path = copy.map_err(|name| Failure::new(Code::Disk, format!("{} is no UTF-8", name.display())))?;
+        }
+    }
+    Ok(())
+}
+
+/// What a name of the hub stands for.
+#[derive(Debug, Clone)]
+struct Wanted {
+    name: String,
+    id: String,
+    kind: RepoType,
+    revision: String,
+    /// `None`: the whole checkpoint.
+    file: Option<String>,
+}
+
+impl Wanted {
+    fn parse(name: &str) -> Result<Self, Failure> {
+        let wrong = || {
+            Failure::new(Code::Usage, format!("`{SCHEME}{name}` names nothing on the hub")).hint(
+                "a checkpoint is hf://OWNER/NAME, a file hf://datasets/OWNER/NAME/FILE; NAME@REVISION picks a version",
+            )
+        };
+        let (kind, rest) = match name.strip_prefix("datasets/") {
+            Some(rest) => (RepoType::Dataset, rest),
+            None => (RepoType::Model, name),
+        };
+        let mut parts = rest.splitn(3, '/');
+        let (owner, versioned, file) = (parts.next(), parts.next(), parts.next().map(str::to_owned));
+        let (Some(owner), Some(versioned)) = (owner, versioned) else { return Err(wrong()) };
+        let (repo, revision) = versioned.split_once('@').unwrap_or((versioned, "main"));
+        let sound = |part: &str| !part.is_empty() && part != ".." && part != ".";
+        let file_is_sound = file.as_ref().is_none_or(|file| file.split('/').all(sound));
+        if ![owner, repo, revision].into_iter().all(sound) || !file_is_sound {
+            return Err(wrong());
+        }
+        if matches!(kind, RepoType::Dataset) && file.is_none() {
+            return Err(wrong());
+        }
+        Ok(Self { name: name.to_owned(), id: format!("{owner}/{repo}"), kind, revision: revision.to_owned(), file })
+    }
+
+    fn repo(&self, revision: &str) -> Repo {
+        Repo::with_revision(self.id.clone(), self.kind, revision.to_owned())
+    }
+
+    /// What is in the cache, or else comes from the hub.
+    fn get(&self) -> Result<PathBuf, Failure> {
+        let last = self.file.as_deref().unwrap_or(CONFIG);
+        let path = match Cache::from_env().repo(self.repo(&self.revision)).get(last) {
+            Some(path) => path,
+            None => self.download(last)?,
+        };
+        match (&self.file, path.parent()) {
+            (None, Some(folder)) => Ok(folder.to_owned()),
+            _ => Ok(path),
+        }
+    }
+
+    /// Downloads a checkpoint or a file, of the commit that the revision is now.
+    fn download(&self, last: &str) -> Result<PathBuf, Failure> {
+        if std::env::var("HF_HUB_OFFLINE").is_ok_and(|on| !matches!(on.as_str(), "" | "0" | "false" | "no" | "off")) {
+            return Err(self.failure("it is not in the cache, and HF_HUB_OFFLINE is set"));
+        }
+        let hub = Hub::open().map_err(|error| self.failure(error))?;
+        let (api, repo) = (hub.api.clone(), self.repo(&self.revision));
+        let info = hub.ask(move |_| api.repo(repo).info()).map_err(|error| self.failure(error))?;
+        let mut files: Vec<String> = info.siblings.into_iter().map(|file| file.rfilename).collect();
+        files.retain(|name| self.file.is_none() && is_of_a_checkpoint(name) && name != last);
+        files.push(last.to_owned());
+        let mut path = PathBuf::new();
+        for file in files {
+            say!("{SCHEME}{}: {file}", self.name);
+            let (api, repo) = (hub.api.clone(), self.repo(&info.sha));
+            let get = move |heard: Heard| api.repo(repo).download_with_progress(&file, heard);
+            path = hub.ask(get).map_err(|error| self.failure(error))?;
+        }
+        // Now the revision's name leads to the copy.
+        Cache::from_env().repo(self.repo(&self.revision)).create_ref(&info.sha).or_fail(Code::Disk)?;
+        Ok(path)
+    }
+
+    fn failure(&self, why: impl std::fmt::Display) -> Failure {
+        let code = if self.file.is_none() { Code::Checkpoint } else { Code::Data };
+        Failure::new(code, format!("{SCHEME}{}: {why}", self.name))
+            .hint("check the name; what is not public needs a token in HF_TOKEN; a folder or file that is here already can be named by its path")
+    }
+}
+
+/// What a program that reads checkpoints could look at: no pictures, no other programs' weights.
+fn is_of_a_checkpoint(file: &str) -> bool {
+    let known = [".json", ".jinja", ".model", ".txt", ".safetensors"].iter().any(|ending| file.ends_with(ending));
+    known && !file.contains('/') && !file.starts_with("consolidated")
+}
+
+/// The hub, or why it does not answer.
+#[derive(Debug, thiserror::Error)]
+enum HubError {
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    #[error("the hub has sent nothing for {} s ({TIMEOUT} sets the limit)", .0.as_secs_f64())]
+    Silent(Duration),
+}
+
+struct Hub {
+    api: Api,
+    patience: Duration,
+}
+
+impl Hub {
+    /// The hub of the environment: `HF_ENDPOINT`, `HF_HOME`, `HF_TOKEN`.
+    fn open() -> Result<Self, HubError> {
+        let mut builder =
+            ApiBuilder::from_env().with_progress(false).with_user_agent("temper", env!("CARGO_PKG_VERSION"));
+        if let Some(token) = std::env::var("HF_TOKEN").ok().filter(|token| !token.is_empty()) {
+            builder = builder.with_token(Some(token));
+        }
+        let seconds = std::env::var(TIMEOUT).ok().and_then(|text| text.parse().ok());
+        let patience = seconds.and_then(|s| Duration::try_from_secs_f64(s).ok()).unwrap_or(SILENCE);
+        Ok(Self { api: builder.build()?, patience })
+    }
+
+    /// Asks on a thread of its own, and waits as long as something comes: no wait is without an end (INV-9).
+    fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(Heard) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, HubError> {
+        let heard = Heard::new();
+        let (tell, told) = channel();
+        let asking = heard.clone();
+        thread::spawn(move || drop(tell.send(question(asking))));
+        loop {
+            match told.recv_timeout(LOOK.min(self.patience)) {
+                Ok(answer) => return Ok(answer?),
+                Err(RecvTimeoutError::Timeout) if heard.silence() < self.patience => {}
+                Err(_) => return Err(HubError::Silent(self.patience)),
+            }
+        }
+    }
+}
+
+/// When something was last heard of a download, which a terminal sees grow.
+#[derive(Clone)]
+struct Heard {
+    last: Arc<Mutex<Instant>>,
+    bar: ProgressBar,
+}
+
+impl Heard {
+    fn new() -> Self {
+        let bar = if std::io::stderr().is_terminal() { ProgressBar::new(0) } else { ProgressBar::hidden() };
+        Self { last: Arc::new(Mutex::new(Instant::now())), bar }
+    }
+
+    fn silence(&self) -> Duration {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+
+    fn now(&self) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+}
+
+impl Progress for Heard {
+    fn init(&mut self, size: usize, file: &str) {
+        self.now();
+        self.bar.init(size, file);
+    }
+
+    fn update(&mut self, size: usize) {
+        self.now();
+        Progress::update(&mut self.bar, size);
+    }
+
+    fn finish(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(name: &str) -> Option<(String, String, Option<String>)> {
+        Wanted::parse(name).ok().map(|wanted| (wanted.id, wanted.revision, wanted.file))
+    }
+
+    #[test]
+    fn a_name_has_an_owner_a_version_and_perhaps_a_file() {
+        let some = |id: &str, revision: &str, file: Option<&str>| {
+            Some((id.to_owned(), revision.to_owned(), file.map(str::to_owned)))
+        };
+        assert_eq!(parsed("Qwen/Qwen3-0.6B"), some("Qwen/Qwen3-0.6B", "main", None));
+        assert_eq!(parsed("Qwen/Qwen3-0.6B@v1"), some("Qwen/Qwen3-0.6B", "v1", None));
+        assert_eq!(parsed("a/b@v1/sub/c.jsonl"), some("a/b", "v1", Some("sub/c.jsonl")));
+        assert_eq!(parsed("datasets/a/b/c.parquet"), some("a/b", "main", Some("c.parquet")));
+        for wrong in ["", "a", "a/", "/b", "a/b@", "datasets/a/b", "a/b/../c", "a/..", "a/b/"] {
+            assert!(parsed(wrong).is_none(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_is_here_stays_as_it_is() {
+        assert_eq!(local(Path::new("configs/base")).expect("nothing is asked"), Path::new("configs/base"));
+    }
+
+    #[test]
+    fn only_what_a_checkpoint_is_made_of_is_downloaded() {
+        for (file, is) in [
+            ("model-00001-of-00002.safetensors", true),
+            ("tokenizer.json", true),
+            ("chat_template.jinja", true),
+            ("merges.txt", true),
+            ("consolidated.safetensors", false),
+            ("pytorch_model.bin", false),
+            ("onnx/model.safetensors", false),
+            ("README.md", false),
+        ] {
+            assert_eq!(is_of_a_checkpoint(file), is, "{file}");
+        }
+    }
+}
