@@ -136,8 +136,8 @@ fn is_choice(word: &str) -> bool {
 
 /// The answers that are offered behind `answer`, which ends at `end`.
 pub fn behind(text: &str, end: usize, answer: &str) -> Vec<Offered> {
-    let of_percent = percent_end(text, end).is_some();
-    let from = percent_end(text, end).unwrap_or(end);
+    let percent = percent_end(text, end);
+    let (of_percent, from) = (percent.is_some(), percent.unwrap_or(end));
     let rest = &text[from..floor(text, from + MAX_BYTES)];
     let mut walk = Walk::at(rest);
     let mut found = Vec::new();
@@ -189,8 +189,8 @@ pub fn joins_counted(between: &str, behind: &str) -> bool {
 
 /// Whether a word may stand between two answers that are offered together.
 pub fn may_stand_between(word: &str) -> bool {
-    let lower = word.to_ascii_lowercase();
-    OFFERS.contains(&lower.as_str()) || FILLERS.contains(&lower.as_str())
+    let is = |known: &&str| known.len() == word.len() && known.eq_ignore_ascii_case(word);
+    OFFERS.iter().any(is) || FILLERS.iter().any(is)
 }
 
 /// A way through the words behind an answer.
