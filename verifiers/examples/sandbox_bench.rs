@@ -330,16 +330,17 @@ fn hostile(sandbox: Sandbox, n: usize, others: &BTreeSet<String>) -> Result<(), 
     };
     // Two cells each, one for the tests: every fourth is enough.
     let work = |i: usize| if i % 4 == 3 { judge(i / 4) } else { run(i) };
-    (0..4 * programs.len().max(HOSTILE_TO_ASSERTS.len())).for_each(work);
+    // Until every worker has the cells that it needs.
+    let workers = sandbox.workers();
+    measured("warming up", workers, 8 * workers * programs.len(), work);
     let before = held(others)?;
     println!("before: [interpreters, mounts, descriptors, groups, MiB] = {before:?}");
-    let workers = sandbox.workers();
     measured("hostile runs", workers, n, work);
     let after = held(others)?;
     println!("after:  [interpreters, mounts, descriptors, groups, MiB] = {after:?}");
     let honest = sandbox.run_code(&request(trivial(0)))?;
     assert!(honest.status == RunStatus::Success, "an honest program still runs: {honest:?}");
-    drop(sandbox);
+    drop((verifier, sandbox));
     std::thread::sleep(Duration::from_millis(200));
     println!("ended:  [interpreters, mounts, descriptors, groups, MiB] = {:?}", held(others)?);
     Ok(())

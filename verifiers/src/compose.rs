@@ -6,7 +6,7 @@
 use data::{Item, Status, Verdict};
 use serde::{Deserialize, Serialize};
 
-use crate::Verifier;
+use crate::{Together, Verifier};
 
 /// What a verdict `undecided` means for the reward.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -225,11 +225,18 @@ impl Panel {
             if asked.is_empty() {
                 continue;
             }
-            let verdicts = match asked.len() == items.len() {
-                true => verifier.verify(items),
-                false => verifier.verify(&asked.iter().map(|&i| items[i].clone()).collect::<Vec<_>>()),
+            // One that looks at groups is shown the whole group, whatever part of it is asked about.
+            let shown: Vec<usize> = match verifier.together() {
+                Together::Groups => {
+                    (0..items.len()).filter(|&i| worth.takes(items[i].data_source.as_deref())).collect()
+                }
+                _ => asked.clone(),
             };
-            for (i, verdict) in asked.into_iter().zip(verdicts) {
+            let verdicts = match shown.len() == items.len() {
+                true => verifier.verify(items),
+                false => verifier.verify(&shown.iter().map(|&i| items[i].clone()).collect::<Vec<_>>()),
+            };
+            for (i, verdict) in shown.into_iter().zip(verdicts).filter(|(i, _)| asked.contains(i)) {
                 all[i].push((worth.label.clone(), verdict));
             }
         }

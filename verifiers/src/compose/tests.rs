@@ -159,3 +159,33 @@ fn inv_9_a_masked_sample_does_not_move_the_group() {
         }
     }
 }
+
+/// Says how many items it was shown, and wants whole groups.
+struct Grouped;
+
+impl Verifier for Grouped {
+    fn name(&self) -> &'static str {
+        "grouped"
+    }
+
+    fn together(&self) -> Together {
+        Together::Groups
+    }
+
+    fn verify(&self, items: &[Item]) -> Vec<Verdict> {
+        items.iter().map(|item| Verdict::pass(&item.id, "").metric("shown", items.len() as f64)).collect()
+    }
+}
+
+#[test]
+fn a_verifier_of_groups_is_shown_the_whole_group_even_where_a_part_is_asked_about() {
+    let open = |id: &str| if id == "a" { Verdict::undecided(id, "") } else { Verdict::pass(id, "") };
+    let panel = Panel::new(vec![
+        (Worth::of("math"), Box::new(Says(open)) as Box<dyn Verifier>),
+        (Worth { decides: Some("math".into()), ..Worth::of("second") }, Box::new(Grouped)),
+    ]);
+    let verdicts = panel.judge(&[item("b"), item("a"), item("c")]);
+    assert_eq!(verdicts.iter().map(Vec::len).collect::<Vec<_>>(), [1, 2, 1]);
+    let (label, verdict) = &verdicts[1][1];
+    assert_eq!((label.as_str(), verdict.id.as_str(), verdict.metrics["shown"]), ("second", "a", 3.0));
+}

@@ -100,11 +100,8 @@ impl Verifier for MathVerifier {
 fn verify_as_library(item: &Item, end: End<'_>, gold: &str, settings: &MathSettings) -> Verdict {
     let mut judge = Judge::new(settings);
     let golds = library::candidates(gold, settings, library::Side::Gold);
-    let (gold_text, gold_alternative, gold) = match chosen(&golds, &mut judge) {
-        Some((candidate, _)) => {
-            let reading = Reading::of_gold(&candidate.text);
-            (candidate.text.as_str(), candidate.alternative.as_deref(), reading)
-        }
+    let (gold_text, gold_alternative, gold) = match chosen(&golds, &mut judge, Reading::of_gold) {
+        Some((candidate, reading)) => (candidate.text.as_str(), candidate.alternative.as_deref(), reading),
         None => (gold, None, Reading::of_gold(&own_box(gold))),
     };
     let visible = end.outside_reasoning().join("\n");
@@ -114,13 +111,13 @@ fn verify_as_library(item: &Item, end: End<'_>, gold: &str, settings: &MathSetti
     let tagged = extract::in_answer_tags(&visible);
     let (last, others) = tagged.split_last().map_or((visible.as_str(), &[][..]), |(last, others)| (*last, others));
     let answers = library::candidates(last, settings, library::Side::Completion);
-    let Some((candidate, _)) = chosen(&answers, &mut judge) else {
+    let Some((candidate, _)) = chosen(&answers, &mut judge, Reading::new) else {
         return Verdict::fail(&item.id, "no final answer");
     };
     let mut finals: Vec<String> = Vec::new();
     for other in others {
         let answers = library::candidates(other, settings, library::Side::Completion);
-        finals.extend(chosen(&answers, &mut judge).map(|(other, _)| other.text.clone()));
+        finals.extend(chosen(&answers, &mut judge, Reading::new).map(|(other, _)| other.text.clone()));
     }
     finals.extend(candidate.hedged_with.iter().cloned());
     let finals: Vec<&str> = finals.iter().map(String::as_str).chain([candidate.text.as_str()]).collect();
@@ -137,15 +134,19 @@ fn verify_as_library(item: &Item, end: End<'_>, gold: &str, settings: &MathSetti
 }
 
 /// The first candidate that can be read, else the first one.
-fn chosen<'a>(candidates: &'a [Candidate], judge: &mut Judge) -> Option<(&'a Candidate, Reading)> {
+fn chosen<'a>(
+    candidates: &'a [Candidate],
+    judge: &mut Judge,
+    read: fn(&str) -> Reading,
+) -> Option<(&'a Candidate, Reading)> {
     for candidate in candidates {
-        let mut reading = Reading::new(&candidate.text);
+        let mut reading = read(&candidate.text);
         if judge.reads(&mut reading) {
             return Some((candidate, reading));
         }
     }
     let whole = |candidate: &&Candidate| candidate.rule != library::WHOLE;
-    candidates.iter().find(whole).or(candidates.first()).map(|first| (first, Reading::new(&first.text)))
+    candidates.iter().find(whole).or(candidates.first()).map(|first| (first, read(&first.text)))
 }
 
 /// The gold answer as text.

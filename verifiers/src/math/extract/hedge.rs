@@ -112,6 +112,10 @@ enum Kind {
 
 impl Kind {
     fn of(answer: &str) -> Self {
+        // As nearly every answer is.
+        if answer.len() > 32 || answer.bytes().any(|b| b.is_ascii_digit()) {
+            return Self::Value;
+        }
         let mut plain = answer.to_owned();
         for wrapper in ["\\textbf", "\\text", "\\mathrm", "\\mathbf", "{", "}", "(", ")", "**", "$", "."] {
             plain = plain.replace(wrapper, "");
@@ -132,13 +136,16 @@ fn is_choice(word: &str) -> bool {
 
 /// The answers that are offered behind `answer`, which ends at `end`.
 pub fn behind(text: &str, end: usize, answer: &str) -> Vec<Offered> {
-    let kind = Kind::of(answer);
-    let of_percent = percent_end(text, end).is_some();
-    let from = percent_end(text, end).unwrap_or(end);
+    let percent = percent_end(text, end);
+    let (of_percent, from) = (percent.is_some(), percent.unwrap_or(end));
     let rest = &text[from..floor(text, from + MAX_BYTES)];
     let mut walk = Walk::at(rest);
     let mut found = Vec::new();
     walk.close();
+    if walk.rest.trim_start_matches([' ', '.', '\n']).is_empty() {
+        return found;
+    }
+    let kind = Kind::of(answer);
     while found.len() < MAX_OFFERED
         && let Some(answer) = walk.next_answer(kind)
     {
@@ -182,8 +189,8 @@ pub fn joins_counted(between: &str, behind: &str) -> bool {
 
 /// Whether a word may stand between two answers that are offered together.
 pub fn may_stand_between(word: &str) -> bool {
-    let lower = word.to_ascii_lowercase();
-    OFFERS.contains(&lower.as_str()) || FILLERS.contains(&lower.as_str())
+    let is = |known: &&str| known.len() == word.len() && known.eq_ignore_ascii_case(word);
+    OFFERS.iter().any(is) || FILLERS.iter().any(is)
 }
 
 /// A way through the words behind an answer.

@@ -20,6 +20,9 @@ pub const WHOLE: &str = "the whole text";
 /// Candidates that are tried.
 const MAX_CANDIDATES: usize = 6;
 
+/// The rank of what nothing announces.
+const ANYTHING: i32 = 300;
+
 /// Times that a text may say "answer", counted from its end.
 const MAX_ANNOUNCED: usize = 200;
 
@@ -112,7 +115,8 @@ pub fn candidates(text: &str, settings: &MathSettings, side: Side) -> Vec<Candid
         ranked.candidate.offered = hedge::behind(text, ranked.end, &ranked.candidate.text);
     }
     // A box is the last word on what was announced before it.
-    if let Some(first) = ranked.first_mut().filter(|_| !has_box) {
+    let announced = |rank: i32| rank < ANYTHING || text.contains("####");
+    if let Some(first) = ranked.first_mut().filter(|first| !has_box && announced(first.rank)) {
         let rivals = announcements::rivals(text, first.start).into_iter();
         first.candidate.offered.extend(rivals.map(|text| Offered { text: text.to_owned(), of_percent: false }));
     }
@@ -290,7 +294,7 @@ impl Search<'_> {
         while at < self.spans.len() {
             let (end, text) = self.chain(at);
             chains.push(Ranked {
-                rank: 300,
+                rank: ANYTHING,
                 start: self.spans[at].start,
                 end,
                 candidate: Candidate::new(text, "mathematics"),
@@ -302,7 +306,7 @@ impl Search<'_> {
         let keep = self.numbers.len().saturating_sub(MAX_CANDIDATES);
         for at in keep..self.numbers.len() {
             let (start, end, text) = self.joined(at);
-            ranked.push(Ranked { rank: 300, start, end, candidate: Candidate::new(text, "number") });
+            ranked.push(Ranked { rank: ANYTHING, start, end, candidate: Candidate::new(text, "number") });
         }
     }
 
