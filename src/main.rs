@@ -13,9 +13,11 @@ static ALLOCATOR: OrExit = OrExit;
 
 fn main() -> ExitCode {
     commands::quiet_threads();
-    memory::name_what_cpp_lacks();
     let cli = Cli::parse();
-    run_main(move || dispatch(cli.command))
+    memory::name_what_libraries_lack();
+    let code = run_main(move || dispatch(cli.command));
+    memory::is_ending();
+    code
 }
 
 fn dispatch(command: Command) -> Result<(), Failure> {

@@ -5,15 +5,16 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use policy::{ModelConfig, params};
+use policy::{ModelConfig, lora, params};
 
 use crate::exit::{self, Code, Failure};
 
 /// Bytes a parameter takes while it learns: weight, gradient and AdamW's two moments, in f32.
-const LEARNING: u64 = 16;
+const LEARNING: u128 = 16;
 /// Bytes a parameter takes while it only answers.
-const ANSWERING: u64 = 4;
+const ANSWERING: u128 = 4;
 
 /// What to do about it, once a run has begun.
 pub const HINT: &str = "lower batch.unit_tokens, sampling.batch or sampling.max_new_tokens; what was saved is intact, and `temper resume RUN` goes on";
@@ -51,12 +52,29 @@ fn or_exit(block: *mut u8, size: usize) -> *mut u8 {
     block
 }
 
-/// Has the memory that libtorch's C++ does not find named as that of Rust is.
-pub fn name_what_cpp_lacks() {
+/// Set once the program itself is about to end.
+static ENDING: AtomicBool = AtomicBool::new(false);
+
+/// Has named what libraries lack: memory that C++ does not find, and a thread that libgomp cannot start, for which it prints a line and
+/// calls `exit`.
+pub fn name_what_libraries_lack() {
     extern "C" fn refused() {
         out_of_memory(&[])
     }
+    extern "C" fn ended() {
+        // Nothing else calls `exit` before the program is done.
+        if !ENDING.load(Ordering::Relaxed) {
+            out_of_memory(&[b" for a thread (above)"]);
+        }
+    }
     native::on_out_of_memory(refused);
+    // SAFETY: the handler is a function without arguments that lives as long as the program. Where it cannot be kept, a message is lost.
+    unsafe { libc::atexit(ended) };
+}
+
+/// The program is done, and ends with its own code.
+pub fn is_ending() {
+    ENDING.store(true, Ordering::Relaxed);
 }
 
 /// Ends the process, since so many bytes were not there.
@@ -89,22 +107,52 @@ pub fn is_out_of_memory(panic: &str) -> bool {
     ["can't allocate memory", "CUDA out of memory", "failed to spawn thread"].iter().any(|words| panic.contains(words))
 }
 
-/// Refuses a model whose parameters alone take more than the machine has.
+/// What becomes of a model's parameters.
+#[derive(Debug, Clone, Copy)]
+pub enum Use {
+    /// They are only read.
+    Answer,
+    /// All learn.
+    Learn,
+    /// Adapters of this size learn beside them.
+    Adapt(lora::Size),
+}
+
+impl Use {
+    fn bytes(self, parameters: u128) -> u128 {
+        match self {
+            Self::Answer => parameters.saturating_mul(ANSWERING),
+            Self::Learn => parameters.saturating_mul(LEARNING),
+            Self::Adapt(lora::Size { beside, own }) => {
+                let read = parameters.saturating_add(u128::from(beside)).saturating_mul(ANSWERING);
+                read.saturating_add(u128::from(own).saturating_mul(LEARNING))
+            }
+        }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Self::Answer => "(4 bytes each)",
+            Self::Learn => "to learn (16 bytes each)",
+            Self::Adapt(_) => "with adapters beside them",
+        }
+    }
+}
+
+/// Refuses a model whose parameters alone take more than the machine has, in the use that takes the most.
 ///
 /// # Errors
 /// [`Code::Memory`], with both numbers.
-pub fn check(config: &ModelConfig, learns: bool) -> Result<(), Failure> {
+pub fn check(config: &ModelConfig, uses: impl Iterator<Item = Use>) -> Result<(), Failure> {
     let Some(there) = total() else { return Ok(()) };
-    let each = if learns { LEARNING } else { ANSWERING };
-    let needed = parameters(config).saturating_mul(u128::from(each));
-    if needed <= u128::from(there) {
-        return Ok(());
-    }
+    let parameters = parameters(config);
+    let needed = uses.chain([Use::Answer]).map(|of| (of.bytes(parameters), of)).max_by_key(|(bytes, _)| *bytes);
+    let Some((needed, of)) = needed.filter(|(bytes, _)| *bytes > u128::from(there)) else { return Ok(()) };
     let gib = |bytes: f64| bytes / f64::from(1 << 30);
     let message = format!(
         "the model's parameters need {:.1} GiB {}, and this machine has {:.1} GiB",
         gib(needed as f64),
-        if learns { "to learn (16 bytes each)" } else { "(4 bytes each)" },
+        of.words(),
         gib(there as f64)
     );
     Err(Failure::new(Code::Memory, message).hint("check hidden_size, vocab_size and num_hidden_layers of config.json"))
@@ -132,11 +180,20 @@ mod tests {
     #[test]
     fn a_model_larger_than_the_machine_is_refused_with_both_numbers() {
         let small = ModelConfig::read("configs/smoke-model.json".as_ref()).expect("a config");
-        check(&small, true).expect("the smoke model fits");
+        check(&small, [Use::Learn].into_iter()).expect("the smoke model fits");
         let large = ModelConfig { vocab_size: 1 << 40, ..small };
-        let failure = check(&large, true).expect_err("no machine has this");
+        let failure = check(&large, [Use::Learn].into_iter()).expect_err("no machine has this");
         assert_eq!(failure.code, Code::Memory);
         assert!(failure.message.contains("GiB to learn"), "{failure}");
+    }
+
+    #[test]
+    fn adapters_take_less_than_learning_and_more_than_answering() {
+        let small = ModelConfig::read("configs/smoke-model.json".as_ref()).expect("a config");
+        let lora = policy::LoraConfig { rank: 2, alpha: 4.0, targets: Vec::new() };
+        let adapt = Use::Adapt(lora.size(&params::shapes(&small)).expect("it has targets"));
+        let bytes = [Use::Answer, adapt, Use::Learn].map(|of| of.bytes(parameters(&small)));
+        assert!(bytes.is_sorted() && bytes[0] < bytes[1] && bytes[1] < bytes[2], "{bytes:?}");
     }
 
     #[test]

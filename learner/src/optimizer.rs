@@ -17,17 +17,23 @@
 //! Same bits everywhere: each tensor operation of the update rounds once (products, sums, root and quotient by
 //! themselves, no fused forms whose vector body and scalar tail differ), so neither threads nor vector width show.
 //! Norms are summed in f64 in the order of names.
+//!
+//! A parameter is updated part by part, so that a step needs little memory beside the state, whatever a parameter's size. The moments of
+//! parameters on a GPU can live in the host's memory ([`AdamW::offloaded`]): a part of them is brought to the GPU, updated there by the
+//! same operations and brought back, so where they live does not show in a bit.
 
 use std::collections::BTreeMap;
 
-use tch::{Kind, TchError, Tensor, no_grad};
+use tch::{Device, Kind, TchError, Tensor, no_grad};
 
 mod norm;
 mod state_file;
 #[cfg(test)]
 mod tests;
+mod update;
 
 pub use state_file::StateError;
+use update::{PART, Scalars, zeros_on_host};
 
 /// Added to the norm before dividing, as `torch.nn.utils.clip_grad_norm_` does.
 const CLIP_EPSILON: f64 = 1e-6;
@@ -170,18 +176,17 @@ pub struct AdamW {
     slots: Vec<Slot>,
     frozen: Vec<String>,
     step: u64,
+    /// As [`PART`].
+    part: i64,
 }
 
-/// The scalars of one group's update, in f64 until libtorch rounds each to f32.
-struct Scalars {
-    decay: f64,
-    beta1: f64,
-    beta2: f64,
-    first: f64,
-    second: f64,
-    inverse_root: f64,
-    epsilon: f64,
-    step_size: f64,
+/// Where the moments live.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Bytes {
+    /// In the host's memory.
+    pub host: u64,
+    /// On the parameters' device, where that is another.
+    pub device: u64,
 }
 
 impl AdamW {
@@ -193,6 +198,27 @@ impl AdamW {
         config: AdamWConfig,
         groups: Vec<ParameterGroup>,
         parameters: &BTreeMap<String, Tensor>,
+    ) -> Result<Self, OptimizerError> {
+        Self::with(config, groups, parameters, |parameter| parameter.detach().f_zeros_like())
+    }
+
+    /// As [`AdamW::new`], with the moments of parameters on a GPU in the host's memory. Those of parameters on the CPU are there anyway.
+    ///
+    /// # Errors
+    /// As [`AdamW::new`]; [`OptimizerError::Torch`] where the host has no room.
+    pub fn offloaded(
+        config: AdamWConfig,
+        groups: Vec<ParameterGroup>,
+        parameters: &BTreeMap<String, Tensor>,
+    ) -> Result<Self, OptimizerError> {
+        Self::with(config, groups, parameters, zeros_on_host)
+    }
+
+    fn with(
+        config: AdamWConfig,
+        groups: Vec<ParameterGroup>,
+        parameters: &BTreeMap<String, Tensor>,
+        zeros: impl Fn(&Tensor) -> Result<Tensor, TchError>,
     ) -> Result<Self, OptimizerError> {
         check_config(&config, &groups)?;
         let (mut slots, mut frozen) = (Vec::new(), Vec::new());
@@ -208,11 +234,23 @@ impl AdamW {
                 name: name.clone(),
                 group,
                 parameter: parameter.shallow_clone(),
-                exp_avg: parameter.detach().f_zeros_like()?,
-                exp_avg_sq: parameter.detach().f_zeros_like()?,
+                exp_avg: zeros(parameter)?,
+                exp_avg_sq: zeros(parameter)?,
             });
         }
-        Ok(Self { config, groups, slots, frozen, step: 0 })
+        Ok(Self { config, groups, slots, frozen, step: 0, part: PART })
+    }
+
+    /// Bytes of the moments, on the host and on the parameters' device where that is another.
+    pub fn bytes(&self) -> Bytes {
+        let moments = self.slots.iter().flat_map(|slot| [&slot.exp_avg, &slot.exp_avg_sq]);
+        moments.fold(Bytes::default(), |sum, moment| {
+            let own = moment.numel() as u64 * moment.kind().elt_size_in_bytes() as u64;
+            match moment.device() {
+                Device::Cpu => Bytes { host: sum.host + own, ..sum },
+                _ => Bytes { device: sum.device + own, ..sum },
+            }
+        })
     }
 
     /// The parameters that learn, in the order of names: those for which [`Self::step`] needs a gradient.
@@ -243,7 +281,7 @@ impl AdamW {
         let scalars: Vec<Scalars> = reports.iter().map(|report| self.scalars(report)).collect();
         no_grad(|| {
             for (slot, gradient) in self.slots.iter_mut().zip(&gradients) {
-                slot.update(gradient, &scalars[slot.group])?;
+                slot.update(gradient, &scalars[slot.group], self.part)?;
             }
             Ok::<(), OptimizerError>(())
         })?;
@@ -307,27 +345,6 @@ impl AdamW {
             epsilon,
             step_size: report.learning_rate / (1.0 - beta1.powi(steps)),
         }
-    }
-}
-
-impl Slot {
-    /// The recurrence of the module's documentation. The clip coefficient is folded into the moments' scalars.
-    fn update(&mut self, gradient: &Tensor, s: &Scalars) -> Result<(), TchError> {
-        if self.parameter.dim() >= 2 && s.decay != 1.0 {
-            let _ = self.parameter.f_mul_scalar_(s.decay)?;
-        }
-        let mut term = gradient.f_mul_scalar(s.first)?;
-        let _ = self.exp_avg.f_mul_scalar_(s.beta1)?.f_add_(&term)?;
-        term = gradient.f_mul(gradient)?;
-        let _ = term.f_mul_scalar_(s.second)?;
-        let _ = self.exp_avg_sq.f_mul_scalar_(s.beta2)?.f_add_(&term)?;
-
-        let mut denominator = self.exp_avg_sq.f_sqrt()?;
-        let _ = denominator.f_mul_scalar_(s.inverse_root)?.f_add_scalar_(s.epsilon)?;
-        let mut change = self.exp_avg.f_div(&denominator)?;
-        let _ = change.f_mul_scalar_(-s.step_size)?;
-        let _ = self.parameter.f_add_(&change)?;
-        Ok(())
     }
 }
 

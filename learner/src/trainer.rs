@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use policy::Model;
-use policy::params::{is_indexer, is_selection_bias};
+use policy::params::{Params, is_adapter, is_indexer, is_selection_bias};
 use tch::Tensor;
 
 use crate::grad_tree::GradTreeError;
@@ -12,13 +12,14 @@ use crate::losses::aggregate::AggregateError;
 use crate::optimizer::{AdamW, AdamWConfig, GroupStep, OptimizerError, ParameterGroup, StateError};
 use crate::shards::{Batch, Parallel, Shard};
 
-/// The group of the gates' selection biases, which never learn from a gradient ([`crate::balance`] moves them).
-const SELECTION_BIAS: &str = "selection bias";
+/// The group of what never learns from a gradient: the gates' selection biases ([`crate::balance`] moves them), and what low-rank adapters
+/// stand beside.
+const FROZEN: &str = "frozen";
 
 /// Which parameters learn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Learning {
-    /// All but the indexer.
+    /// All but the indexer; of a model with low-rank adapters, those alone.
     Backbone,
     /// The indexer alone.
     Indexer,
@@ -88,22 +89,45 @@ pub struct Stepped<R> {
     pub groups: Vec<GroupStep>,
 }
 
+/// Whether a group owns the parameter of a name.
+type Owns = fn(&str) -> bool;
+
 impl Trainer {
-    /// Marks the parameters that learn and makes an optimiser for them.
+    /// Marks the parameters that learn and makes an optimiser for them. Where the model has low-rank adapters, they are its backbone.
     ///
     /// # Errors
     /// [`OptimizerError`] for a number out of range.
     pub fn new(model: &Model, settings: &TrainerSettings) -> Result<Self, OptimizerError> {
-        let group = |name: &str, owns: fn(&str) -> bool, clip: Option<f64>, scale: f64, learns: bool| ParameterGroup {
+        Self::with(model, settings, AdamW::new)
+    }
+
+    /// As [`Trainer::new`], with the moments of a model on a GPU in the host's memory: [`AdamW::offloaded`].
+    ///
+    /// # Errors
+    /// As [`Trainer::new`]; [`OptimizerError::Torch`] where the host has no room.
+    pub fn offloaded(model: &Model, settings: &TrainerSettings) -> Result<Self, OptimizerError> {
+        Self::with(model, settings, AdamW::offloaded)
+    }
+
+    fn with(
+        model: &Model,
+        settings: &TrainerSettings,
+        optimizer: impl Fn(AdamWConfig, Vec<ParameterGroup>, &Params) -> Result<AdamW, OptimizerError>,
+    ) -> Result<Self, OptimizerError> {
+        let group = |name: &str, owns: Owns, clip: Option<f64>, scale: f64, learns: bool| ParameterGroup {
             learning_rate_scale: scale,
             max_norm: clip,
             frozen: !learns,
             ..ParameterGroup::new(name, owns)
         };
         let learning = settings.learning;
+        let still: Owns = match model.adapters {
+            None => is_selection_bias,
+            Some(_) => |name| !is_adapter(name) && !is_indexer(name),
+        };
         let groups = vec![
-            // No loss reaches it, and weight decay would undo what it learned of the load.
-            group(SELECTION_BIAS, is_selection_bias, None, 1.0, false),
+            // No loss reaches a selection bias, and weight decay would undo what it learned of the load.
+            group(FROZEN, still, None, 1.0, false),
             group(
                 "indexer",
                 is_indexer,
@@ -113,7 +137,7 @@ impl Trainer {
             ),
             group("backbone", |_| true, settings.clip_norm, 1.0, learning != Learning::Indexer),
         ];
-        let optimizer = AdamW::new(settings.adamw, groups, &model.params)?;
+        let optimizer = optimizer(settings.adamw, groups, &model.params)?;
         let names: Vec<String> = optimizer.trained_names().map(str::to_owned).collect();
         for (name, parameter) in &model.params {
             let _ = parameter.set_requires_grad(names.binary_search(name).is_ok());
@@ -145,7 +169,8 @@ impl Trainer {
         let summed = batch.sum(model, asked, self.parallel)?;
         let gradients: BTreeMap<String, Tensor> = self.names.iter().cloned().zip(summed.gradients).collect();
         let mut groups = self.optimizer.step(learning_rate, &gradients)?;
-        groups.retain(|group| group.name != SELECTION_BIAS);
+        model.merge();
+        groups.retain(|group| group.name != FROZEN);
         Ok(Stepped { loss: summed.loss, reports: summed.reports, groups })
     }
 

@@ -110,7 +110,9 @@ int temper_attach(at::Tensor** inputs, int n_inputs, at::Tensor** outputs, int n
     node->set_next_edges(torch::autograd::collect_next_edges(sources));
     for (int i = 0; i < n_outputs; i++) {
       // An alias without history: the closure may hold the plain output, and a cycle through the node would never be freed.
+      // It has the output's version counter, as it has its storage: who remembers numbers by storage and version sees them change.
       at::Tensor alias = outputs[i]->variable_data();
+      torch::autograd::impl::set_version_counter(alias, torch::autograd::impl::version_counter(*outputs[i]));
       torch::autograd::set_history(alias, node);
       attached[i] = new at::Tensor(std::move(alias));
     }

@@ -21,6 +21,11 @@ pub fn is_selection_bias(name: &str) -> bool {
     name.ends_with("e_score_correction_bias")
 }
 
+/// True for a low-rank adapter's `A` or `B` ([`crate::lora`]), which no config asks for.
+pub fn is_adapter(name: &str) -> bool {
+    name.ends_with(".lora_A.weight") || name.ends_with(".lora_B.weight")
+}
+
 /// The name of a layer's selection bias.
 pub fn selection_bias(layer: usize) -> String {
     format!("model.layers.{layer}.mlp.gate.e_score_correction_bias")

@@ -74,6 +74,11 @@ impl Products {
         self.product(x, w, Layout::Transposed, &self.packs)
     }
 
+    /// As [`Products::precise`], for factors that are not multiplied again: nothing is kept laid out.
+    pub fn apart(&self, x: &Tensor, w: &Tensor) -> Tensor {
+        self.product(x, w, Layout::Transposed, &Packs::default())
+    }
+
     /// `x_h w_h` for each head: `x [rows, heads, k]`, `w [heads, k, n]` → `[rows, heads, n]`.
     pub fn per_head(&self, x: &Tensor, w: &Tensor) -> Tensor {
         self.in_precision(x, w, Layout::Heads)

@@ -9,6 +9,7 @@ use crate::checkpoint;
 use crate::config::{
     Attention, Experts, Family, Gate, Gqa, IndexerConfig, Mla, ModelConfig, Rope, Scaling, Scores, Yarn,
 };
+use crate::lora::LoraConfig;
 use crate::model::{Keys, Model, Task};
 use crate::rows::{KeyIndex, Rows};
 
@@ -150,6 +151,19 @@ pub fn tiny_model(top_k: Option<i64>) -> Model {
 /// As [`tiny_model`].
 pub fn model_of(config: ModelConfig) -> Model {
     checkpoint::fresh(config, 0.3, 11, Device::Cpu).expect("small products are row-invariant")
+}
+
+/// A fresh model of a config with adapters of rank 3 beside all that take one, whose `B` is as large as `A`.
+///
+/// # Panics
+/// As [`tiny_model`].
+pub fn adapted(config: ModelConfig) -> Model {
+    let lora = LoraConfig { rank: 3, alpha: 4.5, targets: Vec::new() };
+    let model = model_of(config).with_adapters(lora, 5).expect("it has weights that take adapters");
+    let value = |(name, p): (&String, &Tensor)| (name.clone(), crate::params::initial(name, &p.size(), 0.1, 7));
+    let values = model.adapter_params().iter().map(value).collect();
+    model.set_adapters(&values).expect("they are its own");
+    model
 }
 
 /// What [`decode`] saw: logits `[rows, vocabulary]`, and of the last row of each forward the selections and the experts.

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use policy::params::is_indexer;
-use policy::testing::{every_kind, model_of, tiny_config, tiny_grouped};
+use policy::params::{Params, is_adapter, is_indexer};
+use policy::testing::{adapted, every_kind, model_of, tiny_config, tiny_grouped};
 use policy::{Attend, Forward, Keys, Model, ModelConfig, Rows, Task};
 use tch::{Device, Kind, Tensor};
 
@@ -41,7 +41,22 @@ fn moved(model: &Model, name: &str, step: f64) -> Model {
         let p = if own == name { &p + normal(name, &p.size()) * step } else { p };
         (own.clone(), p)
     });
-    Model::new(model.config.clone(), params.collect(), Device::Cpu).expect("small products are row-invariant")
+    let params = merged(model, params.collect());
+    Model::new(model.config.clone(), params, Device::Cpu).expect("small products are row-invariant")
+}
+
+/// The parameters without adapters: each weight that has one is `W₀ + (α/r) B A`.
+fn merged(model: &Model, mut params: Params) -> Params {
+    let Some(adapters) = &model.adapters else { return params };
+    let scale = adapters.config.alpha / adapters.config.rank as f64;
+    let base = model.without_adapters().expect("it was made once").params;
+    let adapters: Params = params.extract_if(.., |name, _| is_adapter(name)).collect();
+    for (name, a) in adapters.iter().filter(|(name, _)| name.ends_with("lora_A.weight")) {
+        let b = &adapters[&name.replace("lora_A", "lora_B")];
+        let weight = name.replace("lora_A.", "");
+        params.insert(weight.clone(), base[&weight].to_kind(Kind::Double) + b.matmul(a) * scale);
+    }
+    params
 }
 
 /// Gradients of `loss` in f32 by name; a parameter that it does not reach has none.
@@ -108,6 +123,25 @@ fn every_kind_has_the_gradient_of_its_forward_and_an_indexer_that_of_its_loss() 
             let divergence = |model: &Model| run(model).indexer_loss.expect("it was asked for");
             check(&model, &gradients(&model, &divergence(&model)), divergence);
         }
+    }
+}
+
+/// Adapters beside all that take one: their gradients are those of the merged weights' forward, and nothing else has any.
+#[test]
+fn adapters_have_the_gradient_of_the_merged_weights() {
+    for (kind, mut config) in every_kind() {
+        config.indexer.iter_mut().for_each(|indexer| indexer.top_k = TOP_K);
+        eprintln!("{kind}");
+        let model = adapted(config);
+        model.params.iter().for_each(|(name, p)| drop(p.set_requires_grad(is_adapter(name))));
+        let task = held(&model);
+        let language = |model: &Model| projected(model, &run(model, &task(model.params["model.norm.weight"].kind())));
+        let learning: Vec<&Tensor> = model.params.values().filter(|p| p.requires_grad()).collect();
+        let found = Tensor::run_backward(&[language(&model)], &learning, false, false);
+        let names = model.params.keys().filter(|name| is_adapter(name)).cloned();
+        let found: BTreeMap<String, Tensor> = names.zip(found).filter(|(_, gradient)| gradient.defined()).collect();
+        assert_eq!(found.len(), learning.len(), "{kind}: every adapter takes part");
+        check(&model, &found, language);
     }
 }
 

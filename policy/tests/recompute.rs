@@ -1,7 +1,7 @@
 //! Layers that compute their activations again: the same forward and, to the bit, the same gradients as layers that keep them.
 
-use policy::params::is_indexer;
-use policy::testing::{every_kind, model_of};
+use policy::params::{is_adapter, is_indexer};
+use policy::testing::{adapted, every_kind, model_of};
 use policy::{Attend, Compute, Forward, Keys, Model, Rows, Task};
 use tch::{Device, Kind, Tensor};
 
@@ -16,8 +16,14 @@ fn rows() -> Rows {
 /// The same weights twice, of which the second computes its layers again.
 fn pair(model: Model, learns: impl Fn(&str) -> bool) -> [Model; 2] {
     let compute = Compute { recompute: true, ..Device::Cpu.into() };
-    let params = model.params.iter().map(|(name, p)| (name.clone(), p.detach())).collect();
-    let again = Model::new(model.config.clone(), params, compute).expect("small products");
+    let base = model.without_adapters().expect("small products").params;
+    let mut again = Model::new(model.config.clone(), base, compute).expect("small products");
+    if let Some(adapters) = &model.adapters {
+        // Fresh ones share no storage with those of the model, whose own weights they must not touch.
+        again = again.frozen_copy().expect("small products");
+        again = again.with_adapters(adapters.config.clone(), 0).expect("they fit the model");
+        again.set_adapters(&model.adapter_params()).expect("the same adapters");
+    }
     for (name, p) in model.params.iter().chain(&again.params) {
         let _ = p.set_requires_grad(learns(name));
     }
@@ -39,8 +45,11 @@ fn tasks(model: &Model) -> Vec<Task> {
     ]
 }
 
+/// A parameter's name and gradient.
+type Gradient = (String, Option<Tensor>);
+
 /// Loss, what was chosen and counted, and gradients by name; `None` where a loss reaches nothing that learns.
-fn step(model: &Model, task: &Task) -> (Vec<Tensor>, String, Vec<(String, Option<Tensor>)>) {
+fn step(model: &Model, task: &Task) -> (Vec<Tensor>, String, Vec<Gradient>) {
     let forward = model.forward(&rows(), Keys::Fresh, task);
     let language = model.logits(&forward.hidden).sin().sum(Kind::Float);
     let loss = forward.indexer_loss.as_ref().map_or_else(|| language.shallow_clone(), |own| &language + own);
@@ -88,13 +97,20 @@ fn inv_1_the_backbone_alone_and_the_indexer_alone_have_them_too() {
                 let forward = again.forward(&rows(), Keys::Fresh, &task);
                 assert!(!forward.hidden.requires_grad(), "{kind}: hidden states do not depend on the indexer");
                 let [kept, again] = [&kept, &again].map(|model| step(model, &task).2);
-                let same = |(a, b): (&(String, Option<Tensor>), &(String, Option<Tensor>))| match (&a.1, &b.1) {
+                let same = |(a, b): (&Gradient, &Gradient)| match (&a.1, &b.1) {
                     (Some(a), Some(b)) => a.equal(b),
                     _ => false,
                 };
                 assert!(kept.iter().zip(&again).all(same) && !kept.is_empty(), "{kind}");
             }
         }
+    }
+}
+
+#[test]
+fn inv_1_adapters_have_the_same_gradients_to_the_bit() {
+    for (kind, config) in every_kind() {
+        check(kind, &pair(adapted(config), is_adapter));
     }
 }
 

@@ -41,6 +41,12 @@ kind = "rl"
 steps = 1
 optimizer.lr = 1.0
 [[stages]]
+name = "lora"
+kind = "rl"
+steps = 1
+optimizer.lr = 1.0
+lora = {}
+[[stages]]
 name = "distill"
 kind = "distill"
 steps = 1

@@ -60,7 +60,8 @@ fn complete_training(stage: &mut Stage, trainable: &[String]) {
         batch.tokens = DEFAULT_TOKENS;
     }
     stage.indexer.get_or_insert_with(IndexerSettings::default);
-    stage.routing.get_or_insert_with(RoutingSettings::default).complete(stage.kind);
+    let adapts = stage.lora.is_some();
+    stage.routing.get_or_insert_with(RoutingSettings::default).complete(stage.kind, adapts);
     if stage.kind == Kind::Rl {
         stage.rl.get_or_insert_with(Rl::default);
     }

@@ -15,7 +15,8 @@ pub struct RoutingSettings {
     /// (Keep Routing; DeepSeek-V3.2, arXiv:2512.02556, §3.1).
     pub replay: bool,
     /// `γ`: after each step the selection bias of every expert moves by so much toward the mean load (DeepSeek-V3, §2.1.2). `None` until
-    /// resolved: 0.001 in `pretrain`, 0 elsewhere, since the bias of a trained model is part of what it has learned.
+    /// resolved: 0.001 in `pretrain`, 0 elsewhere, since the bias of a trained model is part of what it has learned. Where a stage trains
+    /// adapters it stays as it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub balance: Option<f64>,
 }
@@ -27,9 +28,10 @@ impl Default for RoutingSettings {
 }
 
 impl RoutingSettings {
-    /// Fills in what follows from the kind of stage.
-    pub(super) fn complete(&mut self, kind: Kind) {
-        self.balance.get_or_insert(if kind == Kind::Pretrain { PRETRAINING_RATE } else { 0.0 });
+    /// Fills in what follows from the kind of stage, and from whether it trains adapters alone.
+    pub(super) fn complete(&mut self, kind: Kind, adapts: bool) {
+        let moves = kind == Kind::Pretrain && !adapts;
+        self.balance.get_or_insert(if moves { PRETRAINING_RATE } else { 0.0 });
     }
 
     /// `γ`.

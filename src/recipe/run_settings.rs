@@ -30,6 +30,9 @@ pub struct RunSettings {
     /// A layer's activations are not kept for its backward, which computes them again: less memory, one forward more, and not a bit of the
     /// result changed.
     pub recompute: bool,
+    /// AdamW's moments of a model on a GPU live in the host's memory and are brought to the GPU part by part during the step: 8 bytes a
+    /// parameter less there, not a bit of the result changed. On the CPU they are there anyway.
+    pub offload_optimizer: bool,
     /// The folder that holds runs.
     pub out: String,
     /// Refuse to start where the sampler's and the learner's log-probabilities cannot be made bit for bit equal
@@ -56,6 +59,7 @@ impl Default for RunSettings {
             device: Device::Auto,
             precision: Precision::F32,
             recompute: false,
+            offload_optimizer: false,
             out: "runs".into(),
             exact: true,
             compare_share: 1.0,

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Batch, Distill, ExportSettings, IndexerSettings, Optimizer, Rl, RoutingSettings};
+use super::{
+    Batch, Distill, ExportSettings, IndexerMode, IndexerSettings, LoraSettings, Optimizer, Rl, RoutingSettings,
+};
 
 /// The name by which `from` means `[model]` itself.
 pub const MODEL: &str = "model";
@@ -52,6 +54,9 @@ pub struct Stage {
     /// How much a step reads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<Batch>,
+    /// Adapters that it trains, in place of all weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraSettings>,
     /// What becomes of the indexer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub indexer: Option<IndexerSettings>,
@@ -102,6 +107,18 @@ impl Stage {
     /// If the kind does not train.
     pub fn indexer(&self) -> &IndexerSettings {
         self.indexer.as_ref().expect("a loaded stage that trains has indexer settings")
+    }
+
+    /// What becomes of the indexer, once it is known whether the checkpoint has one: [`IndexerMode::settle`], and frozen where adapters are
+    /// all that learns.
+    ///
+    /// # Panics
+    /// If the kind does not train.
+    pub fn indexer_mode(&self, checkpoint_has_indexer: bool) -> IndexerMode {
+        match self.indexer().mode.settle(self.kind, checkpoint_has_indexer) {
+            IndexerMode::Live | IndexerMode::LiveReplay if self.lora.is_some() => IndexerMode::Frozen,
+            mode => mode,
+        }
     }
 
     /// What becomes of the experts.
@@ -193,6 +210,11 @@ impl Kind {
     /// Whether it changes weights, and so leaves a checkpoint.
     pub fn trains(self) -> bool {
         !matches!(self, Self::Eval | Self::Export)
+    }
+
+    /// Whether low-rank adapters may be all that it trains: not where the indexer is what it is for.
+    pub fn adapts(self) -> bool {
+        self.trains() && !matches!(self, Self::IndexerWarmup | Self::Sparse)
     }
 
     /// Whether the policy itself is sampled in it for training.

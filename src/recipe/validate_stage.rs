@@ -1,5 +1,7 @@
 //! What makes a stage impossible.
 
+use policy::lora::TARGETS;
+
 use super::findings::{Findings, at};
 use super::validate::{NAME_RULE, check_judgeable, is_name};
 use super::words::suggest;
@@ -22,6 +24,7 @@ pub(super) fn check(recipe: &Recipe, i: usize, stage: &Stage, f: &mut Findings<'
         here.batch(f);
         here.indexer(f);
         here.routing(f);
+        here.lora(f);
     }
     if let Some(export) = &stage.export {
         f.number(here.path2("export", "shard_gb"), export.shard_gb, "above 0", |gb| gb > 0.0);
@@ -133,6 +136,7 @@ impl Here<'_> {
             ("batch", stage.batch.is_some(), kind.trains()),
             ("indexer", stage.indexer.is_some(), kind.trains() || kind == Kind::Eval),
             ("routing", stage.routing.is_some(), kind.trains()),
+            ("lora", stage.lora.is_some(), kind.adapts()),
             ("mix", !stage.mix.is_empty(), kind.trains()),
             ("domains", !stage.domains.is_empty(), kind != Kind::Export),
             ("checkpoint_every", stage.checkpoint_every > 0, kind.trains()),
@@ -265,6 +269,23 @@ impl Here<'_> {
         f.number(path.clone(), r.balance(), "0 (off) or above", |b| b >= 0.0);
         let frozen = self.stage.kind == Kind::IndexerWarmup && r.balance() > 0.0;
         f.require(!frozen, path, "has no meaning in a stage of kind `indexer-warmup`, which trains the indexer alone");
+    }
+
+    fn lora(&self, f: &mut Findings<'_>) {
+        let (Some(lora), true) = (&self.stage.lora, self.stage.kind.adapts()) else { return };
+        f.positive(self.path2("lora", "rank"), lora.rank);
+        f.number(self.path2("lora", "alpha"), lora.alpha, "above 0", |alpha| alpha > 0.0);
+        for (j, target) in lora.targets.iter().enumerate() {
+            if !TARGETS.contains(&target.as_str()) {
+                let path = at(&[&"stages", &self.i, &"lora", &"targets", &j]);
+                f.add_with_help(path, format_args!("takes no adapter: `{target}`"), suggest(target, &TARGETS));
+            }
+        }
+        let live =
+            self.stage.indexer.as_ref().is_some_and(|x| matches!(x.mode, IndexerMode::Live | IndexerMode::LiveReplay));
+        f.require(!live, self.path2("indexer", "mode"), "must not be live where `lora` says that adapters alone learn");
+        let moves = self.stage.routing.as_ref().is_some_and(|r| r.balance() > 0.0);
+        f.require(!moves, self.path2("routing", "balance"), "must be 0 where `lora` says that adapters alone learn");
     }
 
     /// An `eval` stage may look past the indexer, or at another k.

@@ -21,6 +21,7 @@ pub fn card(summary: &Summary, recipe: &Recipe, from: &str, config: &ModelConfig
         base(recipe),
         plain(from)
     );
+    adapters(&mut out, recipe, from);
     model(&mut out, config, export);
     stages(&mut out, summary);
     exactness(&mut out, summary);
@@ -35,6 +36,18 @@ fn base(recipe: &Recipe) -> String {
         }
         ModelSource::Fresh { .. } => "fresh weights".to_owned(),
     }
+}
+
+fn adapters(out: &mut String, recipe: &Recipe, from: &str) {
+    let Some((stage, lora)) = recipe.stage(from).and_then(|stage| Some((stage, stage.lora.as_ref()?))) else { return };
+    let _ = writeln!(
+        out,
+        "That stage trained low-rank adapters (rank {}, α {}) beside the weights of `{}`: they are merged here, and in `adapter/` they are by \
+         themselves, in PEFT's layout.\n",
+        lora.rank,
+        lora.alpha,
+        plain(&stage.from)
+    );
 }
 
 fn model(out: &mut String, config: &ModelConfig, export: &ExportSettings) {
@@ -127,7 +140,8 @@ mod tests {
 
     #[test]
     fn a_card_holds_the_numbers_of_the_run_and_no_cell_is_broken() {
-        let text = "[model]\ncheckpoint = \"/x/base\"\n[[stages]]\nname = \"export\"\nkind = \"export\"\n";
+        let text = "[model]\ncheckpoint = \"/x/base\"\n[domains.d]\ntrain = [{ path = \"x.jsonl\" }]\n[[stages]]\nname = \"rl\"\n\
+                    kind = \"sft\"\nsteps = 1\noptimizer.lr = 1.0\nlora.rank = 4\n[[stages]]\nname = \"export\"\nkind = \"export\"\n";
         let recipe = Recipe::parse(text, "r.toml", &[]).expect("it is sound");
         let config = policy::testing::tiny_config(Some(8));
         let stage = StageSummary {
@@ -150,5 +164,6 @@ mod tests {
         assert!(card.contains("Equal bit for bit over 42 sampled tokens"), "{card}");
         assert!(card.contains("| attention | latent, sparse: 8 keys a token |"), "{card}");
         assert!(card.contains("from the checkpoint `base`"), "{card}");
+        assert!(card.contains("adapters (rank 4, α 32) beside the weights of `model`"), "{card}");
     }
 }

@@ -17,7 +17,11 @@ use crate::say;
 /// Who reads it: transformers' `generate`, vLLM and SGLang.
 const GENERATION: &str = "generation_config.json";
 
-/// Writes the weights of the stage's `from` to `export/` of the run: HF layout, nothing of the optimiser.
+/// The folder of an export that holds adapters.
+const ADAPTER: &str = "adapter";
+
+/// Writes the weights of the stage's `from` to `export/` of the run: HF layout, nothing of the optimiser. Where that stage trained adapters, the weights are merged,
+/// and the adapters lie in a folder of their own.
 ///
 /// # Errors
 /// [`Code::Checkpoint`] or [`Code::Disk`].
@@ -30,6 +34,7 @@ pub fn export(run: &Run, number: usize) -> Result<(), Failure> {
     let _ = fs::remove_dir_all(&aside);
     fs::create_dir_all(&aside).or_fail(Code::Disk)?;
     let config = checkpoint::convert(&from, &aside, &writing(stage.export())).or_fail(Code::Checkpoint)?;
+    copy_adapters(run, &stage.from, &from, &aside)?;
     run.tokenizer.save(&aside).or_fail(Code::Disk)?;
     if !aside.join(GENERATION).exists() {
         write(&aside.join(GENERATION), &pretty(&generation(run)))?;
@@ -49,6 +54,17 @@ pub fn export(run: &Run, number: usize) -> Result<(), Failure> {
     let mut state = StageState::default();
     state.ledger.elapsed_s = began.elapsed().as_secs_f64();
     run.mark_done(number, &state)
+}
+
+/// The adapters that stage `name` trained, if it trained some, apart from the weights that they are merged into.
+fn copy_adapters(run: &Run, name: &str, from: &Path, to: &Path) -> Result<(), Failure> {
+    if run.recipe.stage(name).is_none_or(|stage| stage.lora.is_none()) {
+        return Ok(());
+    }
+    let folder = to.join(ADAPTER);
+    fs::create_dir(&folder).or_fail(Code::Disk)?;
+    let copy = |file: &str| fs::copy(from.join(file), folder.join(file)).map(|_| ());
+    [checkpoint::ADAPTER_CONFIG, checkpoint::ADAPTER_WEIGHTS].into_iter().try_for_each(copy).or_fail(Code::Disk)
 }
 
 fn writing(settings: &ExportSettings) -> Writing {

@@ -17,7 +17,45 @@ use crate::recipe::{self, IndexerMode, Kind, MODEL, ModelSource, Optimizer, Stag
 /// Deviation of a fresh indexer's weights, in a model that was trained without one.
 pub const INDEXER_STD: f64 = 0.02;
 
-/// The model that a stage starts from, with its indexer as the stage wants it.
+/// The model that a stage trains, as it is before the first step.
+///
+/// # Errors
+/// As [`initial`].
+pub fn begun(run: &Run, number: usize) -> Result<Model, Failure> {
+    let model = initial(run, number)?;
+    match &run.recipe.stages[number].lora {
+        None => Ok(model),
+        Some(lora) => model.with_adapters(lora.config(), run.recipe.run.seed).or_fail(Code::Usage),
+    }
+}
+
+/// The model that a stage trains, as a checkpoint of its own has it. Where the stage trains adapters, the checkpoint's weights are merged, and
+/// what they were merged into is where the stage began.
+///
+/// # Errors
+/// [`Code::Checkpoint`].
+pub fn restored(run: &Run, number: usize, folder: &Path) -> Result<Model, Failure> {
+    if run.recipe.stages[number].lora.is_none() {
+        return checkpoint::load(folder, run.compute).or_fail(Code::Checkpoint);
+    }
+    let model = begun(run, number)?;
+    let (_, values) = checkpoint::load_adapters(folder).or_fail(Code::Checkpoint)?;
+    model.set_adapters(&values).or_fail(Code::Checkpoint)?;
+    Ok(model)
+}
+
+/// Where the model lies that a stage's adapters stand beside; `None` where it has fresh weights.
+///
+/// # Errors
+/// As [`initial`].
+pub fn adapted_base(run: &Run, stage: &Stage) -> Result<Option<PathBuf>, Failure> {
+    Ok(match source(run, &stage.from)? {
+        Source::Folder(folder) => Some(folder),
+        Source::Fresh { .. } => None,
+    })
+}
+
+/// The model that a stage starts from, with its indexer as the stage wants it, and without adapters.
 ///
 /// # Errors
 /// [`Code::Checkpoint`].
@@ -27,13 +65,13 @@ pub fn initial(run: &Run, number: usize) -> Result<Model, Failure> {
     let model = match source(run, &stage.from)? {
         Source::Fresh { config, std } => {
             let mut config = ModelConfig::read(Path::new(&config)).or_fail(Code::Checkpoint)?;
-            let mode = stage.indexer().mode.settle(stage.kind, config.indexer.is_some());
+            let mode = stage.indexer_mode(config.indexer.is_some());
             config.indexer = if mode == IndexerMode::None { None } else { fresh_indexer(stage, &config)? };
             checkpoint::fresh(config, std, seed, run.compute).or_fail(Code::Checkpoint)?
         }
         Source::Folder(folder) => {
             let config = ModelConfig::read(&folder).or_fail(Code::Checkpoint)?;
-            let mode = stage.indexer().mode.settle(stage.kind, config.indexer.is_some());
+            let mode = stage.indexer_mode(config.indexer.is_some());
             if mode == IndexerMode::None {
                 checkpoint::load_dense(&folder, run.compute).or_fail(Code::Checkpoint)?
             } else {
@@ -170,7 +208,8 @@ pub fn check_vocabulary(tokenizer: &Tokenizer, config: &ModelConfig) -> Result<(
 /// [`Code::Usage`] for a number out of range.
 pub fn trainer(run: &Run, stage: &Stage, model: &Model) -> Result<Trainer, Failure> {
     let parallel = Parallel { shards: run.recipe.run.shards, micro_batch: run.recipe.run.micro_batch };
-    Ok(Trainer::new(model, &trainer_settings(stage, model)).or_fail(Code::Usage)?.spread(parallel))
+    let make = if run.recipe.run.offload_optimizer { Trainer::offloaded } else { Trainer::new };
+    Ok(make(model, &trainer_settings(stage, model)).or_fail(Code::Usage)?.spread(parallel))
 }
 
 /// The optimiser's settings of a stage: what learns follows from its kind and its indexer's mode.
@@ -193,7 +232,7 @@ fn trainer_settings(stage: &Stage, model: &Model) -> TrainerSettings {
 
 /// What becomes of the indexer in a stage, once its model is known.
 pub fn indexer_mode(stage: &Stage, model: &Model) -> IndexerMode {
-    stage.indexer().mode.settle(stage.kind, model.config.indexer.is_some())
+    stage.indexer_mode(model.config.indexer.is_some())
 }
 
 /// The indexer's coefficient where it learns. Distillation samples with the weights that it learns with, so what the learner selects is what

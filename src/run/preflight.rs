@@ -6,26 +6,27 @@ use std::path::Path;
 
 use data::tasks::Split;
 use data::{Prompt, Tokenizer};
-use policy::{ModelConfig, checkpoint};
+use policy::{ModelConfig, checkpoint, params};
 
 use super::data_files::DataFiles;
 use super::models::check_vocabulary;
 use super::prompts::Pool;
 use crate::exit::{Code, Failure, OrFail};
-use crate::memory;
-use crate::recipe::{Kind, ModelSource, Recipe};
+use crate::memory::{self, Use};
+use crate::recipe::{Kind, ModelSource, Recipe, Stage};
 
 /// Checks the model's config and weights, the tokenizer against them, and every file of prompts. Gives the files.
 ///
 /// # Errors
-/// [`Code::Checkpoint`]; [`Code::Memory`]; [`Code::Data`], naming file, row and field, or the prompt that is too long.
+/// [`Code::Checkpoint`]; [`Code::Usage`] for adapters beside weights that the model has not; [`Code::Memory`]; [`Code::Data`], naming file, row and field, or the prompt that is too long.
 pub fn check(recipe: &Recipe, tokenizer: &Tokenizer) -> Result<DataFiles, Failure> {
     let config = match &recipe.model {
         ModelSource::Checkpoint { path } => checkpoint::check(Path::new(path)).or_fail(Code::Checkpoint)?,
         ModelSource::Fresh { config, .. } => ModelConfig::read(Path::new(config)).or_fail(Code::Checkpoint)?,
     };
     check_vocabulary(tokenizer, &config)?;
-    memory::check(&config, recipe.stages.iter().any(|stage| stage.kind.trains()))?;
+    let training = recipe.stages.iter().filter(|stage| stage.kind.trains());
+    memory::check(&config, training.map(|stage| use_of(stage, &config)).collect::<Result<Vec<_>, _>>()?.into_iter())?;
     let mut files = DataFiles::default();
     for ((domain, is_eval), sampled) in used(recipe) {
         let pool = Pool::open(recipe, &domain, if is_eval { Split::Eval } else { Split::Train })?;
@@ -36,6 +37,13 @@ pub fn check(recipe: &Recipe, tokenizer: &Tokenizer) -> Result<DataFiles, Failur
     }
     files.tell();
     Ok(files)
+}
+
+/// What a stage that trains does with the model's parameters.
+fn use_of(stage: &Stage, config: &ModelConfig) -> Result<Use, Failure> {
+    let Some(lora) = &stage.lora else { return Ok(Use::Learn) };
+    let size = lora.config().size(&params::shapes(config)).or_fail(Code::Usage);
+    Ok(Use::Adapt(size.map_err(|failure| failure.context(format!("stage {}", stage.name)))?))
 }
 
 /// The prompts that some stage reads, by domain and whether they are held out; true where completions of them are sampled.

@@ -317,6 +317,8 @@ fn reference(active: &Active<'_>) -> Result<Model, Failure> {
     let (step, every) = (active.state.step, active.stage.rl().reference_every);
     let set_at = if every == 0 { 0 } else { step - step % every };
     match &active.restored {
+        // What the stage began with lies beside its adapters.
+        _ if set_at == 0 && active.stage.lora.is_some() => active.model.without_adapters().or_fail(Code::Device),
         _ if set_at == step => active.model.frozen_copy().or_fail(Code::Device),
         Some(checkpoint) if set_at > 0 => {
             let params = checkpoint::load_tensors(&checkpoint.join(REFERENCE)).or_fail(Code::Checkpoint)?;

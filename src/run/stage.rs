@@ -182,7 +182,7 @@ fn restore<'a>(run: &'a Run, number: usize) -> Result<Active<'a>, Failure> {
     let stage = &run.recipe.stages[number];
     let folder = run.folder.stage(number, &stage.name);
     if let Some(last) = checkpoints::last_sound(&folder)? {
-        let (model, trainer, state) = read(run, stage, &last)?;
+        let (model, trainer, state) = read(run, number, &last)?;
         run.rewind(number, state.step)?;
         return Ok(Active { run, number, stage, model, trainer, state, restored: Some(last) });
     }
@@ -198,7 +198,7 @@ pub fn at<'a>(run: &'a Run, number: usize, step: u64) -> Result<Active<'a>, Fail
     let stage = &run.recipe.stages[number];
     let folder = run.folder.stage(number, &stage.name);
     if let Some(before) = checkpoints::sound_up_to(&folder, step)? {
-        let (model, trainer, state) = read(run, stage, &before)?;
+        let (model, trainer, state) = read(run, number, &before)?;
         return Ok(Active { run, number, stage, model, trainer, state, restored: Some(before) });
     }
     begin(run, number)
@@ -207,16 +207,16 @@ pub fn at<'a>(run: &'a Run, number: usize, step: u64) -> Result<Active<'a>, Fail
 /// The stage as it begins.
 fn begin<'a>(run: &'a Run, number: usize) -> Result<Active<'a>, Failure> {
     let stage = &run.recipe.stages[number];
-    let model = models::initial(run, number)?;
+    let model = models::begun(run, number)?;
     let trainer = models::trainer(run, stage, &model)?;
     let state = StageState { total: if stage.budget_share > 0.0 { 0 } else { stage.steps }, ..StageState::default() };
     Ok(Active { run, number, stage, model, trainer, state, restored: None })
 }
 
 /// A checkpoint as [`save`] left it.
-fn read(run: &Run, stage: &Stage, folder: &Path) -> Result<(Model, Trainer, StageState), Failure> {
-    let model = checkpoint::load(folder, run.compute).or_fail(Code::Checkpoint)?;
-    let mut trainer = models::trainer(run, stage, &model)?;
+fn read(run: &Run, number: usize, folder: &Path) -> Result<(Model, Trainer, StageState), Failure> {
+    let model = models::restored(run, number, folder)?;
+    let mut trainer = models::trainer(run, &run.recipe.stages[number], &model)?;
     trainer.load(&folder.join(OPTIMIZER)).or_fail(Code::Checkpoint)?;
     Ok((model, trainer, StageState::read(&folder.join(STATE))?))
 }
@@ -229,6 +229,10 @@ fn save(active: &Active<'_>, body: &mut dyn Body) -> Result<(), Failure> {
 
 fn fill(active: &Active<'_>, body: &mut dyn Body, folder: &Path) -> Result<(), Failure> {
     checkpoint::save(&active.model, folder).or_fail(Code::Disk)?;
+    if active.stage.lora.is_some() {
+        let base = models::adapted_base(active.run, active.stage)?.map(|base| base.display().to_string());
+        checkpoint::save_adapters(&active.model, folder, base.as_deref()).or_fail(Code::Disk)?;
+    }
     active.run.tokenizer.save(folder).or_fail(Code::Disk)?;
     active.trainer.save(&folder.join(OPTIMIZER)).or_fail(Code::Disk)?;
     body.save(folder)?;

@@ -214,16 +214,19 @@ fn flake(sandbox: &Sandbox, n: usize) {
         ("WA", "def add(a, b):\n    return {str(i) for i in range(9)}.pop()"),
     ];
     let verifier = CodeVerifier::on(sandbox.clone());
+    // Calls, and asserts that run in a child of their own.
+    let asserts = json!({"asserts": ["assert [add(1, 2), add(0, 0)] == [3, 0]", "assert add(add(1, 2), 3) == 6"]});
+    let tests = |i: usize| if (i / programs.len()).is_multiple_of(2) { add_tests() } else { asserts.clone() };
     let items: Vec<Item> =
-        (0..n).map(|i| item(i, &format!("{}\n# {i}", programs[i % programs.len()].1), add_tests())).collect();
+        (0..n).map(|i| item(i, &format!("{}\n# {i}", programs[i % programs.len()].1), tests(i))).collect();
     let verdicts = verifier.verify(&items);
     let differs = |i: &usize| {
-        let (verdict, first) = (&verdicts[*i], &verdicts[i % programs.len()]);
+        let (verdict, first) = (&verdicts[*i], &verdicts[i % (2 * programs.len())]);
         verdict.tags.get("verdict").map(String::as_str) != Some(programs[i % programs.len()].0)
             || (verdict.status, &verdict.reason) != (first.status, &first.reason)
     };
     let flakes = (0..n).filter(differs).count();
-    println!("flake rate: {flakes} of {n} verdicts over {} kinds of program", programs.len());
+    println!("flake rate: {flakes} of {n} verdicts over {} kinds of program, by calls and by asserts", programs.len());
 }
 
 /// What the machine holds that could be left behind: interpreters of cells, mounts, descriptors, cgroups, and this process's MiB.
@@ -263,6 +266,34 @@ fn count_groups(path: &std::path::Path, depth: usize) -> usize {
         .sum()
 }
 
+/// Programs that try to pass asserts, or to break those who hold them, with what they are tried on.
+const HOSTILE_TO_ASSERTS: [(&str, &str); 12] = [
+    ("def f(x): raise StopIteration", "assert all(a == b for a, b in zip(map(f, [1, 2]), [1, 2]))"),
+    ("def f(x): raise SystemExit(0)", "assert [f(1)] == [1] or f(2) == 2"),
+    ("import os\ndef f(x): os._exit(0)", "for i in range(3):\n    assert f(i) == i"),
+    (
+        "class E:\n    __eq__ = __lt__ = __contains__ = lambda s, o: True\n    __hash__ = lambda s: 0\ndef f(x): return [E()]",
+        "assert sorted(f(1)) == [1] and 1 in f(1)",
+    ),
+    ("def f(x):\n    while True: yield x", "assert sum(f(1)) == 3"),
+    ("def f(g, n): return g(g, n)", "assert f(lambda h, n: f(h, n), 3) == 3"),
+    (
+        "import os\ndef f(x):\n    while True:\n        try: os.fork()\n        except OSError: return x",
+        "assert [f(1)] == [2]",
+    ),
+    ("def f(x): return [bytearray(1 << 30)]", "assert [f(1)] == [1]"),
+    ("def f(x): return ['x' * (8 << 20)]", "assert [f(1)] == [1]"),
+    (
+        "import os, threading\ndef w():\n    while True: os.write(3, b'\\0\\0\\0\\1x')\ndef f(x):\n    threading.Thread(target=w, daemon=True).start()\n    return x",
+        "assert [f(i) for i in range(99)] == 3",
+    ),
+    ("import os\ndef f(x): os.kill(os.getpid(), 19)", "assert [f(1)] == [1]"),
+    (
+        "def f(p):\n    p.norm = lambda: 7\n    return 7",
+        "class P:\n    def norm(self): return 5\np = P()\nassert f(p) == p.norm()",
+    ),
+];
+
 /// Hostile runs, then a look at what is left.
 fn hostile(sandbox: Sandbox, n: usize, others: &BTreeSet<String>) -> Result<(), Failure> {
     let programs = [
@@ -283,13 +314,23 @@ fn hostile(sandbox: Sandbox, n: usize, others: &BTreeSet<String>) -> Result<(), 
         "import os\nos.chmod('/box/tmp', 0)\nos.umask(0o777)\nos.symlink('/etc/passwd', '/box/tmp/x')",
         "import os, time\nif os.fork() == 0: time.sleep(100)\nos.close(1)\nos.close(3)",
     ];
-    let work = |i: usize| {
+    let run = |i: usize| {
         let result = sandbox
             .run_code(&RunCode { run_timeout: 0.3, ..request(format!("{}\n# {i}", programs[i % programs.len()])) });
         let result = result.expect("a sound request");
         assert!(result.status != RunStatus::SandboxError, "{}: {result:?}", programs[i % programs.len()]);
     };
-    (0..programs.len() * 2).for_each(work);
+    let verifier = CodeVerifier::on(sandbox.clone());
+    let judge = |i: usize| {
+        let (program, asserts) = HOSTILE_TO_ASSERTS[i % HOSTILE_TO_ASSERTS.len()];
+        let mut item = item(i, &format!("{program}\n# {i}"), json!({"asserts": [asserts]}));
+        item.extra_info = json!({"code": {"time_limit_s": 0.3, "wall_limit_s": 0.6}});
+        let verdict = verifier.verify(&[item]).remove(0);
+        assert!(verdict.status == Status::Fail, "{program}: {verdict:?}");
+    };
+    // Two cells each, one for the tests: every fourth is enough.
+    let work = |i: usize| if i % 4 == 3 { judge(i / 4) } else { run(i) };
+    (0..4 * programs.len().max(HOSTILE_TO_ASSERTS.len())).for_each(work);
     let before = held(others)?;
     println!("before: [interpreters, mounts, descriptors, groups, MiB] = {before:?}");
     let workers = sandbox.workers();

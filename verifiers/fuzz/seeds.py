@@ -17,10 +17,12 @@ def write(target, texts):
 
 
 def pairs():
-    for name in ["own_pairs.jsonl", "math_verify_pairs.jsonl"]:
+    for name in ["own_pairs.jsonl", "adversarial_pairs.jsonl", "math_verify_pairs.jsonl"]:
         for line in (HERE / "../tests/math" / name).read_text().splitlines():
             pair = json.loads(line)
             yield f"{pair['gold']}\n{pair['prediction']}"
+    for hedge in ["The answer is $72$, or maybe $71$.", "\\boxed{72}, or maybe 71", "72 (71 is also possible)", "#### 71\n#### 72"]:
+        yield f"72\n{hedge}"
 
 
 def plugin():
@@ -28,6 +30,7 @@ def plugin():
     yield json.dumps({"id": 1, "results": [{"sample_id": "a", "reward": 0.5, "metrics": {"x": 1.0}, "tags": {"y": "z"}}]})
     yield json.dumps({"id": 1, "results": [{"sample_id": "a", "reward": None, "error": {"type": "timeout", "message": "late"}}]})
     yield json.dumps({"id": 2, "error": "no"})
+    yield json.dumps({"id": 1, "error": {"kind": "crash", "message": "KeyError: 'a'"}})
     yield json.dumps({"sample_id": "a", "completion": "b", "ground_truth": "c", "prompt": "d", "extra_info": {"e": [1, 2.5, None]}})
 
 

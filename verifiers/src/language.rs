@@ -21,6 +21,9 @@ use words::{Piece, pieces};
 /// Letters that the detector must have to be asked at all.
 const DETECTOR_LETTERS: usize = 40;
 
+/// What the detector's confidence in another language must be for a short text to be in doubt.
+const DOUBT: f64 = 0.5;
+
 /// Why language settings are refused.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum LanguageError {
@@ -108,6 +111,8 @@ struct Count {
     target: usize,
     all: usize,
     foreign: BTreeMap<&'static str, usize>,
+    /// The text is short, and looks more like another language of the target's script.
+    doubtful: bool,
 }
 
 impl LanguageVerifier {
@@ -136,6 +141,11 @@ impl LanguageVerifier {
         let LanguageSettings { threshold, min_words, .. } = self.settings;
         let mut verdict = if count.all < min_words {
             Verdict::undecided(&item.id, format!("{} words are too few to judge a language by", count.all))
+        } else if count.doubtful && share >= threshold {
+            Verdict::undecided(
+                &item.id,
+                format!("{} words are too few to tell languages of one script apart", count.all),
+            )
         } else {
             let words = format!("{share:.3} of {} words are in {}", count.all, target.code);
             let passes = share >= threshold;
@@ -185,11 +195,17 @@ impl LanguageVerifier {
 
     fn count(&self, text: &str, target: &Language) -> Count {
         let mut count = Count::default();
-        for piece in pieces(&prose::prose(text)) {
+        let pieces = pieces(&prose::prose(text));
+        count.doubtful = self.settings.detect && is_doubtful(&pieces, target);
+        for piece in pieces {
             let other = if self.settings.detect { other_language(&piece, target) } else { None };
             for &(script, words) in &piece.words {
+                // Names are the same in every language.
+                let named = script == Script::Latin && !target.scripts.contains(&script);
+                let words = if named { words - piece.names } else { words };
                 count.all += words;
                 match other {
+                    _ if words == 0 => {}
                     _ if !target.scripts.contains(&script) => *count.foreign.entry(name(script)).or_default() += words,
                     Some(other) => *count.foreign.entry(other).or_default() += words,
                     None => count.target += words,
@@ -235,9 +251,22 @@ fn other_language(piece: &Piece, target: &Language) -> Option<&'static str> {
     }
     // A piece in another script is counted by its script. One whose detected language is written otherwise than most of
     // its words is a mixture, where the detector has nothing to say.
-    let other = scripts::by_lang(found.lang()).filter(|other| other.scripts == target.scripts)?;
+    let other = scripts::by_lang(found.lang()).filter(|other| other.looks_like(target))?;
     let pair = Detector::with_allowlist(vec![target.lang, other.lang]).detect(&piece.text)?;
     (pair.lang() == other.lang && pair.is_reliable()).then_some(other.code)
+}
+
+/// Whether a text is too short for the detector to be sure, and looks more like another language that is written as the target is.
+fn is_doubtful(pieces: &[Piece], target: &Language) -> bool {
+    let [piece] = pieces else { return false };
+    let rivals: Vec<_> = scripts::LANGUAGES.iter().filter(|language| language.looks_like(target)).collect();
+    if rivals.len() < 2 || piece.letters >= 2 * DETECTOR_LETTERS || other_language(piece, target).is_some() {
+        return false;
+    }
+    let among = |languages: Vec<whatlang::Lang>| Detector::with_allowlist(languages).detect(&piece.text);
+    let Some(guess) = among(rivals.iter().map(|language| language.lang).collect()) else { return false };
+    let pair = among(vec![target.lang, guess.lang()]);
+    guess.lang() != target.lang && pair.is_some_and(|p| p.lang() == guess.lang() && p.confidence() >= DOUBT)
 }
 
 /// The language of a prompt: by its script where one language alone is written so, else as detected.

@@ -1,5 +1,7 @@
 //! The repetition verifier: text that goes round in circles, as the share of n-grams that occurred before.
 
+mod loops;
+
 use std::collections::HashSet;
 
 use data::{Item, Verdict};
@@ -31,7 +33,8 @@ pub struct RepetitionSettings {
     pub max_penalty: f64,
     /// The share of repeated n-grams above which a completion fails.
     pub threshold: f64,
-    /// A line of words that follows itself this many times or more fails whatever the share; 0: never.
+    /// Words, or the letters of a long one, that follow themselves this many times or more fail whatever the share; 0: never. A period of
+    /// one or two counts a third, one without letters a thirtieth, one of more than 64 words three times.
     pub max_loops: usize,
 }
 
@@ -78,10 +81,10 @@ impl RepetitionVerifier {
         let words = words(&text);
         let RepetitionSettings { n, max_penalty, threshold, max_loops } = self.settings;
         let share = repeated_share(&words, n);
-        let loops = longest_loop(&words);
+        let loops = loops::longest(&words);
         let looping = max_loops > 0 && loops >= max_loops;
         let mut verdict = if looping {
-            Verdict::fail(&item.id, format!("the same words follow one another {loops} times"))
+            Verdict::fail(&item.id, format!("the same text follows itself over and over ({loops})"))
         } else if share > threshold {
             Verdict::fail(&item.id, format!("{share:.3} of the {n}-grams occurred before"))
         } else {
@@ -131,25 +134,6 @@ fn repeated_share(words: &[&str], n: usize) -> f64 {
     let total = (words.len() + 1).saturating_sub(n);
     let distinct: HashSet<&[&str]> = words.windows(n).collect();
     if total == 0 { 0.0 } else { 1.0 - distinct.len() as f64 / total as f64 }
-}
-
-/// Words of the longest period that is looked for.
-const MAX_PERIOD: usize = 64;
-
-/// How often a stretch of at most [`MAX_PERIOD`] words follows itself; 1 where none does.
-///
-/// A stretch of one or two words counts only at a third: "ha ha ha" and rows of dashes or zeros are no loop yet.
-fn longest_loop(words: &[&str]) -> usize {
-    let mut longest = 1;
-    for period in 1..=MAX_PERIOD.min(words.len() / 2) {
-        let mut run = 0;
-        for at in period..words.len() {
-            run = if words[at] == words[at - period] { run + 1 } else { 0 };
-            let times = run / period + 1;
-            longest = longest.max(if period < 3 { times / 3 } else { times });
-        }
-    }
-    longest
 }
 
 #[cfg(test)]

@@ -9,7 +9,15 @@ use verifiers::Verifier;
 use verifiers::math::MathVerifier;
 
 /// Ids whose verdict differs from that suite's. `docs/verifiers-math.md` gives the reason of each.
-const KNOWN_DIFFERENCES: [&str; 1] = ["test_yujianll::test_string_extraction[9]"];
+const KNOWN_DIFFERENCES: [&str; 7] = [
+    "test_all::test_latex_notation[9]",
+    "test_all::test_relations_math[10]",
+    "test_all::test_relations_math[12]",
+    "test_all::test_relations_math[13]",
+    "test_all::test_relations_math[26]",
+    "test_all::test_relations_math[27]",
+    "test_yujianll::test_string_extraction[9]",
+];
 
 /// The suite's pairs as items, each with its id and what the suite expects.
 fn pairs() -> Vec<(String, bool, Item)> {

@@ -2,8 +2,11 @@
 
 use tch::{Device, Kind, TchError, Tensor, no_grad};
 
+use super::PART;
+
+const _: () = assert!(PART % ROW == 0);
 /// Elements of a row that one thread sums; the rows' sums are then added in order on the host.
-const ROW: i64 = 1024;
+pub(super) const ROW: i64 = 1024;
 
 /// `Σ g²` of each tensor.
 ///
@@ -38,18 +41,21 @@ pub(super) fn square_sums(gradients: &[Tensor]) -> Result<Vec<f64>, TchError> {
 }
 
 fn partial_sums(gradient: &Tensor) -> Result<Vec<Tensor>, TchError> {
-    let flat = gradient.f_reshape([-1])?.f_to_kind(Kind::Double)?;
-    let squares = flat.f_mul(&flat)?;
-    let total = squares.numel() as i64;
+    let flat = gradient.f_reshape([-1])?;
+    let total = flat.numel() as i64;
     let whole = total / ROW * ROW;
+    let squares = |at: i64, elements: i64| {
+        let part = flat.f_narrow(0, at, elements)?.f_to_kind(Kind::Double)?;
+        part.f_mul(&part)
+    };
     let mut pieces = Vec::new();
-    if whole > 0 {
-        let rows = squares.f_narrow(0, 0, whole)?.f_view([-1, ROW])?;
+    // As doubles a large gradient would be twice its size; a part begins where a row does, so the parts do not show.
+    for at in (0..whole).step_by(PART as usize) {
+        let rows = squares(at, PART.min(whole - at))?.f_view([-1, ROW])?;
         pieces.push(rows.f_sum_dim_intlist(1, false, Kind::Double)?);
     }
     if whole < total {
-        let tail = squares.f_narrow(0, whole, total - whole)?;
-        pieces.push(tail.f_sum_dim_intlist(0, true, Kind::Double)?);
+        pieces.push(squares(whole, total - whole)?.f_sum_dim_intlist(0, true, Kind::Double)?);
     }
     Ok(pieces)
 }

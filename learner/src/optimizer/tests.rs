@@ -95,6 +95,40 @@ fn matches_libtorchs_own_adamw() {
     assert_close(&values(&ours), &expected, 2e-6);
 }
 
+/// Parts that divide a parameter and parts that do not.
+#[test]
+fn inv_7_the_parts_of_an_update_do_not_show() {
+    let run = |part: i64| {
+        let matrix = leaf(&random(1, 6 * 50), &[6, 50]);
+        let mut optimizer =
+            AdamW::new(AdamWConfig::default(), everything(), &named([("matrix", &matrix)])).expect("valid");
+        optimizer.part = part;
+        for step in 0..5 {
+            let gradient = Tensor::from_slice(&random(100 + step, 6 * 50)).reshape([6, 50]);
+            optimizer.step(0.02, &named([("matrix", &gradient)])).expect("finite");
+        }
+        (bits(&matrix), bits(&optimizer.slots[0].exp_avg), bits(&optimizer.slots[0].exp_avg_sq))
+    };
+    let whole = run(PART);
+    for part in [1, 7, 50, 299] {
+        assert!(run(part) == whole, "parts of {part}");
+    }
+}
+
+/// On the CPU the moments are where an offload would put them.
+#[test]
+fn an_offload_on_the_cpu_changes_nothing() {
+    let run = |offload: bool| {
+        let matrix = leaf(&random(1, 300), &[6, 50]);
+        let make = if offload { AdamW::offloaded } else { AdamW::new };
+        let mut optimizer = make(AdamWConfig::default(), everything(), &named([("matrix", &matrix)])).expect("valid");
+        optimizer.step(0.02, &named([("matrix", &leaf(&random(2, 300), &[6, 50]))])).expect("finite");
+        assert_eq!(optimizer.bytes(), Bytes { host: 2 * 300 * 4, device: 0 });
+        bits(&matrix)
+    };
+    assert!(run(false) == run(true));
+}
+
 /// One parameter by plain f64 arithmetic, with clipping.
 struct Scalar {
     p: f64,

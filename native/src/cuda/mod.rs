@@ -2,9 +2,9 @@
 //!
 //! The binary links `libtorch_cpu` and `libc10` alone. Where `libtorch_cuda.so` stands beside them, opening it before the first
 //! tensor registers the CUDA backend, and the same binary computes on the GPU. Our kernels are CUDA C++ inside the binary: NVRTC, which
-//! comes with libtorch, compiles them on first use ([`compile`]), and [`launch`] puts them on libtorch's stream.
+//! comes with libtorch, compiles them on first use ([`compile`]), and [`launch()`] puts them on libtorch's stream.
 //!
-//! The same sources run on a machine without a GPU: [`emulated`] compiles them as C++ and runs a block's threads as fibers, so that tests
+//! The same sources run on a machine without a GPU: [`emulated()`] compiles them as C++ and runs a block's threads as fibers, so that tests
 //! can hold them to the CPU's kernels.
 
 mod driver;

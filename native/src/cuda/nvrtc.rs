@@ -110,15 +110,14 @@ pub fn compile(source: &Source, architecture: &str) -> Result<Vec<u8>, CudaError
     let architecture = format!("--gpu-architecture={architecture}");
     let options: Vec<&str> = OPTIONS.iter().copied().chain([architecture.as_str()]).collect();
     // SAFETY: `program` was created above and is destroyed below, once.
-    let code = unsafe {
+    unsafe {
         let code = match result::compile_program(program, &options) {
             Ok(()) => machine_code(program).map_err(|error| failed(error.to_string())),
             Err(error) => Err(failed(format!("{error}\n{}", log(program)))),
         };
         let _ = result::destroy_program(program);
         code
-    };
-    code
+    }
 }
 
 /// # Safety

@@ -5,6 +5,7 @@
 
 mod fp8;
 mod kinds;
+mod peft;
 mod shards;
 mod write;
 
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, SafeTensorError};
 
+pub use self::peft::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, PeftError, load_adapters, save_adapters};
 pub use self::shards::INDEX;
 use self::shards::{Shards, View};
 use self::write::{Piece, Source, fused, pieces, write_file, write_folder};
@@ -19,7 +21,7 @@ pub use self::write::{Storage, Writing};
 use crate::compute::Compute;
 use crate::config::{ConfigError, IndexerConfig, ModelConfig};
 use crate::model::Model;
-use crate::params::{Params, initial, is_indexer, is_selection_bias, shapes};
+use crate::params::{Params, initial, is_adapter, is_indexer, is_selection_bias, shapes};
 use crate::products::NoSafeRows;
 
 /// Why a checkpoint cannot be read or written.
@@ -235,7 +237,8 @@ fn write_params(
 ) -> Result<(), CheckpointError> {
     can_be_written(config, folder, writing.storage)?;
     write_config(config, folder, writing.storage)?;
-    let held = held(params);
+    let mut held = held(params);
+    held.retain(|(name, ..)| !is_adapter(name));
     write_folder(of_family(config, all_pieces(&held, writing.storage)), folder, writing.shard_bytes)
 }
 

@@ -14,13 +14,20 @@ use crate::products::Products;
 /// The parameters of one layer.
 pub(super) struct Weights<'a> {
     pub(super) params: &'a Params,
+    /// `α/r` of the model's adapters, where it has some.
+    pub(super) lora_scale: Option<f64>,
     pub(super) layer: i64,
 }
 
 impl Weights<'_> {
     /// A handle to the layer's parameter of this name.
     pub(super) fn get(&self, name: &str) -> Tensor {
-        self.params[&format!("model.layers.{}.{name}", self.layer)].shallow_clone()
+        self.find(name).unwrap_or_else(|| panic!("layer {} has a parameter {name}", self.layer))
+    }
+
+    /// As [`Weights::get`], where there is one.
+    pub(super) fn find(&self, name: &str) -> Option<Tensor> {
+        self.params.get(&format!("model.layers.{}.{name}", self.layer)).map(Tensor::shallow_clone)
     }
 }
 
@@ -52,8 +59,8 @@ pub(super) enum Attention {
 }
 
 impl Layer {
-    pub(super) fn new(config: &ModelConfig, params: &Params, layer: i64) -> Self {
-        let weights = &Weights { params, layer };
+    pub(super) fn new(config: &ModelConfig, params: &Params, lora_scale: Option<f64>, layer: i64) -> Self {
+        let weights = &Weights { params, lora_scale, layer };
         let attention = match &config.attention {
             config::Attention::Mla(mla) => Attention::Mla(Mla::new(mla, config.num_attention_heads, weights)),
             config::Attention::Gqa(gqa) => Attention::Gqa(Gqa::new(gqa, config.rms_norm_eps, weights)),

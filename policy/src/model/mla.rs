@@ -3,6 +3,7 @@
 
 use tch::Tensor;
 
+use super::adapter::Adapter;
 use super::linear::Linear;
 use super::{Projected, Weights};
 use crate::config::{LATENT_NORM_EPS, Mla as Config};
@@ -21,23 +22,24 @@ pub(super) struct Mla {
     kv_a: Linear,
     kv_a_norm: Tensor,
     kv_b: Tensor,
+    kv_b_adapter: Option<Adapter>,
     o: Linear,
 }
 
 #[derive(Debug)]
 enum Query {
-    Direct(Tensor),
-    Latent { a: Linear, norm: Tensor, b: Tensor },
+    Direct(Linear),
+    Latent { a: Linear, norm: Tensor, b: Linear },
 }
 
 impl Mla {
     pub(super) fn new(shape: &Config, heads: i64, weights: &Weights<'_>) -> Self {
         let query = match shape.q_lora_rank {
-            None => Query::Direct(weights.get("self_attn.q_proj.weight")),
+            None => Query::Direct(Linear::new(weights, "self_attn.q_proj", false)),
             Some(_) => Query::Latent {
                 a: Linear::new(weights, "self_attn.q_a_proj", shape.bias),
                 norm: weights.get("self_attn.q_a_layernorm.weight"),
-                b: weights.get("self_attn.q_b_proj.weight"),
+                b: Linear::new(weights, "self_attn.q_b_proj", false),
             },
         };
         Self {
@@ -47,6 +49,7 @@ impl Mla {
             kv_a: Linear::new(weights, "self_attn.kv_a_proj_with_mqa", shape.bias),
             kv_a_norm: weights.get("self_attn.kv_a_layernorm.weight"),
             kv_b: weights.get("self_attn.kv_b_proj.weight"),
+            kv_b_adapter: Adapter::of(weights, "self_attn.kv_b_proj"),
             o: Linear::new(weights, "self_attn.o_proj", shape.bias),
         }
     }
@@ -57,9 +60,9 @@ impl Mla {
             Some(rank) => {
                 Linear::shapes(shapes, "self_attn.q_a_proj", rank, hidden, c.bias);
                 shapes.add("self_attn.q_a_layernorm.weight", &[rank]);
-                shapes.add("self_attn.q_b_proj.weight", &[queries, rank]);
+                Linear::shapes(shapes, "self_attn.q_b_proj", queries, rank, false);
             }
-            None => shapes.add("self_attn.q_proj.weight", &[queries, hidden]),
+            None => Linear::shapes(shapes, "self_attn.q_proj", queries, hidden, false),
         }
         Linear::shapes(shapes, "self_attn.kv_a_proj_with_mqa", c.kv_lora_rank + c.qk_rope_head_dim, hidden, c.bias);
         shapes.add("self_attn.kv_a_layernorm.weight", &[c.kv_lora_rank]);
@@ -81,7 +84,7 @@ impl Mla {
         let (latent, q) = self.queries(products, x);
         let q = q.view([rows, self.heads, c.qk_nope_head_dim + c.qk_rope_head_dim]);
         let (nope, rope) = (c.qk_nope_head_dim, c.qk_rope_head_dim);
-        let absorbed = products.per_head(&q.narrow(2, 0, nope), &self.up().narrow(1, 0, nope));
+        let absorbed = products.per_head(&q.narrow(2, 0, nope), &self.up(products).narrow(1, 0, nope));
         let turned = rotate(&q.narrow(2, nope, rope), angles, Layout::Interleaved);
         let q = Tensor::cat(&[absorbed, turned], 2);
         let keys = self.keys(products, x, angles);
@@ -91,23 +94,27 @@ impl Mla {
     /// Mixed latents `[rows, heads, latent]` to the residual stream.
     pub(super) fn output(&self, products: &Products, mixed: &Tensor) -> Tensor {
         let c = &self.shape;
-        let values = self.up().narrow(1, c.qk_nope_head_dim, c.v_head_dim).transpose(1, 2);
+        let values = self.up(products).narrow(1, c.qk_nope_head_dim, c.v_head_dim).transpose(1, 2);
         let mixed = products.per_head(mixed, &values).reshape([mixed.size()[0], self.heads * c.v_head_dim]);
         self.o.apply(products, &mixed)
     }
 
     /// `[heads, key and value width, latent]`.
-    fn up(&self) -> Tensor {
+    fn up(&self, products: &Products) -> Tensor {
         let c = &self.shape;
-        self.kv_b.view([self.heads, c.qk_nope_head_dim + c.v_head_dim, c.kv_lora_rank])
+        let weight = match &self.kv_b_adapter {
+            Some(adapter) => adapter.within(products, &self.kv_b),
+            None => self.kv_b.shallow_clone(),
+        };
+        weight.view([self.heads, c.qk_nope_head_dim + c.v_head_dim, c.kv_lora_rank])
     }
 
     fn queries(&self, products: &Products, x: &Tensor) -> (Option<Tensor>, Tensor) {
         match &self.query {
-            Query::Direct(w) => (None, products.linear(x, w)),
+            Query::Direct(q) => (None, q.apply(products, x)),
             Query::Latent { a, norm, b } => {
                 let latent = rms_norm(&a.apply(products, x), norm, LATENT_NORM_EPS);
-                let q = products.linear(&latent, b);
+                let q = b.apply(products, &latent);
                 (Some(latent), q)
             }
         }

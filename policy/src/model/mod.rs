@@ -4,6 +4,7 @@
 //! of the indexer and the gates, never in the arithmetic of a row. A family is a kind of attention (`mla.rs` or `gqa.rs`) and a kind of
 //! feed-forward (`feed_forward.rs`); the rest is common to all.
 
+mod adapter;
 mod feed_forward;
 mod gqa;
 pub mod head;
@@ -31,7 +32,8 @@ use crate::config::{Attention, ModelConfig};
 use crate::doctor::ProductShape;
 use crate::kernels::indexer_loss::Coverage;
 use crate::kernels::norm::rms_norm;
-use crate::params::{Params, Shapes};
+use crate::lora::Adapters;
+use crate::params::{Params, Shapes, is_adapter};
 use crate::products::{NoSafeRows, Products};
 use crate::rope::RopeTable;
 use crate::rows::Rows;
@@ -108,6 +110,8 @@ pub struct Model {
     pub params: Params,
     /// What multiplies rows and weights.
     pub products: Products,
+    /// What its low-rank adapters stand beside, where it has some.
+    pub adapters: Option<Adapters>,
     layers: Vec<Layer>,
     rope: RopeTable,
     compute: Compute,
@@ -123,12 +127,23 @@ impl Model {
         let device = compute.device;
         let params: Params = params.into_iter().map(|(name, p)| (name, p.to_device(device))).collect();
         let products = Products::new(compute, &product_shapes(&config))?;
-        let layers = (0..config.num_hidden_layers).map(|l| Layer::new(&config, &params, l)).collect();
         let rope = RopeTable::new(&config, device);
-        Ok(Self { config, params, products, layers, rope, compute })
+        let mut model = Self { config, params, products, adapters: None, layers: Vec::new(), rope, compute };
+        model.build_layers();
+        Ok(model)
     }
 
-    /// A copy of the weights as they are now, which does not learn.
+    /// Makes the layers from handles to the parameters.
+    pub(crate) fn build_layers(&mut self) {
+        let layers = 0..self.config.num_hidden_layers;
+        self.layers = layers.map(|l| Layer::new(&self.config, &self.params, self.lora_scale(), l)).collect();
+    }
+
+    fn lora_scale(&self) -> Option<f64> {
+        self.adapters.as_ref().map(|adapters| adapters.config.scale())
+    }
+
+    /// A copy of the weights as they are now, adapters merged, which does not learn.
     ///
     /// # Errors
     /// As [`Model::new`].
@@ -141,7 +156,8 @@ impl Model {
     /// # Errors
     /// As [`Model::new`].
     pub fn frozen_copy_on(&self, device: Device) -> Result<Self, NoSafeRows> {
-        let params = tch::no_grad(|| self.params.iter().map(|(name, p)| (name.clone(), p.detach().copy())).collect());
+        let own = self.params.iter().filter(|(name, _)| !is_adapter(name));
+        let params = tch::no_grad(|| own.map(|(name, p)| (name.clone(), p.detach().copy())).collect());
         Self::new(self.config.clone(), params, Compute { device, ..self.compute })
     }
 
@@ -149,9 +165,16 @@ impl Model {
     pub fn replica(&self) -> Self {
         let handle = |p: &Tensor| p.detach().set_requires_grad(p.requires_grad());
         let params: Params = self.params.iter().map(|(name, p)| (name.clone(), handle(p))).collect();
-        let layers = (0..self.config.num_hidden_layers).map(|l| Layer::new(&self.config, &params, l)).collect();
         let (config, rope) = (self.config.clone(), self.rope.shallow_clone());
-        Self { config, params, products: self.products.clone(), layers, rope, compute: self.compute }
+        let (products, adapters) = (self.products.clone(), self.adapters.as_ref().map(Adapters::shallow_clone));
+        let mut model = Self { config, params, products, adapters, layers: Vec::new(), rope, compute: self.compute };
+        model.build_layers();
+        model
+    }
+
+    /// How the model computes.
+    pub fn compute(&self) -> Compute {
+        self.compute
     }
 
     /// Where the model lives.
@@ -173,6 +196,7 @@ impl Model {
             rope: &rope,
             index: &rows.index,
             indexer_weight: task.indexer_weight.as_ref(),
+            lora_scale: self.lora_scale(),
         };
         let asked = Asked::of(task, &self.layers);
         let recompute = self.compute.recompute

@@ -51,6 +51,8 @@ pub(super) struct Context<'a> {
     pub(super) index: &'a Arc<KeyIndex>,
     /// As [`Task::indexer_weight`].
     pub(super) indexer_weight: Option<&'a Tensor>,
+    /// As [`super::Weights::lora_scale`].
+    pub(super) lora_scale: Option<f64>,
 }
 
 /// Which keys the rows of a layer attend to.

@@ -26,6 +26,7 @@ struct Kept {
     rope: Turned,
     index: Arc<KeyIndex>,
     indexer_weight: Option<Tensor>,
+    lora_scale: Option<f64>,
     layers: Range<usize>,
     params: Params,
     hidden: Tensor,
@@ -66,6 +67,7 @@ pub(super) fn pass(
         rope: context.rope.shallow_clone(),
         index: Arc::clone(context.index),
         indexer_weight: context.indexer_weight.map(Tensor::shallow_clone),
+        lora_scale: context.lora_scale,
         layers: layers[0].number..layers[0].number + layers.len(),
         params: params.iter().map(|(name, p)| (name.clone(), p.shallow_clone())).collect(),
         hidden: hidden.detach().set_requires_grad(hidden.requires_grad()),
@@ -108,7 +110,8 @@ impl Kept {
     fn backward(self, grads: &[Option<Tensor>]) -> Vec<Option<Tensor>> {
         let leaf = |p: &Tensor| p.detach().set_requires_grad(p.requires_grad());
         let params: Params = self.params.iter().map(|(name, p)| (name.clone(), leaf(p))).collect();
-        let layers: Vec<Layer> = self.layers.map(|l| Layer::new(&self.config, &params, l as i64)).collect();
+        let layers: Vec<Layer> =
+            self.layers.map(|l| Layer::new(&self.config, &params, self.lora_scale, l as i64)).collect();
         let asked: Vec<Asked<'_>> = self.choices.iter().map(Given::asked).collect();
         let context = Context {
             config: &self.config,
@@ -116,6 +119,7 @@ impl Kept {
             rope: &self.rope,
             index: &self.index,
             indexer_weight: self.indexer_weight.as_ref(),
+            lora_scale: self.lora_scale,
         };
         let inputs: Vec<&Tensor> = [&self.hidden].into_iter().chain(params.values()).collect();
         let learning: Vec<&Tensor> = inputs.iter().copied().filter(|input| input.requires_grad()).collect();
@@ -132,10 +136,10 @@ impl Kept {
             Some(Tensor::run_backward(&[sum], &learning, false, false))
         });
         let mut found = found.unwrap_or_default().into_iter();
-        let mut of_input = |input: &Tensor| {
+        let of_input = |input: &Tensor| {
             let gradient = input.requires_grad().then(|| found.next()).flatten();
             gradient.filter(Tensor::defined)
         };
-        inputs.into_iter().map(|input| of_input(input)).collect()
+        inputs.into_iter().map(of_input).collect()
     }
 }

@@ -17,6 +17,7 @@ mod token;
 use std::path::Path;
 
 use data::ScoredGroup;
+use policy::params::is_adapter;
 
 use super::Run;
 use super::rl::{Learned, Learner};
@@ -193,7 +194,9 @@ fn against_checkpoint(active: &Active<'_>) -> Result<Option<Number>, Failure> {
     let Ok(model) = policy::checkpoint::load(path, active.run.compute) else {
         return Ok(Some(Number::unequal(name, "the checkpoint cannot be read")));
     };
-    let same = |(name, p): (&String, &tch::Tensor)| model.params.get(name).is_some_and(|q| p.equal(q));
-    let equal = active.model.params.iter().filter(|(name, p)| same((name, p))).count();
-    Ok(Some(Number::counted(name, equal, active.model.params.len().max(model.params.len()), "tensors")))
+    // Adapters are in the merged weights.
+    let own: Vec<_> = active.model.params.iter().filter(|(name, _)| !is_adapter(name)).collect();
+    let same = |(name, p): &&(&String, &tch::Tensor)| model.params.get(*name).is_some_and(|q| p.equal(q));
+    let equal = own.iter().filter(same).count();
+    Ok(Some(Number::counted(name, equal, own.len().max(model.params.len()), "tensors")))
 }

@@ -177,7 +177,8 @@ impl RunCode {
         let run_s = seconds("run_timeout", self.run_timeout)?;
         let compile_s = seconds("compile_timeout", self.compile_timeout)?;
         // The service's callers think of time by the clock; CPU time is bounded by as much for one thread.
-        let run = Limits { time_s: run_s, wall_s: run_s, memory_mb, ..Limits::new(settings) };
+        let run =
+            Limits { time_s: run_s, wall_s: run_s, memory_mb, ..Limits::new(settings) }.with_stacks_of(&self.code);
         let compile = Limits { time_s: compile_s, wall_s: compile_s, ..Limits::of_compiler(settings) };
         let (code, language) = (self.code.clone(), self.language.clone());
         Ok(Order { code, language, files, fetch: self.fetch_files.clone(), compile, run })

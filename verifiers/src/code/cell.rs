@@ -41,6 +41,8 @@ const RUNNER: &str = concat!(
     include_str!("runner/execute.py"),
     "\n\n",
     include_str!("runner/examine.py"),
+    "\n",
+    include_str!("runner/texts.py"),
     "\n\n",
     include_str!("runner/handles.py"),
     "\nmain()\n"

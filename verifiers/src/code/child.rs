@@ -10,6 +10,8 @@ use super::cell::{Kind, Plan, Step};
 const LANDLOCK_FD: RawFd = 4;
 const STATUS_FD: RawFd = 5;
 const CAP_SYS_ADMIN: u32 = 21;
+/// Addresses below the interpreter's stack that nothing else is put into. How far the stack may grow is set for each run.
+const STACK_ROOM: libc::rlim_t = 1 << 30;
 pub(super) const NAMESPACES: i32 = libc::CLONE_NEWUSER
     | libc::CLONE_NEWPID
     | libc::CLONE_NEWNS
@@ -246,6 +248,7 @@ impl Child<'_> {
             } else {
                 self.must(15, libc::chdir(c"/".as_ptr()));
             }
+            self.memory_layout();
             let no_core = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
             libc::setrlimit(libc::RLIMIT_CORE, &raw const no_core);
             self.must(13, libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
@@ -258,6 +261,19 @@ impl Child<'_> {
         }
         self.must(16, -1);
         unreachable!("a failed exec ends the process")
+    }
+
+    /// Room below the interpreter's stack for a deep recursion, as much in every cell: with addresses at random it would differ.
+    fn memory_layout(&self) {
+        // SAFETY: see above. Where either is refused, programs lose no more than that.
+        unsafe {
+            libc::personality(libc::ADDR_NO_RANDOMIZE as libc::c_ulong);
+            let mut stack = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+            if libc::getrlimit(libc::RLIMIT_STACK, &raw mut stack) == 0 {
+                stack.rlim_cur = stack.rlim_max.min(STACK_ROOM);
+                libc::setrlimit(libc::RLIMIT_STACK, &raw const stack);
+            }
+        }
     }
 
     fn allow_beneath(&self, path: &std::ffi::CStr, rights: u64) {

@@ -23,6 +23,8 @@ use super::{
 /// Nonce, index and kind in front of the answer; then status, two times and a size.
 const HEAD: usize = 21;
 const STATUS: usize = 28;
+/// What the C library sets aside for a thread on most systems.
+const THREAD_STACK: u64 = 8 << 20;
 
 /// A file that a command finds in its directory.
 #[derive(Debug, Clone)]
@@ -135,6 +137,8 @@ impl Command<'_> {
             .map(|f| json!([f.name, f.bytes.len(), if f.executable { 0o700 } else { 0o600 }]))
             .collect();
         let memory = if grouped || !self.limit_addresses { 0 } else { self.limits.memory_mb << 20 };
+        // Where only what is used counts, the stack may grow as far as the memory goes. Threads set as much aside, each of them.
+        let stack = if memory == 0 { self.limits.memory_mb << 20 } else { THREAD_STACK };
         let argv: Vec<String> = self.argv.iter().map(|a| self.filled(a)).collect();
         let env: serde_json::Map<String, serde_json::Value> = plan
             .environment()
@@ -144,7 +148,7 @@ impl Command<'_> {
             .collect();
         json!({
             "argv": argv, "env": env, "files": files, "stdin": true, "fetch": self.fetch, "fetch_limit": self.fetch_limit,
-            "memory": memory, "file_size": self.limits.output(),
+            "memory": memory, "stack": stack, "file_size": self.limits.output(),
         })
         .to_string()
     }

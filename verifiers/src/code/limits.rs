@@ -9,6 +9,9 @@ use super::settings::{CodeSettings, MAX_OUTPUT_KB};
 /// Room for the kernel's own bookkeeping of a program and for what its first process allocates before it runs a line, in MiB.
 const TREE_SLACK_MB: u64 = 8;
 
+/// Addresses for stacks that a program sets aside, in MiB: two of 2²⁹ bytes, or one of 2³⁰.
+const STACKS_MB: u64 = 1024;
+
 /// What one test of a program may use.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Limits {
@@ -18,6 +21,8 @@ pub(super) struct Limits {
     pub processes: u64,
     pub output_kb: u64,
     pub scratch_mb: u64,
+    /// Addresses beyond its memory that a process of the warm interpreter may set aside.
+    pub stacks_mb: u64,
 }
 
 /// `extra_info.code` of an item. It may set limits, tolerances, and whether part of the tests count; never isolation.
@@ -72,6 +77,7 @@ impl Limits {
             processes: settings.processes,
             output_kb: settings.output_kb,
             scratch_mb: u64::from(settings.scratch_mb),
+            stacks_mb: 0,
         }
     }
 
@@ -79,6 +85,19 @@ impl Limits {
     pub fn with_room_for(self, expected: usize) -> Option<Self> {
         let output_kb = self.output_kb + (expected as u64).div_ceil(1024);
         (output_kb <= MAX_OUTPUT_KB).then_some(Self { output_kb, ..self })
+    }
+
+    /// Room for the stacks of a program that sets their size, as `threading.stack_size(2**28)` does for a deep recursion: addresses that are
+    /// set aside and not used take no memory, and what is used is counted with the tree. Other programs keep the tight limit, since a
+    /// `MemoryError` says more than a kill.
+    pub fn with_stacks_of(self, code: &str) -> Self {
+        let stacks_mb = if code.contains("stack_size") { STACKS_MB } else { 0 };
+        Self { stacks_mb, ..self }
+    }
+
+    /// Addresses that a process of the warm interpreter may have, in bytes.
+    pub fn addresses(&self) -> u64 {
+        (self.memory_mb + self.stacks_mb) << 20
     }
 
     /// Those of a compiler.
@@ -91,6 +110,7 @@ impl Limits {
             // An object file goes through the scratch directory, under the same limit of file sizes as what is printed.
             output_kb: u64::from(settings.scratch_mb.max(64)) << 10,
             scratch_mb: u64::from(settings.scratch_mb),
+            stacks_mb: 0,
         }
     }
 

@@ -153,6 +153,7 @@ impl CodeVerifier {
             ));
         };
         let (code, language) = (code.into_owned(), name.to_owned());
+        let limits = limits.with_stacks_of(&code);
         Ok(Job { code, language, spec, limits, settings })
     }
 

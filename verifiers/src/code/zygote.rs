@@ -113,7 +113,7 @@ impl Cell {
             None => Some(Watch::new(limits.tree())),
         };
         // The zygote is one of its user's processes.
-        let words = [limits.memory_mb << 20, limits.output(), processes + 1, cpu, u64::from(executes)];
+        let words = [limits.addresses(), limits.output(), processes + 1, cpu, u64::from(executes)];
         send_fds(&self.control, &command(b'R', words), &fds).map_err(lost)?;
         Ok(Run {
             channel,

@@ -13,6 +13,11 @@ const LONELY_MARKS: usize = 200;
 
 /// The text with everything that is no prose replaced by a line break or a blank.
 pub fn prose(text: &str) -> String {
+    without_names_of_places(&marked_off(text))
+}
+
+/// The text without what marks set off: fences, formulas, commands, tags, addresses with a scheme.
+fn marked_off(text: &str) -> String {
     let mut kept = String::with_capacity(text.len());
     let mut fence: Option<(u8, usize)> = None;
     let mut block_start = 0;
@@ -180,6 +185,63 @@ fn arguments(text: &str) -> Option<usize> {
     None
 }
 
+/// A text without addresses that have no scheme, file names, and lines that are plainly code.
+fn without_names_of_places(text: &str) -> String {
+    let mut kept = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        if is_code(line.trim()) {
+            kept.push('\n');
+            continue;
+        }
+        let mut rest = line;
+        while let Some(start) = rest.find(|c: char| c.is_ascii_graphic()) {
+            kept.push_str(&rest[..start]);
+            let run = &rest[start..];
+            let run = &run[..run.find(|c: char| !c.is_ascii_graphic()).unwrap_or(run.len())];
+            kept.push_str(if is_place(run) { " " } else { run });
+            rest = &rest[start + run.len()..];
+        }
+        kept.push_str(rest);
+    }
+    kept
+}
+
+/// `www.example.com/a`, `me@example.com`, `/usr/lib`, `main.py`.
+fn is_place(run: &str) -> bool {
+    const ENDS: [&str; 40] = [
+        "com", "org", "net", "edu", "gov", "io", "cn", "jp", "kr", "de", "fr", "ru", "uk", "info", "dev", "py", "js",
+        "ts", "txt", "csv", "json", "md", "cpp", "rs", "html", "xml", "yaml", "yml", "toml", "exe", "jar", "java",
+        "go", "sh", "pdf", "png", "jpg", "zip", "ipynb", "log",
+    ];
+    let run = run.trim_matches(|c: char| "()[]{}<>.,;:!?\"'*".contains(c));
+    if ["/", "./", "../", "~/"].iter().any(|start| run.starts_with(start)) || run.get(1..3) == Some(":\\") {
+        return run.bytes().filter(u8::is_ascii_alphabetic).count() > 1;
+    }
+    let host = run.split(['/', '?', '#', ':']).next().unwrap_or_default();
+    let host = host.rsplit('@').next().unwrap_or_default();
+    let Some((name, end)) = host.rsplit_once('.') else { return false };
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    !name.is_empty() && name.chars().all(plain) && ENDS.iter().any(|known| end.eq_ignore_ascii_case(known))
+}
+
+/// A line that is code by its first word and its marks, or by how it ends.
+fn is_code(line: &str) -> bool {
+    const WORDS: [&str; 24] = [
+        "def", "class", "return", "import", "from", "for", "while", "if", "elif", "else", "print", "const", "let",
+        "var", "int", "void", "public", "private", "static", "function", "func", "fn", "using", "include",
+    ];
+    if !line.is_ascii() || line.is_empty() {
+        return false;
+    }
+    let word = line.trim_start_matches('#');
+    let word = &word[..word.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(word.len())];
+    let marks = |marks: &str| line.contains(|c| marks.contains(c));
+    let opens = WORDS.contains(&word) && (line.ends_with([':', ';', '{', ')']) || marks("={}[]") || word == "import");
+    let ends = line.ends_with([';', '{', '}']) && marks("(={}") || line.ends_with("):");
+    let returns = word == "return" && marks("+-*/%");
+    opens || ends || returns
+}
+
 #[cfg(test)]
 mod tests {
     use super::prose;
@@ -206,6 +268,24 @@ mod tests {
         check("````\n```\ninner\n````\nouter", &["outer"]);
         check("<think>why</think> a < b", &["why", "a", "<", "b"]);
         check("see https://example.com/a?b=c for more: here", &["see", "for", "more:", "here"]);
+    }
+
+    #[test]
+    fn places_and_lines_of_code_are_no_prose() {
+        check("参见www.example.com/docs了解 or info@example.com, 见 main.py。", &["参见", "了解", "or", "见", "。"]);
+        check(
+            "in /usr/local/lib and ~/notes but and/or he said so.",
+            &["in", "and", "but", "and/or", "he", "said", "so."],
+        );
+        check("def add(a, b):\n    return a + b\nx = f(y);\n如上", &["如上"]);
+        check(
+            "for example: this is prose\nif you like it",
+            &["for", "example:", "this", "is", "prose", "if", "you", "like", "it"],
+        );
+        check(
+            "It is 3.5 or so. Return to it, please.",
+            &["It", "is", "3.5", "or", "so.", "Return", "to", "it,", "please."],
+        );
     }
 
     #[test]

@@ -86,12 +86,19 @@ pub struct Language {
     pub lang: Lang,
 }
 
+impl Language {
+    /// Whether a text in the one may be taken for one in the other, so that only the detector can tell.
+    pub fn looks_like(&self, other: &Self) -> bool {
+        self.scripts == other.scripts || [self, other].iter().all(|language| language.scripts[0] == Script::Cyrillic)
+    }
+}
+
 const fn language(code: &'static str, scripts: &'static [Script], lang: Lang) -> Language {
     Language { code, scripts, lang }
 }
 
 /// Every language that can be asked for.
-pub const LANGUAGES: [Language; 39] = {
+pub const LANGUAGES: [Language; 40] = {
     use Script::{Arabic, Bengali, Cyrillic, Devanagari, Greek, Han, Hangul, Hebrew, Kana, Latin, Tamil, Telugu, Thai};
     [
         language("en", &[Latin], Lang::Eng),
@@ -124,6 +131,8 @@ pub const LANGUAGES: [Language; 39] = {
         language("uk", &[Cyrillic], Lang::Ukr),
         language("bg", &[Cyrillic], Lang::Bul),
         language("be", &[Cyrillic], Lang::Bel),
+        // In Latin letters it is not told from Croatian.
+        language("sr", &[Cyrillic, Latin], Lang::Srp),
         language("el", &[Greek], Lang::Ell),
         language("ar", &[Arabic], Lang::Ara),
         language("fa", &[Arabic], Lang::Pes),

@@ -11,6 +11,8 @@ pub struct Piece {
     pub letters: usize,
     /// How many words of each script it has.
     pub words: Vec<(Script, usize)>,
+    /// How many of the Latin ones are names, should the text be in another script: `Python` and `Cauchy` amid Chinese.
+    pub names: usize,
 }
 
 impl Piece {
@@ -35,6 +37,29 @@ impl Piece {
 /// should not hide among many.
 const PIECE_LETTERS: usize = 80;
 
+/// Latin words with a capital that may follow one another as a name in a text of another script.
+const MAX_NAME: usize = 3;
+
+/// Latin words of a sentence that follow one another.
+#[derive(Debug, Default)]
+struct LatinRun {
+    words: usize,
+    with_capital: usize,
+    /// Something in another script stands before it.
+    embedded: bool,
+}
+
+impl LatinRun {
+    /// Ends the run; `embedded` says whether something in another script stands behind it.
+    fn end(&mut self, embedded: bool, piece: &mut Piece) {
+        let embedded = self.embedded || embedded;
+        if embedded && self.words == self.with_capital && self.words <= MAX_NAME {
+            piece.names += self.words;
+        }
+        *self = Self { embedded: true, ..Self::default() };
+    }
+}
+
 /// Splits prose into pieces of one or more sentences and counts the words of each.
 ///
 /// A word is a run of letters of one script. Chinese and Japanese characters count as a word each, Thai ones as a fifth.
@@ -44,9 +69,11 @@ pub fn pieces(prose: &str) -> Vec<Piece> {
     let mut pieces = vec![Piece::default()];
     for sentence in prose.split_inclusive(['\n', '.', '!', '?', '。', '！', '？', '।']) {
         let last = pieces.last_mut().expect("there is always one");
+        let mut latin = LatinRun::default();
         for chunk in sentence.split(|c: char| !is_inside_word(c)) {
-            count_chunk(chunk, last);
+            count_chunk(chunk, last, &mut latin);
         }
+        latin.end(false, last);
         if last.letters >= PIECE_LETTERS {
             pieces.push(Piece::default());
         }
@@ -59,6 +86,7 @@ pub fn pieces(prose: &str) -> Vec<Piece> {
     {
         before.text.push_str(&end.text);
         before.letters += end.letters;
+        before.names += end.names;
         end.words.iter().for_each(|&(script, n)| before.count(script, n));
     }
     pieces
@@ -69,7 +97,7 @@ fn is_inside_word(c: char) -> bool {
 }
 
 /// Counts the runs of one script within a chunk that has no blank in it.
-fn count_chunk(chunk: &str, piece: &mut Piece) {
+fn count_chunk(chunk: &str, piece: &mut Piece, latin: &mut LatinRun) {
     let is_name = chunk.contains(|c: char| c == '_' || c.is_numeric());
     let mut rest = chunk;
     while let Some(start) = rest.find(|c| Script::of(c).is_some()) {
@@ -79,9 +107,18 @@ fn count_chunk(chunk: &str, piece: &mut Piece) {
         let end = rest.find(|c| !belongs(c)).unwrap_or(rest.len());
         let (run, after) = rest.split_at(end);
         let letters = run.chars().filter(|c| c.is_alphabetic()).count();
+        if script != Script::Latin {
+            latin.end(true, piece);
+        }
         match script.letters_a_word() {
             Some(a_word) => piece.add(script, letters.div_ceil(a_word), run, letters),
-            None if letters > 1 && !is_name && !has_inner_capital(run) => piece.add(script, 1, run, letters),
+            None if letters > 1 && !is_name && !has_inner_capital(run) => {
+                if script == Script::Latin {
+                    latin.words += 1;
+                    latin.with_capital += usize::from(run.starts_with(char::is_uppercase));
+                }
+                piece.add(script, 1, run, letters);
+            }
             None => {}
         }
         rest = after;
@@ -111,6 +148,25 @@ mod tests {
         assert_eq!(counts("это ответ"), [(Script::Cyrillic, 2)]);
         assert_eq!(counts("한국어 문장"), [(Script::Hangul, 2)]);
         assert_eq!(counts("हिन्दी भाषा"), [(Script::Devanagari, 2)]);
+    }
+
+    #[test]
+    fn names_amid_another_script_are_known() {
+        let names = |text: &str| pieces(text).iter().map(|piece| piece.names).sum::<usize>();
+        for (text, expected) in [
+            ("使用 Python 写", 1),
+            ("根据 Cauchy-Schwarz 不等式", 2),
+            ("在 GPU 上训练 Transformer 模型", 2),
+            ("Python 是一种语言", 1),
+            ("используем Python и библиотеку", 1),
+            ("The answer is five", 0),
+            ("答案：The answer is five", 0),
+            ("The 答案 is five", 1),
+            ("他说 The Answer Is Now Known 很好", 0),
+            ("Python", 0),
+        ] {
+            assert_eq!(names(text), expected, "{text}");
+        }
     }
 
     #[test]

@@ -106,6 +106,13 @@ impl Comparison<'_> {
         match (gold, other) {
             (Value(a), Value(b)) => self.values(a, b),
             (Answer::Assignment(a), Answer::Assignment(b)) => self.assignments(a, b),
+            // A name for a set, `A = {x | x > 0}`, may be left off.
+            (Answer::Assignment(named), Answer::Conditions(_)) if named.value.form().is_none() => {
+                self.answers(&named.value, other)
+            }
+            (Answer::Conditions(_), Answer::Assignment(named)) if named.value.form().is_none() => {
+                self.answers(gold, &named.value)
+            }
             (Answer::Assignment(_) | Answer::Conditions(_), Answer::Assignment(_) | Answer::Conditions(_)) => {
                 self.relations(gold, other)
             }

@@ -43,6 +43,8 @@ pub struct Reader {
     pub anonymous_variables: bool,
     /// `1/2x` is one over `2x`.
     pub slash_takes_product: bool,
+    /// A gold answer is right whatever else its chain of equalities says.
+    pub trusts: bool,
 }
 
 /// The answer that a tree stands for. A `±` makes two of it.

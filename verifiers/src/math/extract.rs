@@ -4,9 +4,13 @@
 
 use serde::{Deserialize, Serialize};
 
+mod announcements;
+pub mod hedge;
 pub mod library;
 mod numbers;
 mod spans;
+
+use self::hedge::Offered;
 
 /// How an answer may be announced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -38,22 +42,38 @@ pub struct Finals<'a> {
     pub rule: &'static str,
     /// Never empty.
     pub texts: Vec<&'a str>,
+    /// What is offered beside the last of them.
+    pub offered: Vec<Offered>,
+}
+
+impl<'a> Finals<'a> {
+    /// Answers that are parts of `text`.
+    fn of(rule: &'static str, text: &str, texts: Vec<&'a str>, closing: usize) -> Self {
+        let end = |last: &&str| last.as_ptr() as usize - text.as_ptr() as usize + last.len() + closing;
+        let offered = texts.last().map_or_else(Vec::new, |last| hedge::behind(text, end(last), last));
+        Self { rule, texts, offered }
+    }
 }
 
 /// Finds the final answers.
 ///
 /// # Errors
 /// The reason, in words for the verdict, when there is none.
-pub fn extract(completion: &str, mode: Mode) -> Result<Finals<'_>, &'static str> {
-    let visible = outside_reasoning(completion);
+pub fn extract(completion: End<'_>, mode: Mode) -> Result<Finals<'_>, &'static str> {
+    let visible = completion.outside_reasoning();
+    let completion = completion.text;
     if visible.is_empty() {
         let empty = completion.trim().is_empty();
         return Err(if empty { "the completion is empty" } else { "nothing stands outside the reasoning" });
     }
     let mut texts = Vec::new();
     let mut unclosed = false;
+    let mut holder = "";
     for segment in &visible {
         let boxes = boxes(segment);
+        if !boxes.contents.is_empty() {
+            holder = segment;
+        }
         texts.extend(boxes.contents);
         unclosed = boxes.unclosed_last;
     }
@@ -61,52 +81,103 @@ pub fn extract(completion: &str, mode: Mode) -> Result<Finals<'_>, &'static str>
         return Err("the last box is not closed");
     }
     if !texts.is_empty() {
-        return Ok(Finals { rule: "box", texts });
+        return Ok(Finals::of("box", holder, texts, "}".len()));
     }
     if mode != Mode::Lenient {
         return Err("no final box");
     }
     let last = visible.last().expect("checked above to hold a segment");
-    if let Some(content) = in_answer_tags(last) {
-        return Ok(Finals { rule: "answer tags", texts: vec![content] });
+    let tagged = in_answer_tags(last);
+    if !tagged.is_empty() {
+        return Ok(Finals { rule: "answer tags", texts: tagged, offered: Vec::new() });
     }
     announced(last).or_else(|| last_number(last)).ok_or("no final answer")
 }
 
-/// The parts of a text that are not reasoning.
-///
-/// A closing tag without its opening one ends reasoning that the prompt opened: then all before it was reasoning.
-pub fn outside_reasoning(text: &str) -> Vec<&str> {
-    const OPEN: &str = "<think>";
-    const CLOSE: &str = "</think>";
-    let (mut segments, mut start, mut inside, mut at) = (Vec::new(), 0, false, 0);
-    while let Some(offset) = text[at..].find('<') {
-        let tag = at + offset;
-        at = tag + 1;
-        if text[tag..].starts_with(OPEN) && !inside {
-            segments.push(&text[start..tag]);
-            inside = true;
-        } else if text[tag..].starts_with(CLOSE) {
-            if !inside {
-                segments.clear();
-            }
-            inside = false;
-            start = tag + CLOSE.len();
-        }
-    }
-    if !inside {
-        segments.push(&text[start..]);
-    }
-    segments.retain(|segment| !segment.trim().is_empty());
-    segments
+/// The end of a completion: as much as is read. A final answer stands at the end, and a text of any length is answered in the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct End<'a> {
+    /// What is read.
+    pub text: &'a str,
+    /// Bytes before it.
+    pub unread: usize,
+    /// It begins within reasoning.
+    in_reasoning: bool,
 }
 
-/// What stands in the last `<answer>…</answer>`, when there is one that says something.
-pub fn in_answer_tags(text: &str) -> Option<&str> {
-    const OPEN: &str = "<answer>";
-    let close = text.rfind("</answer>")?;
-    let open = text[..close].rfind(OPEN)? + OPEN.len();
-    Some(text[open..close].trim()).filter(|content| !content.is_empty())
+const OPEN: &str = "<think>";
+const CLOSE: &str = "</think>";
+
+impl<'a> End<'a> {
+    /// The last `limit` bytes of a text, or all of it. Of the rest only the tags around reasoning are looked for.
+    pub fn of(text: &'a str, limit: usize) -> Self {
+        let mut cut = text.len().saturating_sub(limit);
+        while !text.is_char_boundary(cut) {
+            cut += 1;
+        }
+        // A tag is not cut in two.
+        let tag = (cut.saturating_sub(CLOSE.len() - 1)..cut).find(|at| {
+            text.get(*at..)
+                .is_some_and(|rest| [OPEN, CLOSE].iter().any(|tag| rest.starts_with(tag) && at + tag.len() > cut))
+        });
+        let cut = tag.unwrap_or(cut);
+        let last_tag = text[..cut].rmatch_indices("think>").find_map(|(at, _)| {
+            let before = &text[..at];
+            (before.ends_with('<') || before.ends_with("</")).then(|| before.ends_with('<'))
+        });
+        Self { text: &text[cut..], unread: cut, in_reasoning: last_tag == Some(true) }
+    }
+
+    /// The parts that are not reasoning.
+    ///
+    /// A closing tag without its opening one ends reasoning that the prompt opened: then all before it was reasoning.
+    pub fn outside_reasoning(self) -> Vec<&'a str> {
+        let text = self.text;
+        let (mut segments, mut start, mut inside, mut at) = (Vec::new(), 0, self.in_reasoning, 0);
+        while let Some(offset) = text[at..].find('<') {
+            let tag = at + offset;
+            at = tag + 1;
+            if text[tag..].starts_with(OPEN) && !inside {
+                segments.push(&text[start..tag]);
+                inside = true;
+            } else if text[tag..].starts_with(CLOSE) {
+                if !inside {
+                    segments.clear();
+                }
+                inside = false;
+                start = tag + CLOSE.len();
+            }
+        }
+        if !inside {
+            segments.push(&text[start..]);
+        }
+        segments.retain(|segment| !segment.trim().is_empty());
+        segments
+    }
+}
+
+/// The parts of a text of any length that are not reasoning.
+pub fn outside_reasoning(text: &str) -> Vec<&str> {
+    End::of(text, text.len()).outside_reasoning()
+}
+
+/// Answer tags that are looked at, from the end.
+const MAX_TAGS: usize = 8;
+
+/// What stands in each `<answer>…</answer>` that says something, in the order of the text.
+pub fn in_answer_tags(text: &str) -> Vec<&str> {
+    const TAG: &str = "<answer>";
+    let (mut found, mut rest) = (Vec::new(), text);
+    while found.len() < MAX_TAGS
+        && let Some(close) = rest.rfind("</answer>")
+        && let Some(open) = rest[..close].rfind(TAG)
+    {
+        found.push(rest[open + TAG.len()..close].trim());
+        rest = &rest[..open];
+    }
+    found.retain(|content| !content.is_empty());
+    found.reverse();
+    found
 }
 
 /// The outermost boxes of a text.
@@ -170,44 +241,10 @@ fn box_at(text: &str, at: usize) -> Option<usize> {
     (rest.as_bytes().get(name.len() + blanks) == Some(&b'{')).then_some(at + name.len() + blanks + 1)
 }
 
-/// Announcements that are looked at; a text that repeats itself must not cost more.
-const MAX_ANNOUNCED: usize = 8;
-
-/// Bytes of an announced answer.
-const MAX_ANNOUNCED_BYTES: usize = 400;
-
 /// The sentences behind "answer is", "answer:" or "####".
 fn announced(text: &str) -> Option<Finals<'_>> {
-    const PHRASES: [&str; 5] = ["answer is", "answers are", "answer:", "answer =", "####"];
-    let lower = text.to_ascii_lowercase();
-    let mut ends: Vec<usize> = Vec::new();
-    for (at, _) in lower.match_indices(['a', '#']) {
-        if let Some(phrase) = PHRASES.iter().find(|phrase| lower[at..].starts_with(**phrase)) {
-            ends.push(at + phrase.len());
-        }
-    }
-    let texts: Vec<&str> = ends
-        .iter()
-        .rev()
-        .take(MAX_ANNOUNCED)
-        .rev()
-        .map(|end| sentence(&text[*end..]))
-        .filter(|s| !s.is_empty())
-        .collect();
-    (!texts.is_empty()).then_some(Finals { rule: "announced answer", texts })
-}
-
-/// The first sentence or line of a text, without the marks before it.
-fn sentence(text: &str) -> &str {
-    let text = text.trim_start_matches([' ', ':', '*', '\n', '\r', '\t']);
-    let mut end = text.len().min(MAX_ANNOUNCED_BYTES);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    let text = &text[..end];
-    let stop = text.find(['\n', '\r']).unwrap_or(text.len());
-    let stop = text[..stop].find(". ").unwrap_or(stop);
-    text[..stop].trim().trim_end_matches(['.', '*', ' '])
+    let texts = announcements::announced(text);
+    (!texts.is_empty()).then(|| Finals::of("announced answer", text, texts, 0))
 }
 
 /// The last number that stands alone, with the numbers that it is joined to by "or", "and" or a comma.
@@ -231,10 +268,11 @@ fn last_number(text: &str) -> Option<Finals<'_>> {
             texts.clear();
             joined = false;
         } else {
-            joined = !texts.is_empty() && (matches!(core, "or" | "and" | "/" | "±") || (joined && core.is_empty()));
+            let joins = matches!(core, "and" | "/" | "±") || hedge::may_stand_between(core);
+            joined = !texts.is_empty() && (joins || (joined && core.is_empty()));
         }
     }
-    (!texts.is_empty()).then_some(Finals { rule: "last number", texts })
+    (!texts.is_empty()).then(|| Finals::of("last number", text, texts, 0))
 }
 
 /// An integer, a decimal or a fraction, with a sign and a percent sign or without.

@@ -6,6 +6,7 @@ use super::answer::Answer;
 use super::budget::{Budget, Unread};
 use super::compare::{self, Outcome, Policy};
 use super::evaluate::{self, Reader};
+use super::extract::hedge::Offered;
 use super::lexer::{self, Commas};
 use super::tree::Shape;
 use super::{MathSettings, normal, parser};
@@ -22,18 +23,26 @@ pub struct Reading {
     /// By the reading of commas: thousands first, separators second. `None` where not tried yet.
     answers: [Option<Result<Answer, Unread>>; 2],
     ambiguous: bool,
+    /// It is the gold answer.
+    gold: bool,
 }
 
 impl Reading {
     /// A text that is not read yet.
     pub fn new(text: &str) -> Self {
-        Self { normal: normal::normalise(text), answers: [None, None], ambiguous: false }
+        Self { normal: normal::normalise(text), answers: [None, None], ambiguous: false, gold: false }
+    }
+
+    /// The text of a gold answer.
+    pub fn of_gold(text: &str) -> Self {
+        Self { gold: true, ..Self::new(text) }
     }
 
     fn answer(&mut self, commas: Commas, reader: Reader, budget: &mut Budget) -> Result<&Answer, Unread> {
         // Where commas mean one thing only, both readings are the first.
         let slot = usize::from(commas == Commas::Separators && self.ambiguous);
         if self.answers[slot].is_none() {
+            let reader = Reader { trusts: self.gold && reader.last_side_counts, ..reader };
             let (answer, ambiguous) = read(&self.normal, commas, reader, budget);
             self.ambiguous |= ambiguous;
             self.answers[slot] = Some(answer);
@@ -73,8 +82,8 @@ impl<'a> Judge<'a> {
         answer.is_ok_and(|answer| !matches!(answer, Answer::Text(_)))
     }
 
-    /// The verdict on final answers of one rank, the last of which counts.
-    pub fn judge(&mut self, id: &str, mut gold: Reading, rule: &str, finals: &[&str]) -> Verdict {
+    /// The verdict on final answers of one rank, the last of which counts, where no other one is offered beside it.
+    pub fn judge(&mut self, id: &str, mut gold: Reading, rule: &str, finals: &[&str], offered: &[Offered]) -> Verdict {
         let mut texts: Vec<&str> = Vec::new();
         for text in finals {
             let text = text.trim();
@@ -101,7 +110,32 @@ impl<'a> Judge<'a> {
             }
         }
         let outcome = self.same(&mut gold, &mut last_reading);
+        if self.settings.one_final
+            && matches!(outcome, Outcome::Equal(_))
+            && let Some(other) = offered.iter().find(|other| self.is_another(last, other))
+        {
+            let both = shortened(&format!("{last} | {}", other.text));
+            return Verdict::fail(id, "another answer is offered beside the final one").tag("extracted", both);
+        }
         verdict(id, rule, outcome).tag("extracted", shortened(last))
+    }
+
+    /// Whether what is offered beside an answer is proved to be another one, and is not the same but for its rounding.
+    fn is_another(&mut self, last: &str, other: &Offered) -> bool {
+        let percent = other.of_percent.then(|| format!("{last}\\%"));
+        let places = [last, &other.text].map(decimal_places).into_iter().flatten().min();
+        let (policy, settings) = (self.policy, self.settings);
+        for last in std::iter::once(last).chain(percent.as_deref()) {
+            for places in [None, places] {
+                self.policy = Policy { decimal_places: places.or(settings.decimal_places), ..policy };
+                let outcome = self.same(&mut Reading::new(last), &mut Reading::new(&other.text));
+                self.policy = policy;
+                if !matches!(outcome, Outcome::Different(_)) {
+                    return false;
+                }
+            }
+        }
+        true
     }
 
     /// Whether texts are the same where each may also be read with its commas between numbers.
@@ -115,7 +149,7 @@ impl<'a> Judge<'a> {
         let pairs = [(Some(gold), other_list), (gold_list, Some(other)), (gold_list, other_list)];
         pairs.into_iter().any(|pair| match pair {
             (Some(gold), Some(other)) => {
-                matches!(self.same(&mut Reading::new(gold), &mut Reading::new(other)), Outcome::Equal(_))
+                matches!(self.same(&mut Reading::of_gold(gold), &mut Reading::new(other)), Outcome::Equal(_))
             }
             _ => false,
         })
@@ -196,7 +230,7 @@ impl<'a> Judge<'a> {
 
     /// Two contents, which are not taken apart again: `A. A. A. …` has no end.
     fn content(&mut self, gold: &str, other: &str) -> Outcome {
-        let (mut gold, mut other) = (Reading::new(gold), Reading::new(other));
+        let (mut gold, mut other) = (Reading::of_gold(gold), Reading::new(other));
         if normal::text_key(&gold.normal) == normal::text_key(&other.normal) {
             return Outcome::Equal("the same content");
         }
@@ -222,6 +256,15 @@ impl<'a> Judge<'a> {
     }
 }
 
+/// Digits behind the point of a text that is a decimal and nothing else.
+fn decimal_places(text: &str) -> Option<u32> {
+    let text = text.trim().trim_start_matches(['-', '+', '$']);
+    let (whole, decimals) = text.split_once('.')?;
+    let digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit() || b == b',');
+    (digits(whole) && digits(decimals) && !decimals.is_empty())
+        .then(|| u32::try_from(decimals.len()).unwrap_or(u32::MAX))
+}
+
 /// A verdict that names the rule of extraction and the rule of comparison.
 fn verdict(id: &str, rule: &str, outcome: Outcome) -> Verdict {
     let (reason, verdict): (_, fn(&str, String) -> Verdict) = match outcome {
@@ -240,7 +283,7 @@ fn shortened(text: &str) -> String {
     }
 }
 
-/// Runs both modes on the two parts of arbitrary bytes, cut at the first line break: for fuzzing. Answers with nothing;
+/// Runs every mode on the two parts of arbitrary bytes, cut at the first line break: for fuzzing. Answers with nothing;
 /// what it checks is that nothing panics and that a text is always the same as itself.
 ///
 /// # Panics
@@ -249,9 +292,8 @@ pub fn exercise(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let (gold, answer) = text.split_once('\n').unwrap_or((&text, &text));
     let (gold, answer) = (gold.to_owned(), answer.to_owned());
-    let strict = MathSettings::default();
-    let library = MathSettings { mode: super::Mode::MathVerify, ..MathSettings::default() };
-    for settings in [strict, library] {
+    for mode in [super::Mode::Strict, super::Mode::Lenient, super::Mode::MathVerify] {
+        let settings = MathSettings { mode, ..MathSettings::default() };
         let mut judge = Judge::new(&settings);
         let own = judge.same(&mut Reading::new(&answer), &mut Reading::new(&answer));
         assert!(matches!(own, Outcome::Equal(_)), "a text differs from itself: {answer:?}");

@@ -33,6 +33,7 @@ use serde_json::Value;
 
 pub use self::compare::{Percent, Units};
 pub use self::evaluate::LogBase;
+use self::extract::End;
 use self::extract::library::{self, Candidate};
 pub use self::extract::{Mode, Target};
 use self::judge::{Judge, Reading};
@@ -52,24 +53,36 @@ impl MathVerifier {
     }
 
     fn verify_one(&self, item: &Item) -> Verdict {
+        let (mut verdict, unread) = self.verdict(item);
+        if unread > 0 {
+            verdict.reason.push_str(&format!("; the first {unread} bytes of the completion were not read"));
+            return verdict.metric("unread_bytes", unread as f64);
+        }
+        verdict
+    }
+
+    /// The verdict, and how many bytes of the completion were not read.
+    fn verdict(&self, item: &Item) -> (Verdict, usize) {
         let own = match self.settings.overridden(&item.extra_info) {
             Ok(own) => own,
-            Err(error) => return Verdict::error(&item.id, format!("extra_info.math of the item: {error}")),
+            Err(error) => return (Verdict::error(&item.id, format!("extra_info.math of the item: {error}")), 0),
         };
         let settings = own.as_ref().unwrap_or(&self.settings);
         let gold = match gold_text(&item.ground_truth) {
             Ok(gold) => gold,
-            Err(reason) => return Verdict::error(&item.id, reason),
+            Err(reason) => return (Verdict::error(&item.id, reason), 0),
         };
+        let end = End::of(&item.completion, settings.max_completion_bytes);
         if settings.mode == Mode::MathVerify {
-            return verify_as_library(item, &gold, settings);
+            return (verify_as_library(item, end, &gold, settings), end.unread);
         }
-        let finals = match extract::extract(&item.completion, settings.mode) {
+        let finals = match extract::extract(end, settings.mode) {
             Ok(finals) => finals,
-            Err(reason) => return Verdict::fail(&item.id, reason),
+            Err(reason) => return (Verdict::fail(&item.id, reason), end.unread),
         };
-        let gold = Reading::new(&own_box(&gold));
-        Judge::new(settings).judge(&item.id, gold, finals.rule, &finals.texts)
+        let gold = Reading::of_gold(&own_box(&gold));
+        let verdict = Judge::new(settings).judge(&item.id, gold, finals.rule, &finals.texts, &finals.offered);
+        (verdict, end.unread)
     }
 }
 
@@ -84,25 +97,37 @@ impl Verifier for MathVerifier {
 }
 
 /// The mode that follows Math-Verify: gold and completion go through the same extraction.
-fn verify_as_library(item: &Item, gold: &str, settings: &MathSettings) -> Verdict {
+fn verify_as_library(item: &Item, end: End<'_>, gold: &str, settings: &MathSettings) -> Verdict {
     let mut judge = Judge::new(settings);
     let golds = library::candidates(gold, settings, library::Side::Gold);
     let (gold_text, gold_alternative, gold) = match chosen(&golds, &mut judge) {
-        Some((candidate, reading)) => (candidate.text.as_str(), candidate.alternative.as_deref(), reading),
-        None => (gold, None, Reading::new(&own_box(gold))),
+        Some((candidate, _)) => {
+            let reading = Reading::of_gold(&candidate.text);
+            (candidate.text.as_str(), candidate.alternative.as_deref(), reading)
+        }
+        None => (gold, None, Reading::of_gold(&own_box(gold))),
     };
-    let visible = extract::outside_reasoning(&item.completion).join("\n");
+    let visible = end.outside_reasoning().join("\n");
     if visible.is_empty() {
         return Verdict::fail(&item.id, "nothing stands outside the reasoning");
     }
-    let visible = extract::in_answer_tags(&visible).unwrap_or(&visible);
-    let answers = library::candidates(visible, settings, library::Side::Completion);
+    let tagged = extract::in_answer_tags(&visible);
+    let (last, others) = tagged.split_last().map_or((visible.as_str(), &[][..]), |(last, others)| (*last, others));
+    let answers = library::candidates(last, settings, library::Side::Completion);
     let Some((candidate, _)) = chosen(&answers, &mut judge) else {
         return Verdict::fail(&item.id, "no final answer");
     };
-    let finals: Vec<&str> = candidate.hedged_with.iter().map(String::as_str).chain([candidate.text.as_str()]).collect();
-    let verdict = judge.judge(&item.id, gold, candidate.rule, &finals);
+    let mut finals: Vec<String> = Vec::new();
+    for other in others {
+        let answers = library::candidates(other, settings, library::Side::Completion);
+        finals.extend(chosen(&answers, &mut judge).map(|(other, _)| other.text.clone()));
+    }
+    finals.extend(candidate.hedged_with.iter().cloned());
+    let finals: Vec<&str> = finals.iter().map(String::as_str).chain([candidate.text.as_str()]).collect();
+    let verdict = judge.judge(&item.id, gold, candidate.rule, &finals, &candidate.offered);
     if verdict.status != Status::Pass
+        && finals.len() == 1
+        && candidate.offered.is_empty()
         && (gold_alternative.is_some() || candidate.alternative.is_some())
         && judge.same_as_lists(gold_text, gold_alternative, &candidate.text, candidate.alternative.as_deref())
     {

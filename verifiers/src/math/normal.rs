@@ -176,7 +176,8 @@ fn without_label(text: &str) -> &str {
 /// digits, and for prose no case and no fonts.
 pub fn text_key(normal: &str) -> String {
     let prose = without_fonts(normal);
-    if is_prose(&prose) && prose.chars().all(|c| c.is_alphabetic() || c.is_whitespace() || matches!(c, '-' | '\'')) {
+    let of_prose = |c: char| c.is_alphanumeric() || c.is_whitespace() || matches!(c, '-' | '\'' | ',' | '.' | ':');
+    if is_prose(&prose) && prose.chars().all(of_prose) {
         return prose.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ");
     }
     let mut key = String::with_capacity(normal.len());

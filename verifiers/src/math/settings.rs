@@ -37,6 +37,8 @@ pub struct MathSettings {
     pub strict: bool,
     /// Mode `math_verify` only: a condition may stand where the gold is a set. The other modes always allow it.
     pub allow_set_relation_comp: bool,
+    /// Of a longer completion its end is read, so many bytes; the verdict says so.
+    pub max_completion_bytes: usize,
     /// Longer answers are not read.
     pub max_answer_bytes: usize,
     /// Steps of arithmetic per item; the default takes some ten milliseconds.
@@ -58,6 +60,7 @@ impl Default for MathSettings {
             float_rounding: 6,
             strict: true,
             allow_set_relation_comp: false,
+            max_completion_bytes: 200_000,
             max_answer_bytes: 20_000,
             max_steps: 1_000_000,
         }
@@ -84,6 +87,7 @@ impl MathSettings {
             last_side_counts: library,
             anonymous_variables: library && !self.strict,
             slash_takes_product: library,
+            trusts: false,
         }
     }
 

@@ -161,7 +161,15 @@ impl Process {
         if let Some(requests) = &self.requests {
             let _ = requests.send(line);
         }
-        match self.answers.recv_timeout(deadline.saturating_duration_since(asked)) {
+        self.hear(asked, deadline)
+    }
+
+    /// Waits for a line, and for another one where that was the answer to what was asked before.
+    ///
+    /// # Errors
+    /// [`Broken`]; the process is then of no more use.
+    pub fn hear(&mut self, asked: Instant, deadline: Instant) -> Result<Vec<u8>, Broken> {
+        match self.answers.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(Heard::Line(line)) => Ok(line),
             Ok(Heard::TooLong) => Err(Broken::Flood { limit: self.limit }),
             Err(RecvTimeoutError::Timeout) => Err(Broken::Timeout {

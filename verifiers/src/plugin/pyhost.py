@@ -57,8 +57,12 @@ def number(value):
 
 def as_list(value, n):
     """A list of n from a list, tuple, array or tensor; one number stands for a list of one."""
+    if value is None:
+        raise Failure("bad_reward", "the rewards are None, not a list")
     if hasattr(value, "tolist"):
         value = value.tolist()
+    if hasattr(value, "__iter__") and not isinstance(value, (str, bytes, dict)):
+        value = list(value)  # a generator's exceptions come only here
     if not isinstance(value, (list, tuple)):
         value = [value]
     if len(value) != n:
@@ -66,10 +70,11 @@ def as_list(value, n):
     return list(value)
 
 
-def result(value):
-    """One result from a number, or from a dict with `score` whose other entries become metrics and tags."""
+def result(value, may_abstain=False):
+    """One result from a number, or from a dict with `score` whose other entries become metrics and tags. `None` is what a function says that
+    forgot its `return`, and an opinion withheld only where the style says so."""
     try:
-        if value is None:
+        if value is None and may_abstain:
             return {"reward": None, "status": "undecided", "reason": "the reward function has no opinion"}
         if not isinstance(value, dict):
             return {"reward": number(value)}
@@ -201,7 +206,7 @@ class Trl:
                 values = self.ask(items, True)
             except (TypeError, AttributeError):
                 raise e
-        return [result(value) for value in as_list(values, len(items))]
+        return [result(value, may_abstain=True) for value in as_list(values, len(items))]
 
     def wants_messages(self, e, items):
         """Whether an exception is what `completion[0]["content"]` and the like raise of text."""

@@ -40,6 +40,15 @@ def compute_score_batch(data_sources, solution_strs, ground_truths, extra_infos,
 def trl_reward(completions, solution, level=None, **kwargs):
     return [None if text == "skip" else float(text == gold) for text, gold in zip(completions, solution)]
 
+def verl_forgets(solution_str, ground_truth):
+    solution_str == ground_truth
+
+def trl_forgets(completions, **kwargs):
+    [1.0 for _ in completions]
+
+def openrlhf_forgets(queries, prompts, labels):
+    [1.0 for _ in queries]
+
 def get_limit(longest):
     def limit(completion_ids, **kwargs):
         return [0.0 if len(ids) <= longest else -1.0 for ids in completion_ids]
@@ -224,7 +233,8 @@ fn inv_9_an_exception_in_a_batch_is_its_items_alone_whoever_shares_the_request()
         let (_folder, settings) = settings(name, &json!({}));
         let plugin = PluginVerifier::new(settings).expect("the host starts");
         let brief = |verdict: &Verdict| (verdict.status, verdict.reward, verdict.reason.clone());
-        let alone: Vec<_> = items(&texts).iter().map(|item| brief(&plugin.verify(&[item.clone()])[0])).collect();
+        let alone: Vec<_> =
+            items(&texts).iter().map(|item| brief(&plugin.verify(std::slice::from_ref(item))[0])).collect();
         let right = Some(1.0);
         assert_eq!(
             alone.iter().map(|(_, reward, _)| *reward).collect::<Vec<_>>(),
@@ -236,6 +246,17 @@ fn inv_9_an_exception_in_a_batch_is_its_items_alone_whoever_shares_the_request()
         for size in [2, 3, 8] {
             let together: Vec<_> = items(&texts).chunks(size).flat_map(|chunk| plugin.verify(chunk)).collect();
             assert_eq!(together.iter().map(brief).collect::<Vec<_>>(), alone, "{name} in requests of {size}");
+        }
+    }
+}
+
+/// `None` is an opinion withheld for an item of TRL's, and elsewhere what a function says that forgot its `return`.
+#[test]
+fn inv_9_a_function_that_returns_nothing_is_an_error() {
+    for name in ["verl_forgets", "trl_forgets", "openrlhf_forgets"] {
+        for verdict in judge(name, &json!({}), &["42", "41"]) {
+            assert_eq!((verdict.status, verdict.reward), (Status::Error, None), "{name}: {verdict:?}");
+            assert!(verdict.reason.contains("None"), "{name}: {verdict:?}");
         }
     }
 }

@@ -1,10 +1,13 @@
 //! Plugins as child processes: a set of workers, each restarted when it breaks.
 
+use std::collections::VecDeque;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use data::Item;
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::confine::Confinement;
@@ -33,10 +36,15 @@ pub struct StdioSettings {
     pub answer_bytes: usize,
 }
 
+/// Requests of a process whose late or double answers are passed over.
+const REMEMBERED: usize = 64;
+
 /// A worker that no one is using.
 #[derive(Default)]
 struct Slot {
     process: Option<Process>,
+    /// The requests that the process was asked last.
+    asked: VecDeque<u64>,
     failed_starts: u32,
     not_before: Option<Instant>,
 }
@@ -102,14 +110,21 @@ impl StdioPlugin {
     }
 
     fn score_with(&self, slot: &mut Slot, items: &[&Item], timeout: Duration) -> Result<Vec<Score>, Broken> {
-        let process = self.running(slot)?;
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        self.running(slot)?;
+        let Slot { process: Some(process), asked, .. } = slot else { unreachable!("started above") };
+        let id = self.next_id.fetch_add(unforeseen_step(), Ordering::Relaxed);
         let ask = Ask::score(id, items, timeout);
-        let answer = process.ask(serde_json::to_vec(&ask).expect("items are JSON"), Instant::now() + timeout)?;
+        let (start, line) = (Instant::now(), serde_json::to_vec(&ask).expect("items are JSON"));
+        let mut answer = process.ask(line, start + timeout)?;
+        while asked_before(&answer, asked) {
+            answer = process.hear(start, start + timeout)?;
+        }
+        asked.push_back(id);
+        asked.drain(..asked.len().saturating_sub(REMEMBERED));
         read_scores(&answer, id, items.len()).map_err(Broken::from)
     }
 
-    fn running<'a>(&self, slot: &'a mut Slot) -> Result<&'a mut Process, Broken> {
+    fn running(&self, slot: &mut Slot) -> Result<(), Broken> {
         if slot.process.is_none() {
             if let Some(wait) = slot.not_before.and_then(|at| at.checked_duration_since(Instant::now())) {
                 std::thread::sleep(wait);
@@ -126,8 +141,22 @@ impl StdioPlugin {
                 }
             }
         }
-        Ok(slot.process.as_mut().expect("started above"))
+        Ok(())
     }
+}
+
+/// How far the number of the next request is from the last: a plugin that answers what it has not been asked yet guesses wrong.
+fn unforeseen_step() -> u64 {
+    1 + RandomState::new().hash_one(0) % (1 << 20)
+}
+
+/// Whether a line answers one of these requests. It was answered already, or was given up.
+fn asked_before(line: &[u8], asked: &VecDeque<u64>) -> bool {
+    #[derive(Deserialize)]
+    struct Numbered {
+        id: u64,
+    }
+    !asked.is_empty() && serde_json::from_slice(line).is_ok_and(|Numbered { id }| asked.contains(&id))
 }
 
 fn start(settings: &StdioSettings, deadline: Instant) -> Result<(Process, Hello), Broken> {

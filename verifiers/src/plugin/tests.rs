@@ -32,6 +32,11 @@ for line in sys.stdin:
                 sys.stdout.write("x" * 65536)
         elif what == "nonsense":
             print("loading the model...", flush=True)
+        elif what == "twice":
+            print(json.dumps({"id": ask["id"], "results": [{"reward": 1.0}]}), flush=True)
+        elif what == "ahead":
+            for ahead in range(1, 4):
+                print(json.dumps({"id": ask["id"] + ahead, "results": [{"reward": 1.0}]}), flush=True)
         elif what == "none":
             results.append({"reward": None, "error": {"kind": "upstream", "message": "no model"}})
             continue
@@ -120,6 +125,17 @@ fn inv_9_honest_items_are_scored_beside_several_that_break_the_plugin() {
         };
         assert_eq!(verdict.status, wanted, "{text}: {verdict:?}");
     }
+}
+
+#[test]
+fn inv_9_an_answer_counts_for_its_own_request_alone() {
+    let plugin = start(PluginSettings { batch: 1, ..python(ODD) });
+    use Status::{Error, Fail, Pass};
+    // What was answered twice is passed over; what was not asked yet is nonsense, and no reward of an item that was not seen.
+    let verdicts = plugin.verify(&items(&["twice", "41", "42", "twice", "41"]));
+    assert_eq!(statuses(&verdicts), [Pass, Fail, Pass, Pass, Fail], "{verdicts:?}");
+    let verdicts = plugin.verify(&items(&["ahead", "41", "41", "42"]));
+    assert_eq!(statuses(&verdicts), [Error, Fail, Fail, Pass], "{verdicts:?}");
 }
 
 #[test]

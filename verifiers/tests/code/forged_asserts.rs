@@ -3,7 +3,9 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{fails_on, passes};
+use data::Status;
+
+use crate::support::{fails_on, judge, passes};
 
 /// An object that says what every test wants to hear.
 const FORGED: &str = "class E:
@@ -221,4 +223,48 @@ fn a_test_cannot_catch_that_an_object_is_wrong() {
         fails_on(&forged, one(assert), "WA");
         passes("def f(x): return 8461", one(assert));
     }
+}
+
+/// Where the test names no class, what is compared should be plain values: an error would be a way not to be judged.
+#[test]
+fn a04_objects_that_are_compared_with_one_another_are_wrong_where_no_class_is_named() {
+    let forged = format!("{FORGED}def f(x): return [E(), E()]\nclass Solution:\n    def f(s, x): return [E(), E()]");
+    let honest = "def f(x): return [2, 1]\nclass Solution:\n    def f(s, x): return [2, 1]";
+    for assert in [
+        "assert sorted(f(3)) == [1, 2]",
+        "assert max(f(3)) == 2",
+        "assert f(3) == sorted(f(4))[::-1]",
+        "assert len(set(f(3))) == 2 and f(3) == f(4)",
+        "assert sorted(Solution().f(3)) == [1, 2]",
+    ] {
+        fails_on(&forged, one(assert), "WA");
+        passes(honest, one(assert));
+    }
+}
+
+#[test]
+fn a22_a_method_of_the_tests_own_object_is_not_the_programs_to_replace() {
+    let test = one("class P:\n    def norm(self): return 5\np = P()\nassert dist(p) == p.norm() and p.seen == 1");
+    passes("def dist(p):\n    p.seen = 1\n    return p.norm()", test.clone());
+    fails_on("def dist(p):\n    p.seen = 1\n    p.norm = lambda: 7\n    return 7", test, "RE");
+}
+
+#[test]
+fn a23_no_exit_of_the_programs_hides_what_fails_in_a_with() {
+    let forged = "class Database:\n    def __init__(s, *a): pass\n    def __enter__(s): return s\n    def __exit__(s, *a): return True\ndef lock(): return Database()";
+    let asserts = "db.insert(1, 'a')\n    assert db.get(1) == 'a'";
+    for test in [
+        format!("with Database() as db:\n    {asserts}"),
+        "with lock():\n    assert 1 == 2".to_owned(),
+        "with Database():\n    assert 1 == 2\nassert not 1 == 2".to_owned(),
+        "import contextlib\nwith contextlib.ExitStack() as stack:\n    db = stack.enter_context(Database())\n    assert db.get(1) == 1".to_owned(),
+    ] {
+        let verdict = judge(forged, one(&test));
+        assert_eq!(verdict.status, Status::Fail, "{test}: {}", verdict.reason);
+    }
+    let honest = "class Database:\n    def __init__(s): s.rows = {}\n    def __enter__(s): return s\n    def __exit__(s, *a): s.rows['closed'] = 1\n    def insert(s, k, v): s.rows[k] = v\n    def get(s, k): return s.rows[k]";
+    passes(honest, one(&format!("with Database() as db:\n    {asserts}\nassert db.get('closed') == 1")));
+    // The program does not see an exception of the test's, so it cannot be judged by what it makes of it.
+    let test = one("with Database() as db:\n    db.insert(1, 2)\n    raise ValueError('of the test')");
+    assert_eq!(judge(honest, test).status, Status::Error);
 }

@@ -197,6 +197,28 @@ fn honest_programs_may_use_threads_files_and_event_loops() {
 }
 
 #[test]
+fn deep_recursions_have_the_stack_that_they_set_aside_under_the_limit_of_memory() {
+    // As solutions of APPS and TACO write it. A cached function takes stack of the C library's kind with each call.
+    let program = |size: &str| {
+        format!(
+            "import sys, threading\nfrom functools import lru_cache\nsys.setrecursionlimit(10 ** 6)\nthreading.stack_size({size})\ndef main():\n    @lru_cache(None)\n    def depth(n):\n        return n and depth(n - 1) + 1\n    print(depth(int(input())))\nt = threading.Thread(target=main)\nt.start()\nt.join()"
+        )
+    };
+    let deep = stdio("60000", "60000");
+    for size in ["2 ** 27", "2 ** 28", "2 ** 29", "512 * 1024 * 1024", "2 ** 30"] {
+        passes(&program(size), deep.clone());
+    }
+    // Two at once, and in the main thread.
+    let two = "import sys, threading\nthreading.stack_size(2 ** 29)\ndone = []\nts = [threading.Thread(target=lambda: done.append(1)) for _ in range(2)]\n[t.start() for t in ts]\n[t.join() for t in ts]\nprint(len(done))";
+    passes(two, stdio("", "2"));
+    let main = "import sys\nfrom functools import lru_cache\nsys.setrecursionlimit(10 ** 6)\n@lru_cache(None)\ndef depth(n):\n    return n and depth(n - 1) + 1\nprint(depth(int(input())))";
+    passes(main, deep.clone());
+    // What is set aside is no memory: what is used is.
+    let greedy = "import threading\nthreading.stack_size(2 ** 28)\nx = bytearray(b'x' * (600 << 20))\nprint(len(x))";
+    fails_on(greedy, stdio("", "629145600"), "MLE");
+}
+
+#[test]
 fn wrong_programs_fail_with_the_right_word() {
     let verdict = fails("def add(a, b):\n    return a - b", "WA");
     assert_eq!((verdict.metrics["tests_passed"], verdict.metrics["tests_total"]), (0.0, 6.0));

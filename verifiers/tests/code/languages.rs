@@ -7,7 +7,7 @@ use verifiers::{
     code::{CodeSettings, CodeVerifier, Language, RunStatus},
 };
 
-use crate::support::{fenced, installed, run, stdio, verifier};
+use crate::support::{cgroup, fenced, installed, run, stdio, verifier};
 
 fn judge_in(language: &str, program: &str, truth: Value) -> Verdict {
     verifier().verify(&[fenced(language, program, truth, json!({"language": language}))]).remove(0)
@@ -99,6 +99,17 @@ fn what_ends_itself_for_want_of_memory_is_over_its_memory() {
         let aborted = of("abort();");
         assert_eq!((aborted.tags["verdict"].as_str(), aborted.tags["signal"].as_str()), ("RE", "SIGABRT"));
     }
+}
+
+#[test]
+fn compiled_programs_recurse_as_deep_as_their_memory_goes() {
+    if !installed("/usr/bin/g++") || !cgroup() {
+        return;
+    }
+    let deep = "#include <cstdio>\n#include <thread>\nint depth(int n) { volatile char b[64]; b[0] = n; return n ? depth(n - 1) + 1 + (b[0] - (char)n) : 0; }\nint main() { int n; scanf(\"%d\", &n); int m = 0; std::thread t([&] { m = depth(1000); }); t.join(); printf(\"%d\\n\", depth(n) + m); }";
+    let tests = |n: u32| json!({"inputs": [format!("{n}\n")], "outputs": [format!("{}\n", n + 1000)]});
+    word_is("cpp", deep, tests(1_000_000), "AC");
+    word_is("cpp", deep, tests(100_000_000), "RE");
 }
 
 #[test]

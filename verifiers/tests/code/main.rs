@@ -9,6 +9,7 @@ mod escapes;
 mod exhaustion;
 mod forged_asserts;
 mod honest;
+mod iteration_ends;
 mod languages;
 mod limits;
 mod objects;

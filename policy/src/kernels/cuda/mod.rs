@@ -1,6 +1,6 @@
 //! The kernels' twins in CUDA: the same formulas and the same order of every sum, so the same bits, on a GPU.
 //!
-//! Each `.cu` beside its Rust half here is compiled at run time ([`native::cuda`]). A kernel takes its twin where [`on_gpu`] says so; where
+//! Each `.cu` beside its Rust half here is compiled at run time ([`native::cuda`]). A kernel takes its twin where `on_gpu` says so; where
 //! there is no compiler it still computes on the CPU. Tests run the twins emulated and compare them with the CPU's kernels.
 
 pub(super) mod attention;

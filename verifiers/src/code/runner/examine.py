@@ -9,7 +9,7 @@ def examine(nonce, name, code):
     global foreign
     space, index = module("tests", at_hand=False), 0
     foreign = Tester(space, nonce + struct.pack(">I", 0))
-    space["__same__"] = same
+    space.update(__same__=same, __stopped__=Stopped)
     sys.modules["solution"] = OfProgram("solution")
     # Only a test that was asked for has the program's ear: what the tests share may need it, too.
     request = receive()
@@ -25,7 +25,7 @@ def shared(tester, name, code):
     """Runs what the tests share; what is wrong with it."""
     try:
         tree = ast.parse(code, "setup.py")
-        compiled = compile(tree, "setup.py", "exec", dont_inherit=True)
+        compiled = compile(crossing(tree), "setup.py", "exec", dont_inherit=True)
         tester.know(compiled, tree, name)
         exec(compiled, tester.space)
         return tester.stuck
@@ -41,7 +41,7 @@ def one_test(tester, name, kind, source):
             return b"Uthe test replaces or looks at standard streams"
         mode = "eval" if kind == b"E" else "exec"
         tree = ast.parse(source, "test.py", mode)
-        compiled = compile(ast.fix_missing_locations(Identity().visit(tree)), "test.py", mode, dont_inherit=True)
+        compiled = compile(crossing(tree), "test.py", mode, dont_inherit=True)
         tester.know(compiled, tree, name)
         if kind == b"E":
             answer = value_of(eval(compiled, tester.space))
@@ -91,84 +91,10 @@ LOOKS = re.compile(rb"\b(redirect_stderr|capsys|capfd|sys\.stderr|sys\.stdin|mon
 MODULES = frozenset("math cmath re random string collections itertools functools operator heapq bisect copy datetime json sys".split())
 
 
-def names_of(code):
-    """Global names that a code object and those inside it use."""
-    names = {i.argval for i in dis.get_instructions(code) if i.opname in ("LOAD_NAME", "LOAD_GLOBAL")}
-    return names.union(*(names_of(c) for c in code.co_consts if isinstance(c, types.CodeType)))
-
-
-class Identity(ast.NodeTransformer):
-    """`a is b` of two names for one object of the program's is true, though each name has a handle of its own."""
-
-    def visit_Compare(self, node):
-        self.generic_visit(node)
-        if len(node.ops) != 1 or not isinstance(node.ops[0], (ast.Is, ast.IsNot)):
-            return node
-        sides = [node.left, node.comparators[0]]
-        if any(isinstance(side, ast.Constant) for side in sides):
-            return node
-        call = ast.copy_location(ast.Call(ast.Name("__same__", ast.Load()), sides, []), node)
-        return call if isinstance(node.ops[0], ast.Is) else ast.copy_location(ast.UnaryOp(ast.Not(), call), node)
-
-
 def same(a, b):
     if type(a) is Handle and type(b) is Handle:
         return a._number == b._number
     return a is b
-
-
-class Uses(ast.NodeVisitor):
-    """What the text of a test says of names with a capital letter: those whose objects it uses as objects, and those that it catches.
-
-    The program has no say in that: a function that answers with an object in place of a value has answered wrong.
-    """
-
-    def __init__(self):
-        self.classes, self.caught, self.made_by, self.used = set(), set(), {}, set()
-
-    def visit_Assign(self, node):
-        made = maker(node.value)
-        for target in node.targets:
-            if made and isinstance(target, ast.Name):
-                self.made_by.setdefault(target.id, set()).add(made)
-        self.generic_visit(node)
-
-    def visit_Attribute(self, node):
-        if node.attr not in OF_DATA:
-            made = maker(node.value)
-            if made:
-                self.classes.add(made)
-            elif isinstance(node.value, ast.Name):
-                self.used.add(node.value.id)
-        self.generic_visit(node)
-
-    def visit_ExceptHandler(self, node):
-        self.caught.update(n.id for n in ast.walk(node.type) if isinstance(n, ast.Name)) if node.type else None
-        self.generic_visit(node)
-
-    def visit_Raise(self, node):
-        self.caught.update(n.id for n in ast.walk(node.exc) if isinstance(n, ast.Name)) if node.exc else None
-        self.generic_visit(node)
-
-    def visit_Call(self, node):
-        called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-        named = [a.id for a in node.args if isinstance(a, ast.Name)]
-        if called in ("raises", "assertRaises", "assertRaisesRegex"):
-            self.caught.update(named[:1])
-        elif called == "isinstance":
-            self.classes.update(named[1:])
-        self.generic_visit(node)
-
-    def all_classes(self):
-        return self.classes.union(*(made for name, made in self.made_by.items() if name in self.used), self.used)
-
-
-def maker(node):
-    return node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else None
-
-
-# Attributes that plain values have; their use says nothing of a class.
-OF_DATA = frozenset(n for kind in (list, tuple, str, bytes, dict, set, int, float, collections.deque, collections.Counter) for n in dir(kind))
 
 
 class Uncrossable(BaseException):
@@ -187,6 +113,14 @@ class NoSuchPart(AttributeError):
     """A test looks at what Python keeps of an object, which stays with the program."""
 
 
+class Stopped(Exception):
+    """StopIteration of the program's, as the test sees it: an exception like any other. Python's own would end the `map` or `zip` that the
+    test runs the program under, and what is compared with nothing holds."""
+
+
+Stopped.__name__ = Stopped.__qualname__ = "StopIteration"
+
+
 class RemoteError(Exception):
     """An exception class of the program's."""
 
@@ -199,6 +133,10 @@ class RemoteError(Exception):
         if name.startswith("__") or self._handle is None:
             raise AttributeError(name)
         return getattr(self._handle, name)
+
+
+def unlike_an_end(error):
+    return Stopped(*error.args) if isinstance(error, (StopIteration, StopAsyncIteration)) else error
 
 
 class OfProgram(types.ModuleType):
@@ -240,11 +178,18 @@ class Tester:
             self.space.setdefault(name, Remote(name))
         self.shown |= {n for n in names_of(compiled) if is_capital(n)}
 
+    def names_a_class(self):
+        """Whether the tests use a name of the program's that may be a class; LeetCode's is only where its function lies."""
+        return any(type(self.space.get(name)) is Remote and name != "Solution" for name in self.shown)
+
     def fail(self, failure):
         """Ends the test, whatever the test makes of it."""
         if self.stuck is None:
             self.stuck = failure.args[0] if type(failure) is RemoteFailure else b"U" + str(failure).encode("utf-8", "replace")
         return failure
+
+    def is_of_program(self, error):
+        return getattr(error, "_of_program", False)
 
     # How what is no plain value crosses.
 
@@ -324,6 +269,7 @@ class Tester:
         if type(printed) is str and capture:
             sys.stdout.write(printed)
         if kind != b"V":
+            error.__dict__["_of_program"] = True
             raise error
         for old, new in zip((*arguments, *named.values()), changed or ()):
             take_over(old, new)
@@ -336,13 +282,13 @@ class Tester:
         known = [self.space.get(name) for name in names]
         known = [c for c in known if isinstance(c, type) and issubclass(c, RemoteError)]
         if known or not hasattr(builtins, names[0]):
-            base = type(builtin_exception(names, (), ""))
+            base = type(unlike_an_end(builtin_exception(names, (), "")))
             bases = tuple(dict.fromkeys((*known, RemoteError, base)))
             bases = tuple(b for b in bases if not any(b is not c and issubclass(c, b) for c in bases))
             error = type(names[0], bases, {})(*arguments)
             error._text, error._handle = text, handle
             return error
-        return builtin_exception(names, arguments, text)
+        return unlike_an_end(builtin_exception(names, arguments, text))
 
     # What the program asks: it may call what it was lent, and look at public attributes of objects of the tests' own classes.
 
@@ -371,6 +317,9 @@ class Tester:
             return subject(*arguments, **named)
         if operation in ("iter", "next", "len", "getitem") and about != "function":
             return SERVED[operation](subject, *arguments)
+        if operation == "set" and callable(getattr(type(subject), str(arguments[0]), None)):
+            # It would answer in place of the test's own method.
+            raise AttributeError(f"{arguments[0]!r} is a method of the test's")
         if about == "object" and operation in SERVED and not (arguments and str(arguments[0]).startswith("_")):
             return SERVED[operation](subject, *arguments)
         raise AttributeError(operation)

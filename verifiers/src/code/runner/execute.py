@@ -46,6 +46,7 @@ def become(order):
             os.dup2(os.open(".stdin", os.O_RDONLY), 0)
         if order["memory"]:
             resource.setrlimit(resource.RLIMIT_AS, (order["memory"], order["memory"]))
+        limit_stack(order["stack"])
         resource.setrlimit(resource.RLIMIT_FSIZE, (order["file_size"], order["file_size"]))
         # The interpreter ignores these two; a program expects to die of them.
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)

@@ -83,8 +83,12 @@ class Handle:
     def __enter__(self):
         return foreign.ask("get", self, ["__enter__"])()
 
-    def __exit__(self, *error):
-        return foreign.ask("get", self, ["__exit__"])(*(None for _ in error))
+    def __exit__(self, _, error, __):
+        if error is not None and not isinstance(error, (AssertionError, RemoteFailure, Uncrossable)) and not foreign.is_of_program(error):
+            raise foreign.fail(Uncrossable("an exception of the test's passes through a `with` of the program's object"))
+        foreign.ask("get", self, ["__exit__"])(None, None, None)
+        # An assert holds or it does not, and what the program raised was raised: no word of the program's hides either.
+        return False
 
     def __copy__(self):
         return foreign.ask("copy", self, origin=self._origin)
@@ -106,6 +110,9 @@ def compared(name):
             if other._number == self._number and name in ("eq", "ne"):
                 return name == "eq"
             if not {"object", "made"} & {self._origin, other._origin}:
+                # A test that names no class wants plain values; else a program could choose not to be judged.
+                if not foreign.names_a_class():
+                    raise foreign.fail(RemoteFailure(b"Rits own object"))
                 raise foreign.fail(Uncrossable("the test compares objects of the program's, which could say what they like"))
         elif other is None and name in ("eq", "ne"):
             return name == "ne"

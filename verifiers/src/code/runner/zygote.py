@@ -54,6 +54,7 @@ PR_SET_PDEATHSIG, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 1, 22, 2
 SYS_PIDFD_OPEN, SYS_CLOSE_RANGE, SYS_LANDLOCK_RESTRICT_SELF = 434, 436, 446
 SCRATCH = "/box/tmp"
 MAX_DEPTH = 100
+THREAD_STACK = 8 << 20
 CLONE_VM, CLONE_FILES = 0x00000100, 0x00000400
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -224,6 +225,20 @@ class Zygote:
         self.control.sendall(struct.pack("<iddQI", status, usage.ru_utime, usage.ru_stime, usage.ru_maxrss, not gone))
 
 
+def small_thread_stacks():
+    """The C library gives a thread as much stack as the main one may have, which is much here, unless it is told otherwise."""
+    if hasattr(libc, "pthread_setattr_default_np"):
+        attributes = ctypes.create_string_buffer(256)
+        libc.pthread_attr_init(attributes)
+        libc.pthread_attr_setstacksize(attributes, ctypes.c_size_t(THREAD_STACK))
+        libc.pthread_setattr_default_np(attributes)
+
+
+def limit_stack(size):
+    _, most = resource.getrlimit(resource.RLIMIT_STACK)
+    resource.setrlimit(resource.RLIMIT_STACK, (size if most == resource.RLIM_INFINITY else min(size, most), most))
+
+
 def warm_up():
     """Does once what every child would do first: the compiler makes its hundred node types at the first call, tables grow, pages are touched."""
     nonce, source = bytes(16), "import math\n\ndef f(x):\n    return [{x: (x, 1.5, str(x))}]\n"
@@ -241,6 +256,7 @@ def main():
     global AT_HAND
     AT_HAND = names_at_hand()
     zygote = Zygote()
+    small_thread_stacks()
     warm_up()
     null = os.open("/dev/null", os.O_RDWR)
     os.dup2(null, 2)
@@ -327,6 +343,7 @@ def confine(zygote, limits, fds):
         # These two are set when a program of another language is executed: this process is still the interpreter, and writes its files.
         if not (flags & EXECS and what in (resource.RLIMIT_AS, resource.RLIMIT_FSIZE)):
             resource.setrlimit(what, (value, value))
+    limit_stack(memory)
     if zygote.landlock:
         must(libc.syscall(SYS_LANDLOCK_RESTRICT_SELF, LANDLOCK, 0), "landlock_restrict_self")
     os.close(LANDLOCK)

@@ -17,6 +17,13 @@ impl Comparison<'_> {
         if gold.label == other.label || name_the_same(&gold.label, &other.label) {
             return self.answers(&gold.value, &other.value);
         }
+        if let (Some(a), Some(b)) = (points_of_angle(&gold.label), points_of_angle(&other.label)) {
+            return match a.chars().rev().eq(b.chars()) {
+                true => self.answers(&gold.value, &other.value),
+                false if a.len() == b.len() => Ok(Outcome::Different("another angle")),
+                false => Ok(Outcome::Unknown("angles that are named in different ways")),
+            };
+        }
         self.relations(&Answer::Assignment(gold.clone()), &Answer::Assignment(other.clone()))
     }
 
@@ -117,6 +124,12 @@ impl Comparison<'_> {
         }
         Ok((a.is_unresolved() || b.is_unresolved()) && numeric::compare(a, b, self.budget)? == Finding::Equal)
     }
+}
+
+/// The points that an angle is named by: `ABC` of `\angle ABC`, whose other way round names the same angle.
+fn points_of_angle(label: &str) -> Option<&str> {
+    let points = label.strip_prefix('m').unwrap_or(label).strip_prefix("\\angle")?;
+    points.chars().all(char::is_alphabetic).then_some(points)
 }
 
 /// Whether two names stand for one function: `f(x)` and `f(t)`, or `f(x)` and `y`.

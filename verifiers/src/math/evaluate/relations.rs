@@ -1,5 +1,7 @@
 //! Equations, inequalities and what they name.
 
+use std::collections::BTreeSet;
+
 use dashu::{Natural, Rational};
 
 use super::{Done, Evaluator};
@@ -65,8 +67,18 @@ impl Evaluator<'_> {
     ) -> Result<Answer, Unread> {
         let mut sides = done.take_all(operands)?;
         let mut relations = relations;
-        // What stands behind "≈" only illustrates, unless it is all there is.
+        // What stands behind "≈" only illustrates, unless it is all there is. It must not say something else.
         if let Some(at) = relations.iter().position(|relation| *relation == Relation::About) {
+            for (pair, relation) in sides.windows(2).zip(relations).skip(at) {
+                let wrong = match relation {
+                    Relation::About => self.is_far(&pair[0], &pair[1])?,
+                    Relation::Equal | Relation::Congruent => self.is_false(pair)?,
+                    _ => false,
+                };
+                if wrong && !self.reader.trusts {
+                    return Err(Unread::Malformed("an approximation that does not hold"));
+                }
+            }
             let named = at == 0 && self.label(operands[0], 0).is_some();
             let kept = if named { 1 } else { at };
             relations = &relations[..kept];
@@ -111,18 +123,8 @@ impl Evaluator<'_> {
             let left = left.form().cloned();
             return Ok(Answer::Assignment(Assignment { label, left, value: Box::new(sides.swap_remove(0)) }));
         }
-        let literal = |id: &Id| matches!(self.tree.nodes[*id], Node::Number(_, None));
-        // Where the last side counts, neighbours that are two literals must be one all the same, but behind a name.
-        let wrong = if !self.reader.last_side_counts {
-            self.is_false(&sides)?
-        } else if self.label(first, 0).is_none() {
-            let pairs = operands.windows(2).zip(sides.windows(2));
-            let literals = pairs.filter(|(ids, _)| ids.iter().all(literal)).map(|(_, pair)| pair);
-            literals.map(|pair| self.is_false(pair)).collect::<Result<Vec<_>, _>>()?.contains(&true)
-        } else {
-            false
-        };
-        if wrong {
+        // Whichever side counts, no two neighbours may be different numbers: `x = 5 = 6` is neither 5 nor 6.
+        if !self.reader.trusts && self.is_false(&sides)? {
             return Err(Unread::Malformed("an equality that does not hold"));
         }
         if let Some(label) = self.label(first, 0) {
@@ -146,24 +148,51 @@ impl Evaluator<'_> {
         Ok(Answer::Conditions(Conditions { all, last: sides.pop().map(Box::new), unit }))
     }
 
-    /// True when two neighbours are different numbers, even when the digits of a decimal are only as good as they are.
+    /// True when two numbers among equal sides are different, even when the digits of a decimal are only as good as they are; or two sets of
+    /// numbers by their elements.
     fn is_false(&mut self, sides: &[Answer]) -> Result<bool, Unread> {
-        for pair in sides.windows(2) {
-            let (Answer::Value(a), Answer::Value(b)) = (&pair[0], &pair[1]) else { continue };
-            let plain = |value: &Value| value.unit.is_none() && !value.percent;
-            let (Some(x), Some(y)) = (a.form.as_rational(), b.form.as_rational()) else { continue };
-            if !(plain(a) && plain(b)) || x == y {
+        // A name between two numbers does not make them less equal: `5 = x = 6`.
+        let numbers: Vec<(Rational, Option<u32>)> = sides.iter().filter_map(plain_number).collect();
+        for pair in numbers.windows(2) {
+            let [(x, of_x), (y, of_y)] = pair else { continue };
+            if x == y {
                 continue;
             }
-            let places = [a.decimals, b.decimals].into_iter().flatten().max();
+            let places = [*of_x, *of_y].into_iter().flatten().max();
             let Some(places) = places.filter(|places| *places < 100) else { return Ok(true) };
-            number::spend_bits(self.budget, number::bits(&x) + number::bits(&y) + 400)?;
+            number::spend_bits(self.budget, number::bits(x) + number::bits(y) + 400)?;
             let unit = Rational::from_parts(1.into(), Natural::from(10u8).pow(places as usize));
             if number::magnitude(&(x - y)) > unit {
                 return Ok(true);
             }
         }
-        Ok(false)
+        let sets: Vec<BTreeSet<Rational>> = sides.iter().filter_map(set_of_numbers).collect();
+        self.budget.spend(sets.iter().map(|set| set.len() as u64).sum())?;
+        Ok(sets.windows(2).any(|pair| pair[0] != pair[1]))
+    }
+
+    /// True when two numbers are further apart than the digits of the rougher one excuse, or, where neither is rounded, than one part in 20.
+    fn is_far(&mut self, a: &Answer, b: &Answer) -> Result<bool, Unread> {
+        let (Answer::Value(a), Answer::Value(b)) = (a, b) else { return Ok(false) };
+        let plain = |value: &Value| value.unit.is_none() && !value.percent;
+        // Where the last side counts, a decimal that is a bad one only illustrates.
+        let illustrates = self.reader.last_side_counts && (a.decimals.is_some() || b.decimals.is_some());
+        if !(plain(a) && plain(b)) || illustrates {
+            return Ok(false);
+        }
+        let (Some(x), Some(y)) = (self.near(&a.form)?, self.near(&b.form)?) else { return Ok(false) };
+        number::spend_bits(self.budget, number::bits(&x) + number::bits(&y) + 400)?;
+        let units = [(a, &x), (b, &y)].into_iter().filter_map(|(value, number)| last_place(value, number));
+        let most = units.max().unwrap_or_else(|| number::magnitude(&x) / Rational::from(20));
+        Ok(number::magnitude(&(x - y)) >= most)
+    }
+
+    /// The value of a form without variables, or a number very near to it.
+    fn near(&mut self, form: &Quotient) -> Result<Option<Rational>, Unread> {
+        match form.as_rational() {
+            Some(value) => Ok(Some(value)),
+            None => numeric::approximate(form, self.budget),
+        }
     }
 
     /// True when all sides are the same expression, so that the last one is the answer: `3 + 4 = 7`.
@@ -203,6 +232,37 @@ impl Evaluator<'_> {
         };
         Ok(Condition { relation, difference: small.subtract(large, self.budget)? })
     }
+}
+
+/// A rational number with nothing behind it, and its decimal places.
+fn plain_number(side: &Answer) -> Option<(Rational, Option<u32>)> {
+    match side {
+        Answer::Value(value) if value.unit.is_none() && !value.percent => {
+            value.form.as_rational().map(|number| (number, value.decimals))
+        }
+        _ => None,
+    }
+}
+
+/// A set by its elements, where all of them are integers or fractions.
+fn set_of_numbers(side: &Answer) -> Option<BTreeSet<Rational>> {
+    let Answer::Sequence(Shape::Set, items, _) = side else { return None };
+    items
+        .iter()
+        .map(|item| plain_number(item).filter(|(_, places)| places.is_none()).map(|(number, _)| number))
+        .collect()
+}
+
+/// What one more in the last digit is worth: of a decimal by its places, of an integer by its zeros at the end.
+fn last_place(value: &Value, number: &Rational) -> Option<Rational> {
+    const MAX_DIGITS: u32 = 100;
+    let ten = |places: u32| Rational::from(Natural::from(10u8).pow(places as usize));
+    if let Some(places) = value.decimals.filter(|places| *places < MAX_DIGITS) {
+        return Some(Rational::ONE / ten(places));
+    }
+    let whole = number::small_integer(number)?;
+    let zeros = (0..18).take_while(|places| whole != 0 && whole % 10_i64.pow(places + 1) == 0).count();
+    Some(ten(zeros as u32))
 }
 
 /// What is written behind the first side that has something behind it.

@@ -7,9 +7,10 @@
 
 use std::cmp::Reverse;
 
+use super::hedge::{self, Offered};
 use super::numbers::{self, Plain};
 use super::spans::{self, Span};
-use super::{Boxes, Target};
+use super::{Boxes, Target, announcements};
 use crate::math::MathSettings;
 use crate::math::words::{FUNCTIONS, multiplier};
 
@@ -18,6 +19,12 @@ pub const WHOLE: &str = "the whole text";
 
 /// Candidates that are tried.
 const MAX_CANDIDATES: usize = 6;
+
+/// Times that a text may say "answer", counted from its end.
+const MAX_ANNOUNCED: usize = 200;
+
+/// Answers that are joined to one.
+const MAX_JOINED: usize = 6;
 
 /// Bytes of a text that may be an answer as a whole.
 const MAX_WHOLE_BYTES: usize = 400;
@@ -42,11 +49,13 @@ pub struct Candidate {
     pub alternative: Option<String>,
     /// Boxes before it that say something else.
     pub hedged_with: Vec<String>,
+    /// What is offered beside it.
+    pub offered: Vec<Offered>,
 }
 
 impl Candidate {
     fn new(text: impl Into<String>, rule: &'static str) -> Self {
-        Self { text: text.into(), rule, alternative: None, hedged_with: Vec::new() }
+        Self { text: text.into(), rule, alternative: None, hedged_with: Vec::new(), offered: Vec::new() }
     }
 }
 
@@ -56,7 +65,8 @@ pub fn candidates(text: &str, settings: &MathSettings, side: Side) -> Vec<Candid
     let expr = settings.targets.contains(&Target::Expr);
     let (mut found, mut whole) = (Vec::new(), None);
     let bare = is_bare(text);
-    if bare && text.len() <= MAX_WHOLE_BYTES {
+    // A gold answer is one whatever its length.
+    if bare && (text.len() <= MAX_WHOLE_BYTES || side == Side::Gold) {
         let trimmed = text.trim().trim_end_matches(['.', '€', '£']);
         if expr && let Some(plain) = numbers::literal(trimmed, 0).filter(|plain| plain.end == trimmed.len()) {
             let spelled = numbers::spelled(trimmed, &plain);
@@ -97,7 +107,16 @@ pub fn candidates(text: &str, settings: &MathSettings, side: Side) -> Vec<Candid
     // What cannot be read is not replaced by something of a lower rank.
     let best = ranked.first().map(|ranked| ranked.rank);
     ranked.retain(|ranked| Some(ranked.rank) == best);
-    found.extend(ranked.into_iter().take(MAX_CANDIDATES).map(|ranked| ranked.candidate));
+    ranked.truncate(MAX_CANDIDATES);
+    for ranked in &mut ranked {
+        ranked.candidate.offered = hedge::behind(text, ranked.end, &ranked.candidate.text);
+    }
+    // A box is the last word on what was announced before it.
+    if let Some(first) = ranked.first_mut().filter(|_| !has_box) {
+        let rivals = announcements::rivals(text, first.start).into_iter();
+        first.candidate.offered.extend(rivals.map(|text| Offered { text: text.to_owned(), of_percent: false }));
+    }
+    found.extend(ranked.into_iter().map(|ranked| ranked.candidate));
     // Prose is an answer only where nothing in it is one.
     found.extend(whole);
     found
@@ -154,7 +173,7 @@ impl Search<'_> {
     fn announced(&self, ranked: &mut Vec<Ranked>) {
         const WORD: &str = "answer";
         let lower = self.text.to_ascii_lowercase();
-        for (at, _) in lower.match_indices(WORD) {
+        for (at, _) in lower.rmatch_indices(WORD).take(MAX_ANNOUNCED) {
             let end = at + WORD.len();
             if lower[..at].ends_with("final ") {
                 self.final_answer(&lower, end, ranked);
@@ -198,7 +217,8 @@ impl Search<'_> {
         if said > from || rank == 100 {
             self.sentence(said + usize::from(lower[said..].starts_with(':')), rank, rule, ranked);
         }
-        let line = self.text[from..].find('\n').map_or(self.text.len(), |offset| from + offset);
+        let reach = floor_boundary(self.text, from + 105);
+        let line = self.text[from..reach].find('\n').map_or(reach, |offset| from + offset);
         let first = self.numbers.partition_point(|plain| plain.start < from);
         let near = self.numbers[first..].iter().take_while(|plain| plain.start <= from + 104 && plain.start < line);
         // The last number behind an equals sign, else the first of all.
@@ -212,7 +232,7 @@ impl Search<'_> {
             }
         }
         if let Some(at) = chosen {
-            let (start, end, text) = self.joined(at);
+            let (start, end, text) = if lower[from..].starts_with("s are") { self.listed(at) } else { self.joined(at) };
             let text = self.unless_denied(from, start, end, text);
             ranked.push(Ranked { rank, start, end, candidate: Candidate::new(text, rule) });
         }
@@ -227,7 +247,13 @@ impl Search<'_> {
         ];
         let between = self.text.get(from..start).unwrap_or_default();
         let word = |word: &str| DENIALS.iter().any(|denial| word.eq_ignore_ascii_case(denial));
-        if between.split(|c: char| !(c.is_alphabetic() || c == '\'')).any(word) {
+        let bounded =
+            self.text[end..].trim_start_matches(['$', ' ', '\\', ')']).strip_prefix("or ").is_some_and(|rest| {
+                let next = rest.split(|c: char| !c.is_alphabetic()).next().unwrap_or_default();
+                ["more", "less", "fewer", "greater", "higher", "lower", "above", "below", "larger", "smaller"]
+                    .contains(&next)
+            });
+        if bounded || between.split(|c: char| !(c.is_alphabetic() || c == '\'')).any(word) {
             return format!("not {}", &self.text[start..end]);
         }
         text
@@ -235,7 +261,7 @@ impl Search<'_> {
 
     /// What an announcement says up to the end of its sentence, where that holds no delimiters.
     fn sentence(&self, from: usize, rank: i32, rule: &'static str, ranked: &mut Vec<Ranked>) {
-        let said = super::sentence(&self.text[from..]);
+        let said = announcements::sentence(&self.text[from..]);
         if said.is_empty() || said.contains('$') || said.contains("\\(") || said.contains("\\[") {
             return;
         }
@@ -282,12 +308,11 @@ impl Search<'_> {
 
     /// A span and those that commas, "and" and "or" join to it, as one list; also where it ends.
     fn chain(&self, first: usize) -> (usize, String) {
-        const MAX_JOINED: usize = 6;
         let mut text = self.inner(&self.spans[first]);
         let mut end = self.spans[first].end;
         for span in self.spans[first + 1..].iter().take(MAX_JOINED - 1) {
             let between = self.text[end..span.start].trim();
-            if !matches!(between, "," | "and" | "or" | ",and" | ",or" | ", and" | ", or") {
+            if !matches!(between, "," | "and" | "or" | ",and" | ",or" | ", and" | ", or") && !hedge::joins(between) {
                 break;
             }
             text.push_str(", ");
@@ -312,6 +337,20 @@ impl Search<'_> {
         text
     }
 
+    /// The numbers of "the answers are 2, 3 and 5"; also where they start and end.
+    fn listed(&self, at: usize) -> (usize, usize, String) {
+        let mut last = at;
+        let marks = [", ", " and ", ", and ", " or ", ", or ", ","];
+        while let [a, b] = self.numbers.get(last..last + 2).unwrap_or_default()
+            && last - at < MAX_JOINED
+            && marks.contains(&&self.text[a.end..b.start])
+        {
+            last += 1;
+        }
+        let spelled = self.numbers[at..=last].iter().map(|plain| numbers::spelled(self.text, plain));
+        (self.numbers[at].start, self.numbers[last].end, spelled.collect::<Vec<_>>().join(", "))
+    }
+
     /// A number and those that "or" joins to it; also where they start and end. A number in a formula brings the
     /// formula with it.
     fn joined(&self, at: usize) -> (usize, usize, String) {
@@ -319,12 +358,15 @@ impl Search<'_> {
         let (mut low, mut high) = (at, at);
         let or = |a: &Plain, b: &Plain| {
             let between = &self.text[a.end..b.start];
-            between.len() < 12 && between.split_whitespace().any(|word| word.trim_matches([',', '(']) == "or")
+            hedge::joins(between) || between.len() < 24 && hedge::joins_counted(between, &self.text[b.end..])
         };
-        while low > 0 && or(&self.numbers[low - 1], &self.numbers[low]) {
+        while low > 0 && at - low < MAX_JOINED && or(&self.numbers[low - 1], &self.numbers[low]) {
             low -= 1;
         }
-        while high + 1 < self.numbers.len() && or(&self.numbers[high], &self.numbers[high + 1]) {
+        while high + 1 < self.numbers.len()
+            && high - at < MAX_JOINED
+            && or(&self.numbers[high], &self.numbers[high + 1])
+        {
             high += 1;
         }
         let (start, end) = (self.numbers[low].start, self.numbers[high].end);

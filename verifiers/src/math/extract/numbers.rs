@@ -18,13 +18,16 @@ pub struct Plain {
 /// Everything that stands behind white space or an equals sign and starts like a number.
 pub fn numbers(text: &str) -> Vec<Plain> {
     let bytes = text.as_bytes();
-    let (mut found, mut at) = (Vec::new(), 0);
+    let (mut found, mut at, mut run) = (Vec::new(), 0, Run::default());
     while at < bytes.len() {
         let Some(start) = start_at(text, at) else {
             at += 1;
             continue;
         };
-        let plain = expression(text, start).or_else(|| literal(text, start));
+        if start >= run.end {
+            run = Run::at(text, start);
+        }
+        let plain = run.expression(text, start).or_else(|| literal(text, start));
         at = match plain {
             Some(plain) => {
                 found.push(plain);
@@ -93,34 +96,54 @@ pub fn literal(text: &str, start: usize) -> Option<Plain> {
     Some(Plain { start, end: behind.unwrap_or(end), digits_end: end, expression: false, percent: behind.is_some() })
 }
 
-/// Arithmetic of literals: a run of digits, operators and brackets that starts with a digit and holds an operator.
-fn expression(text: &str, start: usize) -> Option<Plain> {
-    let bytes = text.as_bytes();
-    let first = bytes[start..].iter().take(3).position(u8::is_ascii_digit)?;
-    if !bytes[start..start + first].iter().all(|b| matches!(b, b'-' | b'(')) {
-        return None;
-    }
-    let mut end = start;
-    let (mut operator, mut last) = (false, None);
-    for (offset, c) in text[start..].char_indices().take(400) {
-        let is_operator = matches!(c, '+' | '-' | '*' | '×' | '/' | '^' | '÷' | '(' | ')');
-        if !(is_operator || c.is_ascii_digit() || matches!(c, '.' | ' ' | '\n')) {
-            break;
+/// A run of digits, operators, brackets and blanks. Each is looked at once, however many numbers start in it.
+#[derive(Debug, Default)]
+struct Run {
+    end: usize,
+    /// One past its last digit or closing bracket.
+    close: usize,
+    /// Its last operator before that.
+    operator: Option<usize>,
+    /// What stands behind is no letter or sign that would belong to it.
+    ends_well: bool,
+}
+
+impl Run {
+    fn at(text: &str, start: usize) -> Self {
+        let mut run = Self { end: start, ..Self::default() };
+        let mut operator = None;
+        for (offset, c) in text[start..].char_indices() {
+            let at = start + offset;
+            let is_operator = matches!(c, '+' | '-' | '*' | '×' | '/' | '^' | '÷' | '(' | ')');
+            if !(is_operator || c.is_ascii_digit() || matches!(c, '.' | ' ' | '\n')) {
+                break;
+            }
+            if is_operator {
+                operator = Some(at);
+            }
+            run.end = at + c.len_utf8();
+            if c.is_ascii_digit() || c == ')' {
+                (run.close, run.operator) = (run.end, operator);
+            }
         }
-        operator |= is_operator && offset > first;
-        end = start + offset + c.len_utf8();
-        if c.is_ascii_digit() || c == ')' {
-            last = Some((end, operator));
-        }
+        run.ends_well = text[run.close..]
+            .trim_start_matches("**")
+            .chars()
+            .next()
+            .is_none_or(|c| c.is_whitespace() || matches!(c, '.' | ',' | ':' | ')' | '$'));
+        run
     }
-    let (close, operator) = last?;
-    let ends_well = text[close..]
-        .trim_start_matches("**")
-        .chars()
-        .next()
-        .is_none_or(|c| c.is_whitespace() || matches!(c, '.' | ',' | ':' | ')' | '$'));
-    debug_assert!(close <= end);
-    (operator && ends_well).then_some(Plain { start, end: close, digits_end: close, expression: true, percent: false })
+
+    /// Arithmetic of literals from `start` to the end of the run, where that starts with a digit and holds an operator.
+    fn expression(&self, text: &str, start: usize) -> Option<Plain> {
+        let bytes = text.as_bytes();
+        let first = bytes[start..].iter().take(3).position(u8::is_ascii_digit)?;
+        let opens = bytes[start..start + first].iter().all(|b| matches!(b, b'-' | b'('));
+        let operator = self.operator.is_some_and(|at| at > start + first);
+        let close = self.close;
+        let whole = opens && operator && self.ends_well && close > start;
+        whole.then_some(Plain { start, end: close, digits_end: close, expression: true, percent: false })
+    }
 }
 
 /// The literal in the spelling that the lexer reads: a decimal comma becomes a point.

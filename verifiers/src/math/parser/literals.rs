@@ -84,6 +84,17 @@ impl Parser<'_> {
     fn proper_fraction(&mut self) -> Result<Option<Rational>, Unread> {
         use Token::{Close, Divide, Frac, Number, Open};
         const GROUP: Bracket = Bracket::Group;
+        // `1{\frac{1}{2}}`
+        if self.peek() == Some(Open(GROUP)) && self.token(1) == Some(Frac) {
+            let start = self.at;
+            self.at += 1;
+            let fraction = self.proper_fraction()?;
+            if fraction.is_some() && self.take(Close(GROUP)) {
+                return Ok(fraction);
+            }
+            self.at = start;
+            return Ok(None);
+        }
         let mut ahead = [Token::End; 7];
         let known = self.lexemes[self.at..].iter().take(7);
         let count = known.zip(&mut ahead).map(|(lexeme, slot)| *slot = lexeme.token).count();

@@ -41,6 +41,20 @@ fn hedged_answers_do_not_pass() {
             ("1", r"\boxed{1}\boxed{2}\boxed{3}\boxed{4}\boxed{5}\boxed{6}\boxed{7}\boxed{8}\boxed{9}\boxed{1}", Fail),
             ("1, 2", r"\boxed{1} and \boxed{2}", Pass),
             ("1, 2", r"\boxed{1}, \boxed{2}, \boxed{3}", Fail),
+            ("72", r"\boxed{72}, or maybe 71", Fail),
+            ("72", r"$\boxed{72}$ (or $71$)", Fail),
+            ("72", r"\boxed{72}. Alternatively, the answer might be $71$.", Fail),
+            ("72", "\\boxed{72}\n\n(Other possible answers: 71, 70)", Fail),
+            ("B", r"\boxed{B} or C", Fail),
+            ("Yes", r"\boxed{\text{Yes}}, or maybe no", Fail),
+            // What says the same in another way is no other answer.
+            ("72", r"\boxed{72}, or maybe $8 \cdot 9$", Pass),
+            ("72", r"$\boxed{72}$ hours, or 3 days", Pass),
+            (r"\frac{1}{2}", r"\boxed{\frac12}, or $0.5$.", Pass),
+            (r"\sqrt{2}", r"\boxed{\sqrt{2}}, or perhaps 1.41 in decimals", Pass),
+            ("50", r"\boxed{50}\%, or $0.5$", Pass),
+            ("72", r"It is 71, or 72: \boxed{72}", Pass),
+            ("72", r"\boxed{72}. Or, we could note that $3 \cdot 24 = 72$.", Pass),
         ],
     );
     check_completions(
@@ -50,6 +64,16 @@ fn hedged_answers_do_not_pass() {
             ("4", "The answer is $3$ or $4$.", Fail),
             ("4", "it is 3 or 4", Fail),
             ("4", "it is 3, 4", Fail),
+            ("4", "it is 3, or maybe 4", Fail),
+            ("4", "it is 4, or maybe 3", Fail),
+            ("4", "The answer is 4. Or 3.", Fail),
+            ("4", "<answer>3</answer> <answer>4</answer>", Fail),
+            ("4", "<answer></answer> <answer>4</answer>", Pass),
+            ("72", "The answer is 72, which is less than 100.", Pass),
+            ("72", "The answer is 72 since 8*9=72.", Pass),
+            ("72", "Answer: 72 (about 72.0)", Pass),
+            ("72", "Answer: 72 (or 71)", Fail),
+            ("72", "The answer is $72$ because $9 \\cdot 8 = 72$ and $71$ is prime.", Pass),
         ],
     );
     let last = MathSettings { one_final: false, ..MathSettings::default() };

@@ -291,3 +291,74 @@ fn elements_are_no_sets_and_names_have_their_places() {
         ("y=2, x=1", "(2,1)"),
     ]);
 }
+
+#[test]
+fn names_of_angles_and_of_sets_and_dates() {
+    same(&[
+        (r"\angle ABC=60^\circ", r"\angle CBA=60^\circ"),
+        (r"\angle ABC=60^\circ", r"60^\circ"),
+        (r"A=\{x\mid x>0\}", r"\{x\mid x>0\}"),
+        (r"A=\{x\mid x>0\}", "x>0"),
+        (r"\text{June 5}", "June 5"),
+        (r"\text{June 5, 2021}", "june 5, 2021"),
+        (r"1\frac{1}{2}", r"1{\frac{1}{2}}"),
+    ]);
+    different(&[
+        (r"\angle ABC=60^\circ", r"\angle ACB=60^\circ"),
+        (r"m\angle ABC=60^\circ", r"m\angle BAC=60^\circ"),
+        (r"\text{June 5}", "June 6"),
+        (r"A=\{x\mid x>0\}", "x<0"),
+        (r"1\frac{1}{2}", r"1{\frac{1}{3}}"),
+    ]);
+}
+
+/// Whatever side counts, what contradicts itself is no answer.
+#[test]
+fn a_chain_that_contradicts_itself_is_neither_of_its_sides() {
+    use super::verdict_with;
+    use crate::math::{MathSettings, Mode};
+    let status = |mode, gold: &str, said: &str| {
+        let settings = MathSettings { mode, ..MathSettings::default() };
+        verdict_with(settings, gold, &format!("\\boxed{{{said}}}")).status
+    };
+    for mode in [Mode::Strict, Mode::Lenient, Mode::MathVerify] {
+        for said in [
+            "x=5=6",
+            "x=6=5",
+            "5=6",
+            "5=x=6",
+            "x:=5=6",
+            "x=2+3=6",
+            r"x=\frac{10}{2}=6",
+            "x=5=6=5",
+            "A=B=5=6",
+            "f(x)=5=6",
+            r"x=5\equiv 6",
+            r"x=\{5\}=\{6\}",
+            r"x\approx 5=6",
+            r"x=5\approx 6",
+            r"x\approx 6\approx 5",
+            "x=5, x=6",
+            r"x=5\text{ and }x=6",
+            r"x=5\neq 5",
+            "x<5=6",
+        ] {
+            for gold in ["5", "6", "x=5", "x=6"] {
+                assert_ne!(status(mode, gold, said), data::Status::Pass, "{mode:?}: {gold} | {said}");
+            }
+        }
+        for (gold, said) in [
+            ("5", "x=2+3=5"),
+            ("5", r"x=\frac{10}{2}=5"),
+            ("5", r"x=5\approx 5.0"),
+            (r"\sqrt2", r"x=\sqrt2\approx 1.414"),
+            (r"\sqrt2", r"x=\sqrt2\approx 1.4"),
+            (r"\pi", r"x=\pi\approx 3"),
+            (r"\frac13", r"x=\frac13\approx 0.33"),
+            ("1234567", r"n=1234567\approx 1200000"),
+            (r"\frac{1}{3}", r"\frac13\approx 0.333\approx 0.33"),
+        ] {
+            assert_eq!(status(mode, gold, said), data::Status::Pass, "{mode:?}: {gold} | {said}");
+        }
+    }
+}
