@@ -3,6 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::kernels::cuda::Layouts;
+
 /// Query rows of one sequence that add into the gradient of that sequence's keys as one partial sum; a sequence longer than
 /// [`MAX_CHUNKS`] such chunks takes longer chunks instead, so that the partial sums stay few.
 const CHUNK_ROWS: usize = 64;
@@ -21,9 +23,16 @@ pub struct KeyIndex {
     pub position: Vec<u32>,
     /// For each sequence, the slot of each of its positions so far.
     pub slots: Vec<Vec<u32>>,
+    /// What kernels on a GPU made of it: it must not change after the first forward.
+    pub(crate) layouts: Layouts,
 }
 
 impl KeyIndex {
+    /// The index of rows of these sequences and positions.
+    pub fn new(sequence: Vec<u32>, position: Vec<u32>, slots: Vec<Vec<u32>>) -> Self {
+        Self { sequence, position, slots, layouts: Layouts::default() }
+    }
+
     /// The index of sequences laid one after the other, each from position 0: the layout of learning, where row `i` is slot `i`.
     pub fn packed(lengths: &[usize]) -> Self {
         let mut index = Self::default();

@@ -194,7 +194,7 @@ pub fn decode(model: &Model, prompt: &[u32], mut next: impl FnMut(&Tensor) -> Op
             slots.push(cache.slot(page, position % PAGE));
         }
         let position = (first..slots.len()).map(|p| p as u32).collect();
-        let index = KeyIndex { sequence: vec![0; feed.len()], position, slots: vec![slots.clone()] };
+        let index = KeyIndex::new(vec![0; feed.len()], position, vec![slots.clone()]);
         let rows = Rows { tokens: feed.iter().map(|&t| i64::from(t)).collect(), index: Arc::new(index) };
         let forward = model.forward(&rows, Keys::Cached(&mut cache), &task);
         let last = |t: &Tensor| t.get(t.size()[0] - 1);

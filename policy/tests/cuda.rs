@@ -5,12 +5,16 @@ use std::sync::Arc;
 
 use native::cuda::{Emulated, emulated};
 use policy::config::{Gate, Scores};
+use policy::kernels::attention::{Geometry, attention};
 use policy::kernels::experts::{Plan, combine, dispatch};
+use policy::kernels::indexer::{IndexerQuery, select};
+use policy::kernels::indexer_loss::{Target, indexer_loss};
 use policy::kernels::log_prob::{Targets, log_prob};
 use policy::kernels::norm::{layer_norm, rms_norm};
 use policy::kernels::rotary::{Angles, Layout, rotate};
 use policy::kernels::routing::route;
 use policy::kernels::swiglu::swiglu;
+use policy::rows::KeyIndex;
 use tch::{Kind, Tensor};
 
 /// Seeded normal numbers.
@@ -120,4 +124,111 @@ fn rows_to_experts_and_back() {
     let plan = Plan::new(&chosen, 3, 9);
     same_bits(&[normal("x", &[50, 37])], |t| vec![dispatch(&t[0], &plan)]);
     same_bits(&[normal("y", &[150, 37]), normal("w", &[50, 3])], |t| vec![combine(&t[0], &t[1], &plan)]);
+}
+
+/// Sequences laid one after the other: short, longer than a chunk of the backward, and of one row.
+fn packed() -> Arc<KeyIndex> {
+    Arc::new(KeyIndex::packed(&[5, 75, 1, 9]))
+}
+
+/// The rows' lists: every third key and the row's own, at most `k`.
+fn some_selection(index: &KeyIndex, k: usize) -> Tensor {
+    let list = |row: usize| {
+        let seen = index.visible(row).len() as i32;
+        let mut list: Vec<i32> = (0..seen).filter(|p| (p + row as i32) % 3 == 0 || *p == seen - 1).collect();
+        list.drain(..list.len().saturating_sub(k));
+        list.resize(k, -1);
+        list
+    };
+    Tensor::from_slice(&(0..index.rows()).flat_map(list).collect::<Vec<i32>>()).view([-1, k as i64])
+}
+
+/// Latent and grouped geometries, of few and many heads, odd widths, several parts of a key, and a window.
+fn geometries() -> Vec<(i64, Geometry)> {
+    let grouped = Geometry::grouped(2, 20);
+    vec![
+        (3, Geometry::latent(20, 16)),
+        (40, Geometry::latent(21, 10)),
+        (4, Geometry::latent(150, 130)),
+        (6, grouped),
+        (2, Geometry { window: Some(33), ..grouped }),
+        (12, Geometry { window: Some(7), ..Geometry::grouped(4, 9) }),
+    ]
+}
+
+#[test]
+fn attention_over_all_keys_over_windows_and_over_selected_keys() {
+    let index = packed();
+    // The wide ones are left to the cache's few rows.
+    for (heads, geometry) in geometries().into_iter().filter(|(heads, g)| g.row < 100 && *heads < 10) {
+        let inputs = [normal("q", &[90, heads, geometry.key as i64]), normal("keys", &[90, geometry.row as i64])];
+        for selection in [None, Some(some_selection(&index, 17))] {
+            same_bits(&inputs, |t| {
+                let attended = attention(&t[0], &t[1], geometry, &index, &selection, 0.3);
+                vec![attended.out, attended.lse]
+            });
+        }
+    }
+}
+
+/// Rows that do not begin their sequences, slots in disorder and shared by sequences: a cache's.
+#[test]
+fn attention_over_a_cache() {
+    let slots = |from: u32, n: u32| (0..n).map(|i| if i < 40 { i * 3 } else { from + i * 7 % n }).collect::<Vec<u32>>();
+    let index = KeyIndex::new(vec![0, 1, 1, 2], vec![69, 50, 51, 0], vec![slots(200, 70), slots(300, 52), vec![150]]);
+    let index = Arc::new(index);
+    for (heads, geometry) in geometries() {
+        let inputs = [normal("q", &[4, heads, geometry.key as i64]), normal("keys", &[400, geometry.row as i64])];
+        for selection in [None, Some(some_selection(&index, 9))] {
+            same_bits(&inputs, |t| vec![attention(&t[0], &t[1], geometry, &index, &selection, 0.3).out]);
+        }
+    }
+}
+
+#[test]
+fn inv_3_the_indexers_selection() {
+    let index = packed();
+    // Keys of whole numbers make ties and zeros of both signs the rule.
+    for (heads, rounded) in [(2, false), (5, true)] {
+        let round = |t: Tensor| if rounded { t.round() } else { t };
+        let query = || IndexerQuery { q: round(normal("iq", &[90, heads, 12])), w: round(normal("iw", &[90, heads])) };
+        let keys = round(normal("ik", &[90, 12]));
+        for k in [1, 7, 64, 75, 100] {
+            let on_cpu = select(&query(), &keys, &index, k);
+            let on_gpu = emulated(Emulated::Descending, || select(&query(), &keys, &index, k));
+            assert!(on_gpu.equal(&on_cpu), "{heads} heads, k = {k}");
+        }
+    }
+}
+
+#[test]
+fn inv_3_the_indexers_selection_of_many() {
+    // Longer than a block of threads, with scores that share their first digits.
+    let index = Arc::new(KeyIndex::new(vec![0, 0], vec![899, 700], vec![(0..900).collect()]));
+    let query = || IndexerQuery { q: normal("iq", &[2, 1, 4]), w: Tensor::from_slice(&[1e-3f32, -1e-3]).view([2, 1]) };
+    let keys = (normal("ik", &[900, 4]) * 8.0).round() * 1e-2 + 5.0;
+    for k in [3, 300, 513] {
+        let on_cpu = select(&query(), &keys, &index, k);
+        assert!(emulated(Emulated::Ascending, || select(&query(), &keys, &index, k)).equal(&on_cpu), "k = {k}");
+    }
+}
+
+#[test]
+fn indexer_losses() {
+    let index = packed();
+    let (geometry, weight) = (Geometry::latent(20, 16), normal("weight", &[90]).abs());
+    let (q, keys) = (normal("q", &[90, 3, 20]), normal("k", &[90, 20]));
+    let inputs = [normal("iq", &[90, 2, 12]), normal("iw", &[90, 2]), normal("ik", &[90, 12])];
+    for (selection, k) in [(None, 7), (Some(some_selection(&index, 17)), 7), (None, 0)] {
+        let lse = attention(&q, &keys, geometry, &index, &selection, 0.3).lse;
+        same_bits(&inputs, |t| {
+            let query = IndexerQuery { q: t[0].shallow_clone(), w: t[1].shallow_clone() };
+            let (q, keys, lse) = (q.shallow_clone(), keys.shallow_clone(), lse.shallow_clone());
+            let target = Target { q, keys, geometry, lse, scale: 0.3 };
+            let (loss, coverage) = indexer_loss(&query, &t[2], &target, &index, &selection, &weight, k);
+            let numbers = [coverage.recall, coverage.mass, coverage.rows as f64];
+            assert!(k == 0 || coverage.rows > 0, "some list is longer than k");
+            vec![loss, Tensor::from_slice(&numbers)]
+        });
+    }
 }

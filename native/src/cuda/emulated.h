@@ -26,7 +26,7 @@
 #define __shared__ static
 #define __constant__ static const
 #define __launch_bounds__(...)
-#define __align__(n) alignas(n)
+#define __align__(n) __attribute__((aligned(n)))
 
 struct uint3 { unsigned x, y, z; };
 struct float2 { float x, y; };

@@ -17,8 +17,10 @@ use multiversion::multiversion;
 use native::{custom_op, parallel_chunks, parallel_for, wants_grad};
 use tch::{Device, Kind, Tensor};
 
+use super::cuda::attention::Call;
+use super::cuda::{self, on_gpu};
 use super::math::{add_scaled, dot, exp_shifted, ln, max, sum};
-use super::{empty, floats, floats_mut, plain, to_cpu};
+use super::{away, empty, floats, floats_mut, plain, to_cpu};
 use crate::rows::KeyIndex;
 
 pub use super::attention_reference::reference;
@@ -34,7 +36,7 @@ pub type Selection = Option<Tensor>;
 pub struct Attended {
     /// `[rows, heads, value]`: the mixed values.
     pub out: Tensor,
-    /// `[rows, heads]`: `log Σ_j e^{s_hj}`, without history, on the CPU.
+    /// `[rows, heads]`: `log Σ_j e^{s_hj}`, without history.
     pub lse: Tensor,
 }
 
@@ -122,9 +124,12 @@ pub fn attention(
     if q.kind() != Kind::Float {
         return reference(q, keys, geometry, index, selection, scale);
     }
-    if q.device() != Device::Cpu {
+    if away(q) {
         let attended = attention(&to_cpu(q), &to_cpu(keys), geometry, index, selection, scale);
         return Attended { out: attended.out.to_device(q.device()), lse: attended.lse };
+    }
+    if on_gpu(q) {
+        return attention_on_gpu(q, keys, geometry, index, selection, scale as f32);
     }
     let shape = Shape { heads: size[1] as usize, keys: geometry, scale: scale as f32 };
     let (q_plain, keys_plain) = (plain(q), plain(keys));
@@ -138,6 +143,35 @@ pub fn attention(
         let Some(g) = &grads[0] else { return vec![None, None] };
         let saved = Saved { q: q_plain, keys: keys_plain, out: out_plain, lse: lse_plain };
         let (dq, dkeys) = backward(&saved, &plain(g), shape, &index, selected.as_ref());
+        vec![Some(dq), Some(dkeys)]
+    };
+    let out = custom_op(&[q, keys], vec![out], backward).pop().expect("one output");
+    Attended { out, lse }
+}
+
+/// As [`attention`], on a GPU.
+fn attention_on_gpu(
+    q: &Tensor,
+    keys: &Tensor,
+    geometry: Geometry,
+    index: &Arc<KeyIndex>,
+    selection: &Selection,
+    scale: f32,
+) -> Attended {
+    let heads = q.size()[1] as usize;
+    let (q_plain, keys_plain) = (plain(q), plain(keys));
+    let selection = selection.as_ref().map(|selection| plain(&selection.to_device(q.device()).to_kind(Kind::Int)));
+    let call = Call { index, selection: selection.as_ref(), heads, geometry, scale };
+    let (out, lse) = cuda::attention::forward(&q_plain, &keys_plain, call);
+    if !wants_grad(&[q, keys]) {
+        return Attended { out, lse };
+    }
+    let (index, out_plain, lse_plain) = (Arc::clone(index), out.shallow_clone(), lse.shallow_clone());
+    let backward = move |grads: &[Option<Tensor>]| {
+        let Some(g) = &grads[0] else { return vec![None, None] };
+        let saved = cuda::attention::Saved { q: &q_plain, keys: &keys_plain, out: &out_plain, lse: &lse_plain };
+        let call = Call { index: &index, selection: selection.as_ref(), heads, geometry, scale };
+        let (dq, dkeys) = cuda::attention::backward(&saved, &plain(g), call);
         vec![Some(dq), Some(dkeys)]
     };
     let out = custom_op(&[q, keys], vec![out], backward).pop().expect("one output");

@@ -8,10 +8,12 @@
 
 use multiversion::multiversion;
 use native::parallel_chunks;
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
+use super::cuda::indexer::Indexer;
+use super::cuda::{self, on_gpu};
 use super::math::dot;
-use super::{floats, plain, to_cpu};
+use super::{away, floats, plain, to_cpu};
 use crate::rows::KeyIndex;
 
 const ROWS_PER_TASK: usize = 4;
@@ -25,7 +27,7 @@ pub struct IndexerQuery {
     pub w: Tensor,
 }
 
-/// Selects `k` positions for each row: `[rows, k]` i32 on the CPU, ascending, −1 where fewer are visible.
+/// Selects `k` positions for each row: `[rows, k]` i32 where the scores are computed, ascending, −1 where fewer are visible.
 ///
 /// `keys [slots, index width]` are the rotated index keys. Rows that see at most `k` keys select them all without scoring.
 pub fn select(query: &IndexerQuery, keys: &Tensor, index: &KeyIndex, k: usize) -> Tensor {
@@ -33,7 +35,11 @@ pub fn select(query: &IndexerQuery, keys: &Tensor, index: &KeyIndex, k: usize) -
     if query.q.kind() != Kind::Float {
         return reference_select(query, keys, index, k);
     }
-    if query.q.device() != Device::Cpu {
+    if on_gpu(&query.q) {
+        let (q, w, keys) = (plain(&query.q), plain(&query.w), plain(keys));
+        return cuda::indexer::select(Indexer { q: &q, w: &w, keys: &keys }, index, k);
+    }
+    if away(&query.q) {
         let query = IndexerQuery { q: to_cpu(&query.q), w: to_cpu(&query.w) };
         return select(&query, &to_cpu(keys), index, k);
     }

@@ -18,9 +18,11 @@ use tch::{Device, Kind, Tensor};
 
 use super::attention::{DisjointRows, Geometry, KeyPartial, SelectedRows, Selection, listed, score};
 use super::attention_reference::reference_scores as main_scores;
+use super::cuda::indexer::{Indexer, Pass};
+use super::cuda::{self, on_gpu};
 use super::indexer::{IndexerQuery, reference_scores, top_k};
 use super::math::{add_scaled, exp_shifted, ln, max, sum};
-use super::{empty, floats, floats_mut, plain, to_cpu};
+use super::{away, empty, floats, floats_mut, plain, to_cpu};
 use crate::rows::KeyIndex;
 
 /// The main attention that the indexer imitates: constants.
@@ -75,15 +77,19 @@ pub fn indexer_loss(
         return (reference(query, keys, target, index, selection, weight), Coverage::default());
     }
     let device = query.q.device();
-    if device != Device::Cpu {
+    if away(&query.q) {
         let query = IndexerQuery { q: to_cpu(&query.q), w: to_cpu(&query.w) };
         let [q, main_keys, lse] = [&target.q, &target.keys, &target.lse].map(to_cpu);
         let target = Target { q, keys: main_keys, lse, ..*target };
         let (loss, coverage) = indexer_loss(&query, &to_cpu(keys), &target, index, selection, &to_cpu(weight), k);
         return (loss.to_device(device), coverage);
     }
-    let mut pass = Pass::run(query, keys, target, index, selection, weight, k);
-    let loss = Tensor::from(pass.loss as f32);
+    let mut pass = if on_gpu(&query.q) {
+        on_gpu_pass(query, keys, target, index, selection, weight, k)
+    } else {
+        Pass::run(query, keys, target, index, selection, weight, k)
+    };
+    let loss = Tensor::from(pass.loss as f32).to_device(device);
     let grads = std::mem::take(&mut pass.grads);
     let backward = move |upstream: &[Option<Tensor>]| match &upstream[0] {
         Some(g) => grads.into_iter().map(|grad| Some(grad * g)).collect(),
@@ -122,12 +128,22 @@ pub fn reference(
     (terms.sum_dim_intlist([-1i64].as_slice(), false, scores.kind()) * weight).sum(scores.kind())
 }
 
-/// Loss and gradients in one sweep: the loss is a scalar, so its gradient is known when the scores are.
-struct Pass {
-    loss: f64,
-    coverage: Coverage,
-    /// `dq, dw, dkeys`.
-    grads: Vec<Tensor>,
+/// [`Pass::run`] on a GPU.
+fn on_gpu_pass(
+    query: &IndexerQuery,
+    keys: &Tensor,
+    target: &Target,
+    index: &KeyIndex,
+    selection: &Selection,
+    weight: &Tensor,
+    k: usize,
+) -> Pass {
+    let device = query.q.device();
+    let here = |t: &Tensor| plain(&t.to_device(device));
+    let [q, w, keys, weight] = [&query.q, &query.w, keys, weight].map(here);
+    let target = Target { q: here(&target.q), keys: here(&target.keys), lse: here(&target.lse), ..*target };
+    let selection = selection.as_ref().map(|selection| here(selection).to_kind(Kind::Int));
+    cuda::indexer::loss(Indexer { q: &q, w: &w, keys: &keys }, &target, index, selection.as_ref(), &weight, k)
 }
 
 #[derive(Clone, Copy)]

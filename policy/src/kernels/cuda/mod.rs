@@ -3,8 +3,11 @@
 //! Each `.cu` beside its Rust half here is compiled at run time ([`native::cuda`]). A kernel takes its twin where `on_gpu` says so; where
 //! there is no compiler it still computes on the CPU. Tests run the twins emulated and compare them with the CPU's kernels.
 
+pub(super) mod attention;
 pub(super) mod elementwise;
 pub(super) mod experts;
+pub(super) mod indexer;
+mod layout;
 pub(super) mod log_prob;
 pub(super) mod norm;
 pub(crate) mod product;
@@ -12,6 +15,8 @@ pub(super) mod routing;
 
 use std::collections::HashMap;
 use std::sync::Mutex;
+
+pub(crate) use layout::Layouts;
 
 use native::cuda::{Grid, Source};
 use tch::{Device, Kind, Tensor};
@@ -62,7 +67,16 @@ fn arrivals(device: Device, counters: usize) -> Tensor {
 /// All sources, for who wants to see whether they compile.
 pub fn sources() -> Vec<&'static Source> {
     let products = product::sources();
-    let others = [&norm::SOURCE, &elementwise::SOURCE, &log_prob::SOURCE, &routing::SOURCE, &experts::SOURCE];
+    let others = [
+        &norm::SOURCE,
+        &elementwise::SOURCE,
+        &log_prob::SOURCE,
+        &routing::SOURCE,
+        &experts::SOURCE,
+        &attention::SOURCE,
+        &attention::KEY_GRADIENTS,
+        &indexer::SOURCE,
+    ];
     products.into_iter().chain(others).collect()
 }
 
