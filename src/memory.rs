@@ -59,17 +59,26 @@ static ENDING: AtomicBool = AtomicBool::new(false);
 /// calls `exit`.
 pub fn name_what_libraries_lack() {
     extern "C" fn refused() {
-        out_of_memory(&[])
+        out_of_memory(&[], HINT)
     }
     extern "C" fn ended() {
         // Nothing else calls `exit` before the program is done.
         if !ENDING.load(Ordering::Relaxed) {
-            out_of_memory(&[b" for a thread (above)"]);
+            out_of_memory(&[b" for a thread (above)"], HINT);
         }
     }
     native::on_out_of_memory(refused);
     // SAFETY: the handler is a function without arguments that lives as long as the program. Where it cannot be kept, a message is lost.
     unsafe { libc::atexit(ended) };
+}
+
+/// Has named, until [`name_what_libraries_lack`], the memory that C++ does not find while the libraries are set up.
+pub extern "C" fn name_what_loading_lacks() {
+    extern "C" fn refused() {
+        let hint = "raise the limit (`ulimit -v`, or the job's memory)";
+        out_of_memory(&[b": libtorch's libraries could not be loaded"], hint)
+    }
+    native::on_out_of_memory(refused);
 }
 
 /// The program is done, and ends with its own code.
@@ -88,13 +97,13 @@ fn refused(size: usize) -> ! {
         text[at] = b'0' + (rest % 10) as u8;
         rest /= 10;
     }
-    out_of_memory(&[b": ", &text[at..], b" bytes more were asked for"])
+    out_of_memory(&[b": ", &text[at..], b" bytes more were asked for"], HINT)
 }
 
 /// Says it without allocating, and ends the process.
 #[cold]
-fn out_of_memory(more: &[&[u8]]) -> ! {
-    let (begin, hint) = ([b"error: out of memory".as_slice()], [b"\nhint: ".as_slice(), HINT.as_bytes(), b"\n"]);
+fn out_of_memory(more: &[&[u8]], hint: &str) -> ! {
+    let (begin, hint) = ([b"error: out of memory".as_slice()], [b"\nhint: ".as_slice(), hint.as_bytes(), b"\n"]);
     for part in begin.iter().chain(more).chain(&hint) {
         // SAFETY: the bytes are valid for their length; a short or failed write loses only words.
         unsafe { libc::write(libc::STDERR_FILENO, part.as_ptr().cast(), part.len()) };
