@@ -5,6 +5,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use policy::{ModelConfig, lora, params};
@@ -111,9 +112,9 @@ fn out_of_memory(more: &[&[u8]], hint: &str) -> ! {
     exit::at_once(Code::Memory)
 }
 
-/// True where a panic's words say that libtorch found no memory, on the CPU or on a GPU, or that there was none for a thread.
-pub fn is_out_of_memory(panic: &str) -> bool {
-    ["can't allocate memory", "CUDA out of memory", "failed to spawn thread"].iter().any(|words| panic.contains(words))
+/// True where the words of a panic or an error say that libtorch found no memory, on the CPU or on a GPU, or that there was none for a thread.
+pub fn is_out_of_memory(words: &str) -> bool {
+    ["can't allocate memory", "CUDA out of memory", "failed to spawn thread"].iter().any(|known| words.contains(known))
 }
 
 /// Bytes of the process in the machine's memory.
@@ -196,9 +197,29 @@ fn total() -> Option<u64> {
     let meminfo = fs::read_to_string("/proc/meminfo").ok()?;
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let limit = |path| fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok());
-    let limits = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
-    limits.into_iter().filter_map(limit).chain([kib * 1024]).min()
+    limit_files(&groups).into_iter().filter_map(limit).chain([kib * 1024]).min()
+}
+
+/// Where the limits of a process's control groups stand, by its `/proc/self/cgroup`: of each the group itself and all above it. The root's is
+/// looked for in any case: within a container the names may lead to nothing.
+fn limit_files(groups: &str) -> Vec<PathBuf> {
+    let of_hierarchy = |line: &str| {
+        let mut fields = line.splitn(3, ':').skip(1);
+        match (fields.next()?, fields.next()?.trim_start_matches('/')) {
+            ("", group) => Some(("/sys/fs/cgroup", "memory.max", group.to_owned())),
+            ("memory", group) => Some(("/sys/fs/cgroup/memory", "memory.limit_in_bytes", group.to_owned())),
+            _ => None,
+        }
+    };
+    let roots = [("/sys/fs/cgroup", "memory.max"), ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")];
+    let roots = roots.into_iter().map(|(mount, file)| (mount, file, String::new()));
+    let upwards = |(mount, file, group): (&str, &str, String)| {
+        let groups = Path::new(&group).ancestors().map(|group| Path::new(mount).join(group).join(file));
+        groups.collect::<Vec<_>>()
+    };
+    groups.lines().filter_map(of_hierarchy).chain(roots).flat_map(upwards).collect()
 }
 
 #[cfg(test)]
@@ -213,6 +234,21 @@ mod tests {
         let failure = check(&large, [Use::Learn].into_iter()).expect_err("no machine has this");
         assert_eq!(failure.code, Code::Memory);
         assert!(failure.message.contains("GiB to learn"), "{failure}");
+    }
+
+    #[test]
+    fn limits_are_looked_for_in_every_group_above() {
+        let files = limit_files("4:cpu:/a\n3:memory:/slurm/job\n0::/user.slice/s\n");
+        for wanted in [
+            "/sys/fs/cgroup/memory/slurm/job/memory.limit_in_bytes",
+            "/sys/fs/cgroup/memory/slurm/memory.limit_in_bytes",
+            "/sys/fs/cgroup/user.slice/s/memory.max",
+            "/sys/fs/cgroup/user.slice/memory.max",
+            "/sys/fs/cgroup/memory.max",
+        ] {
+            assert!(files.contains(&PathBuf::from(wanted)), "{wanted} is not in {files:?}");
+        }
+        assert!(limit_files("").contains(&PathBuf::from("/sys/fs/cgroup/memory/memory.limit_in_bytes")));
     }
 
     #[test]
