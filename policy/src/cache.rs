@@ -6,6 +6,7 @@
 use tch::{Device, Kind, Tensor};
 
 use crate::config::ModelConfig;
+use crate::kernels::cuda::attention::runs;
 use crate::params::tensor_bytes;
 
 /// A page's number.
@@ -24,15 +25,21 @@ pub struct PagedCache {
 }
 
 impl PagedCache {
-    /// A cache of `pages` pages of `page` positions each. It lies where attention is computed: on the CPU.
-    pub fn new(config: &ModelConfig, pages: usize, page: usize) -> Self {
+    /// A cache of `pages` pages of `page` positions each, for a model on `device`. It lies where attention is computed: there, if our kernels
+    /// run there, and on the CPU otherwise.
+    pub fn new(config: &ModelConfig, pages: usize, page: usize, device: Device) -> Self {
         let slots = (pages * page) as i64;
-        let pool = |slots: i64, width: i64| Tensor::zeros([slots, width], (Kind::Float, Device::Cpu));
+        let pool = |slots: i64, row: i64, width: usize| {
+            let device = if runs(device, width) { device } else { Device::Cpu };
+            Tensor::zeros([slots, row], (Kind::Float, device))
+        };
+        let geometry = config.geometry(0);
         let layers = 0..config.num_hidden_layers;
         Self {
-            keys: layers.clone().map(|_| pool(slots, config.geometry(0).row as i64)).collect(),
+            keys: layers.clone().map(|_| pool(slots, geometry.row as i64, geometry.widest())).collect(),
             index_keys: config.indexer.as_ref().map_or_else(Vec::new, |i| {
-                layers.map(|layer| pool(if config.has_indexer(layer) { slots } else { 0 }, i.width)).collect()
+                let own = |layer| if config.has_indexer(layer) { slots } else { 0 };
+                layers.map(|layer| pool(own(layer), i.width, i.width as usize)).collect()
             }),
             page,
             free: (0..pages as Page).rev().collect(),
@@ -91,7 +98,7 @@ mod tests {
     #[test]
     fn a_shared_page_is_free_when_its_last_holder_lets_go() {
         let config = crate::testing::tiny_config(None);
-        let mut cache = PagedCache::new(&config, 2, 4);
+        let mut cache = PagedCache::new(&config, 2, 4, Device::Cpu);
         let page = cache.take().expect("two are free");
         cache.share(page);
         cache.release(page);

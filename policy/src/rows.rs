@@ -3,6 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use tch::{Device, Tensor};
+
 use crate::kernels::cuda::Layouts;
 
 /// Query rows of one sequence that add into the gradient of that sequence's keys as one partial sum; a sequence longer than
@@ -55,6 +57,13 @@ impl KeyIndex {
     /// The slots of all keys that row `row` sees, by position.
     pub fn visible(&self, row: usize) -> &[u32] {
         &self.slots[self.sequence[row] as usize][..=self.position[row] as usize]
+    }
+
+    /// The slot of each row itself, `[rows]` i64 on the device, uploaded once.
+    pub(crate) fn own_slots(&self, device: Device) -> Tensor {
+        self.layouts.own_slots(device, || {
+            (0..self.rows()).map(|row| i64::from(*self.visible(row).last().expect("a row sees itself"))).collect()
+        })
     }
 
     /// The most keys that any row sees.

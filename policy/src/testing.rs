@@ -181,7 +181,7 @@ pub struct Decoded {
 /// after a forward, from the logits of the last row; `None` ends it.
 pub fn decode(model: &Model, prompt: &[u32], mut next: impl FnMut(&Tensor) -> Option<u32>) -> Decoded {
     const PAGE: usize = 4;
-    let mut cache = PagedCache::new(&model.config, 64, PAGE);
+    let mut cache = PagedCache::new(&model.config, 64, PAGE, model.device());
     let task = Task { record: model.config.indexer.is_some(), record_experts: true, ..Task::plain(model) };
     let (mut slots, mut page, mut feed) = (Vec::new(), 0, prompt.to_vec());
     let (mut logits, mut selections, mut experts) = (Vec::new(), Vec::new(), Vec::new());

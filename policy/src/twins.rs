@@ -10,7 +10,10 @@ use tch::{Device, Kind, Tensor};
 use crate::compute::Precision;
 use crate::config::{ModelConfig, Scores};
 use crate::doctor::ProductShape;
+use crate::kernels::attention::attention;
 use crate::kernels::experts::{Plan, combine, dispatch};
+use crate::kernels::indexer::{IndexerQuery, select};
+use crate::kernels::indexer_loss::{Target, indexer_loss};
 use crate::kernels::log_prob::{Targets, log_prob};
 use crate::kernels::norm::{layer_norm, rms_norm};
 use crate::kernels::rotary::{Angles, Layout, rotate};
@@ -18,6 +21,7 @@ use crate::kernels::routing::route;
 use crate::kernels::swiglu::swiglu;
 use crate::model::product_shapes;
 use crate::products::Products;
+use crate::rows::KeyIndex;
 
 /// A kernel at one size, with its backward.
 pub struct Twin {
@@ -46,6 +50,7 @@ pub struct Found {
 /// Every kernel that a model of this config has, for so many rows.
 pub fn twins(config: &ModelConfig, precision: Precision, rows: i64) -> Vec<Twin> {
     let mut all = row_kernels(config, rows);
+    all.extend(attention_kernels(config, rows));
     all.extend(product_shapes(config).into_iter().map(|shape| product(shape, precision, rows)));
     all.extend(expert_kernels(config, rows));
     all
@@ -61,31 +66,36 @@ impl Twin {
 
     /// Holds the kernel on `device` to the CPU's.
     pub fn compare(&self, device: Device) -> Found {
-        self.hold(&self.run(Device::Cpu), device)
+        self.hold(&self.run(&self.inputs_on(Device::Cpu)), device)
     }
 
     fn hold(&self, wanted: &[Tensor], device: Device) -> Found {
-        let found: Vec<Tensor> = self.run(device).iter().map(|t| t.to_device(Device::Cpu)).collect();
+        let inputs = self.inputs_on(device);
+        let found: Vec<Tensor> = self.run(&inputs).iter().map(|t| t.to_device(Device::Cpu)).collect();
         let same = found.iter().zip(wanted).all(|(found, wanted)| found.equal(wanted));
         let apart = found.iter().zip(wanted).map(|(found, wanted)| apart(found, wanted)).fold(0.0, f64::max);
-        let time = (0..REPEATS).map(|_| self.time(device)).min().unwrap_or_default();
+        let time = (0..REPEATS).map(|_| self.time(&inputs, device)).min().unwrap_or_default();
         Found { same, apart, time }
     }
 
-    /// Results and gradients.
-    fn run(&self, device: Device) -> Vec<Tensor> {
+    fn inputs_on(&self, device: Device) -> Vec<Tensor> {
         let leaf = |t: &Tensor| t.to_device(device).detach().set_requires_grad(t.kind() == Kind::Float);
-        let leaves: Vec<Tensor> = self.inputs.iter().map(leaf).collect();
-        let mut results = (self.kernel)(&leaves);
+        self.inputs.iter().map(leaf).collect()
+    }
+
+    /// Results and gradients.
+    fn run(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+        let mut results = (self.kernel)(inputs);
         if results[0].requires_grad() {
+            let device = results[0].device();
             let loss = (&results[0] * normal("projection", &results[0].size()).to_device(device)).sum(Kind::Float);
-            let learn: Vec<&Tensor> = leaves.iter().filter(|t| t.requires_grad()).collect();
+            let learn: Vec<&Tensor> = inputs.iter().filter(|t| t.requires_grad()).collect();
             results.extend(Tensor::run_backward(&[loss], &learn, false, false));
         }
         results.iter().map(Tensor::detach).collect()
     }
 
-    fn time(&self, device: Device) -> Duration {
+    fn time(&self, inputs: &[Tensor], device: Device) -> Duration {
         let wait = || {
             if let Device::Cuda(ordinal) = device {
                 tch::Cuda::synchronize(ordinal as i64);
@@ -93,7 +103,7 @@ impl Twin {
         };
         wait();
         let began = Instant::now();
-        drop(self.run(device));
+        drop(self.run(inputs));
         wait();
         began.elapsed()
     }
@@ -159,6 +169,45 @@ fn row_kernels(config: &ModelConfig, rows: i64) -> Vec<Twin> {
     ]
 }
 
+/// Attention over all keys, the indexer's selection, attention over that, and the indexer's loss.
+fn attention_kernels(config: &ModelConfig, rows: i64) -> Vec<Twin> {
+    let (heads, geometry, scale) = (config.num_attention_heads, config.geometry(0), config.softmax_scale());
+    let index = || Arc::new(KeyIndex::packed(&[rows as usize / 3, rows as usize - rows as usize / 3]));
+    let tensors =
+        || vec![normal("q", &[rows, heads, geometry.key as i64]), normal("keys", &[rows, geometry.row as i64])];
+    let over = |name: &str, selection: Option<Tensor>| {
+        let index = index();
+        Twin::new(name, tensors(), move |t| {
+            let attended = attention(&t[0], &t[1], geometry, &index, &selection, scale);
+            vec![attended.out, attended.lse]
+        })
+    };
+    let mut all = vec![over("attention", None)];
+    let Some(indexer) = &config.indexer else { return all };
+    let k = (indexer.top_k.min(rows / 4).max(1)) as usize;
+    let indexing = || {
+        let (heads, width) = (indexer.heads, indexer.width);
+        vec![normal("iq", &[rows, heads, width]), normal("iw", &[rows, heads]), normal("ik", &[rows, width])]
+    };
+    let query = |t: &[Tensor]| IndexerQuery { q: t[0].shallow_clone(), w: t[1].shallow_clone() };
+    let (of_selection, of_loss) = (index(), index());
+    let chosen = tch::no_grad(|| select(&query(&indexing()), &indexing()[2], &of_selection, k));
+    all.push(Twin::new("indexer's selection", indexing(), move |t| {
+        vec![tch::no_grad(|| select(&query(t), &t[2].detach(), &of_selection, k))]
+    }));
+    all.push(over("attention, sparse", Some(chosen)));
+    all.push(Twin::new("indexer's loss", indexing().into_iter().chain(tensors()).collect(), move |t| {
+        let (q, keys) = (t[3].detach(), t[4].detach());
+        let lse = attention(&q, &keys, geometry, &of_loss, &None, scale).lse;
+        let weight = t[1].detach().select(1, 0).abs();
+        let target = Target { q, keys, geometry, lse, scale };
+        let (loss, coverage) = indexer_loss(&query(t), &t[2], &target, &of_loss, &None, &weight, k);
+        let unused = (t[3].sum(Kind::Float) + t[4].sum(Kind::Float)) * 0.0;
+        vec![loss + unused, Tensor::from_slice(&[coverage.recall, coverage.mass])]
+    }));
+    all
+}
+
 fn expert_kernels(config: &ModelConfig, rows: i64) -> Vec<Twin> {
     let Some(experts) = &config.experts else { return Vec::new() };
     let (gate, count, hidden) = (experts.gate.clone(), experts.count, config.hidden_size);
@@ -194,7 +243,7 @@ mod tests {
         for precision in [Precision::F32, Precision::Bf16] {
             for (_, config) in every_kind() {
                 for twin in twins(&config, precision, 70).into_iter().filter(|twin| seen.insert(twin.name.clone())) {
-                    let on_cpu = twin.run(Device::Cpu);
+                    let on_cpu = twin.run(&twin.inputs_on(Device::Cpu));
                     let found = emulated(Emulated::Ascending, || twin.hold(&on_cpu, Device::Cpu));
                     let wanted = if twin.same_bits { found.same } else { found.apart < 1.0 / 64.0 };
                     assert!(wanted, "{}: {found:?}", twin.name);

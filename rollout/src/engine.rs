@@ -134,7 +134,7 @@ impl Engine {
         Self {
             context: model.config.max_position_embeddings as usize,
             vocabulary: model.config.vocab_size as usize,
-            cache: PagedCache::new(&model.config, pages, settings.page),
+            cache: PagedCache::new(&model.config, pages, settings.page, model.device()),
             pages,
             settings,
             sampling,

@@ -3,6 +3,7 @@
 use policy::Precision;
 use policy::config::ModelConfig;
 use policy::doctor::{BLOCK, place_is_hidden};
+use policy::kernels::cuda::left_to_cpu;
 use policy::model::product_shapes;
 use policy::testing::tiny_config;
 use policy::twins::twins;
@@ -67,6 +68,9 @@ fn kernels(device: tch::Device, config: &ModelConfig, precision: Precision) -> R
         let time = found.time.as_secs_f64() * 1e6;
         tell(format_args!("kernel     {:<44} {words}, {time:.0} us forward and backward", twin.name))?;
         wrong += usize::from(!right);
+    }
+    if let Some(slow) = left_to_cpu(config, device) {
+        tell(format_args!("note       {slow}"))?;
     }
     match wrong {
         0 => Ok(()),

@@ -8,11 +8,13 @@ use learner::schedule::{Decay, Schedule};
 use learner::shards::Parallel;
 use learner::trainer::{Learning, Trainer, TrainerSettings};
 use policy::config::Scores;
+use policy::kernels::cuda::left_to_cpu;
 use policy::{IndexerConfig, Model, ModelConfig, checkpoint};
 
 use super::{Run, checkpoints};
 use crate::exit::{Code, Failure, OrFail};
 use crate::recipe::{self, IndexerMode, Kind, MODEL, ModelSource, Optimizer, Stage};
+use crate::say;
 
 /// Deviation of a fresh indexer's weights, in a model that was trained without one.
 pub const INDEXER_STD: f64 = 0.02;
@@ -83,6 +85,9 @@ pub fn initial(run: &Run, number: usize) -> Result<Model, Failure> {
     };
     check_vocabulary(&run.tokenizer, &model.config)?;
     check_balance(stage, &model.config)?;
+    if let Some(slow) = left_to_cpu(&model.config, model.device()) {
+        say!("note: {slow}; it is exact and slow there");
+    }
     Ok(model)
 }
 

@@ -21,7 +21,7 @@ pub(super) struct Gpu {
     architecture: String,
     pub(super) processors: usize,
     /// Bytes that a block may have, static and dynamic together.
-    shared: i32,
+    pub(super) shared: i32,
     functions: Mutex<HashMap<(&'static str, &'static str), Function>>,
 }
 

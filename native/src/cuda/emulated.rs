@@ -18,6 +18,9 @@ const HEADER: &str = include_str!("emulated.h");
 /// As many as make small cases take the ways of large ones, and the other way round.
 pub(super) const PROCESSORS: usize = 4;
 
+/// Bytes of shared memory of a block, as a Hopper GPU has them.
+pub(super) const SHARED: usize = 227 << 10;
+
 /// The order in which the threads of a block start. A kernel whose result depends on it has a race.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Emulated {
@@ -53,6 +56,7 @@ type Entry = extern "C" fn(*const u32, i32, usize, bool, *mut *mut c_void);
 static RUNNING: Mutex<()> = Mutex::new(());
 
 pub(super) fn launch(source: &'static Source, kernel: &'static str, grid: Grid, args: &mut [*mut c_void]) {
+    assert!(grid.shared <= SHARED, "{kernel} of {} asks for {} bytes of shared memory", source.name, grid.shared);
     let order = ON.get().expect("the CPU is no GPU but inside `emulated`");
     let _running = RUNNING.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let entry = entry(source, kernel);

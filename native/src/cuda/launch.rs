@@ -109,6 +109,7 @@ pub fn ready(device: Device) -> bool {
 pub fn usable(device: Device) -> Result<(), CudaError> {
     match device {
         Device::Cuda(ordinal) => driver::gpu(ordinal).map(drop).map_err(Clone::clone),
+        _ if ready(device) => Ok(()),
         _ => Err(CudaError::NoDevice),
     }
 }
@@ -121,6 +122,17 @@ pub fn processors(device: Device) -> usize {
     match device {
         Device::Cuda(ordinal) => driver::gpu(ordinal).expect("the device is ready").processors,
         _ => emulated::PROCESSORS,
+    }
+}
+
+/// Bytes of shared memory that a block may have.
+///
+/// # Panics
+/// If the device is not [`ready`].
+pub fn shared(device: Device) -> usize {
+    match device {
+        Device::Cuda(ordinal) => driver::gpu(ordinal).expect("the device is ready").shared as usize,
+        _ => emulated::SHARED,
     }
 }
 

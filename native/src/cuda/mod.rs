@@ -16,7 +16,7 @@ use std::ffi::{CStr, c_int};
 use std::sync::OnceLock;
 
 pub use emulated::{Emulated, emulated};
-pub use launch::{Arg, Grid, Source, launch, processors, ready, usable};
+pub use launch::{Arg, Grid, Source, launch, processors, ready, shared, usable};
 pub use nvrtc::compile;
 
 /// Why CUDA cannot be used.

@@ -17,10 +17,10 @@ use multiversion::multiversion;
 use native::{custom_op, parallel_chunks, parallel_for, wants_grad};
 use tch::{Device, Kind, Tensor};
 
+use super::cuda;
 use super::cuda::attention::Call;
-use super::cuda::{self, on_gpu};
 use super::math::{add_scaled, dot, exp_shifted, ln, max, sum};
-use super::{away, empty, floats, floats_mut, plain, to_cpu};
+use super::{elsewhere, empty, floats, floats_mut, plain, to_cpu};
 use crate::rows::KeyIndex;
 
 pub use super::attention_reference::reference;
@@ -76,6 +76,11 @@ impl Geometry {
             window: None,
         }
     }
+
+    /// The widest vector that is multiplied with queries or gradients.
+    pub(crate) fn widest(&self) -> usize {
+        self.key.max(self.value)
+    }
 }
 
 /// The sizes of one attention call.
@@ -124,11 +129,12 @@ pub fn attention(
     if q.kind() != Kind::Float {
         return reference(q, keys, geometry, index, selection, scale);
     }
-    if away(q) {
+    let gpu = cuda::attention::runs(q.device(), geometry.widest());
+    if elsewhere(q, gpu) {
         let attended = attention(&to_cpu(q), &to_cpu(keys), geometry, index, selection, scale);
         return Attended { out: attended.out.to_device(q.device()), lse: attended.lse };
     }
-    if on_gpu(q) {
+    if gpu {
         return attention_on_gpu(q, keys, geometry, index, selection, scale as f32);
     }
     let shape = Shape { heads: size[1] as usize, keys: geometry, scale: scale as f32 };

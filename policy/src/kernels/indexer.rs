@@ -10,10 +10,10 @@ use multiversion::multiversion;
 use native::parallel_chunks;
 use tch::{Kind, Tensor};
 
+use super::cuda;
 use super::cuda::indexer::Indexer;
-use super::cuda::{self, on_gpu};
 use super::math::dot;
-use super::{away, floats, plain, to_cpu};
+use super::{elsewhere, floats, plain, to_cpu};
 use crate::rows::KeyIndex;
 
 const ROWS_PER_TASK: usize = 4;
@@ -35,11 +35,12 @@ pub fn select(query: &IndexerQuery, keys: &Tensor, index: &KeyIndex, k: usize) -
     if query.q.kind() != Kind::Float {
         return reference_select(query, keys, index, k);
     }
-    if on_gpu(&query.q) {
+    let gpu = cuda::attention::runs(query.q.device(), query.q.size()[2] as usize);
+    if gpu {
         let (q, w, keys) = (plain(&query.q), plain(&query.w), plain(keys));
         return cuda::indexer::select(Indexer { q: &q, w: &w, keys: &keys }, index, k);
     }
-    if away(&query.q) {
+    if elsewhere(&query.q, gpu) {
         let query = IndexerQuery { q: to_cpu(&query.q), w: to_cpu(&query.w) };
         return select(&query, &to_cpu(keys), index, k);
     }

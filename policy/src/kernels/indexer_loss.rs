@@ -18,11 +18,11 @@ use tch::{Device, Kind, Tensor};
 
 use super::attention::{DisjointRows, Geometry, KeyPartial, SelectedRows, Selection, listed, score};
 use super::attention_reference::reference_scores as main_scores;
+use super::cuda;
 use super::cuda::indexer::{Indexer, Pass};
-use super::cuda::{self, on_gpu};
 use super::indexer::{IndexerQuery, reference_scores, top_k};
 use super::math::{add_scaled, exp_shifted, ln, max, sum};
-use super::{away, empty, floats, floats_mut, plain, to_cpu};
+use super::{elsewhere, empty, floats, floats_mut, plain, to_cpu};
 use crate::rows::KeyIndex;
 
 /// The main attention that the indexer imitates: constants.
@@ -77,14 +77,15 @@ pub fn indexer_loss(
         return (reference(query, keys, target, index, selection, weight), Coverage::default());
     }
     let device = query.q.device();
-    if away(&query.q) {
+    let gpu = cuda::attention::runs(device, target.geometry.widest().max(query.q.size()[2] as usize));
+    if elsewhere(&query.q, gpu) {
         let query = IndexerQuery { q: to_cpu(&query.q), w: to_cpu(&query.w) };
         let [q, main_keys, lse] = [&target.q, &target.keys, &target.lse].map(to_cpu);
         let target = Target { q, keys: main_keys, lse, ..*target };
         let (loss, coverage) = indexer_loss(&query, &to_cpu(keys), &target, index, selection, &to_cpu(weight), k);
         return (loss.to_device(device), coverage);
     }
-    let mut pass = if on_gpu(&query.q) {
+    let mut pass = if gpu {
         on_gpu_pass(query, keys, target, index, selection, weight, k)
     } else {
         Pass::run(query, keys, target, index, selection, weight, k)

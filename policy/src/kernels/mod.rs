@@ -28,7 +28,12 @@ use tch::{Kind, Tensor};
 /// True where the tensor lies on a GPU that our kernels cannot run on: they compute on the CPU then and send their result back, which is
 /// slow, and the same bits as anywhere else.
 pub(crate) fn away(tensor: &Tensor) -> bool {
-    tensor.device() != tch::Device::Cpu && !cuda::on_gpu(tensor)
+    elsewhere(tensor, cuda::on_gpu(tensor))
+}
+
+/// True where the tensor must go to the CPU for a kernel that does not run on its GPU.
+pub(crate) fn elsewhere(tensor: &Tensor, runs: bool) -> bool {
+    tensor.device() != tch::Device::Cpu && !runs
 }
 
 /// The tensor on the CPU, with its history.

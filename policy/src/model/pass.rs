@@ -213,15 +213,13 @@ fn store(
     index: &KeyIndex,
 ) -> (Tensor, Option<Tensor>) {
     let Keys::Cached(cache) = keys else { return (new, new_index) };
-    let slots: Vec<i64> =
-        (0..index.rows()).map(|row| i64::from(*index.visible(row).last().expect("a row sees itself"))).collect();
-    let slots = Tensor::from_slice(&slots);
     let pool = &mut cache.keys[layer];
-    let _ = pool.index_copy_(0, &slots, &new.to_device(Device::Cpu));
+    let slots = index.own_slots(pool.device());
+    let _ = pool.index_copy_(0, &slots, &new.to_device(pool.device()));
     let all = pool.shallow_clone();
     let all_index = new_index.map(|new_index| {
         let pool = &mut cache.index_keys[layer];
-        let _ = pool.index_copy_(0, &slots, &new_index.to_device(Device::Cpu));
+        let _ = pool.index_copy_(0, &slots, &new_index.to_device(pool.device()));
         pool.shallow_clone()
     });
     (all, all_index)

@@ -3,10 +3,12 @@
 //! Scores of a block of rows exist at a time (INV-8; [`super::layout`]). The order of every sum is the CPU's: a score by the lanes of its
 //! dot product, a row's softmax by the lanes of its list, mixed values and gradients one chain each.
 
-use native::cuda::{Arg, Grid, Source, launch, processors};
-use tch::{Kind, Tensor};
+use std::ops::Range;
 
-use super::layout::{Block, Layout, Wanted};
+use native::cuda::{Arg, Grid, Source, launch, processors, ready, shared};
+use tch::{Device, Kind, Tensor};
+
+use super::layout::{Block, FEW, Layout, MANY, Wanted};
 use super::{MATH, THREADS, TILE, each_element, empty_like};
 use crate::kernels::attention::Geometry;
 use crate::rows::KeyIndex;
@@ -18,11 +20,27 @@ pub(super) static KEY_GRADIENTS: Source =
 /// Columns of a tile of mixed values, and keys and columns of a tile of gradients.
 const COLUMNS: usize = 64;
 const KEYS: usize = 64;
+/// Keys that a block of `scores` takes at once, for jobs of many vectors and of few.
+const KEYS_OF_MANY: usize = 32;
+const KEYS_OF_FEW: usize = 64;
 /// Elements of a key that are in shared memory at a time, and the padding of a row.
 const PART: usize = 64;
 const PAD: usize = 16;
 /// Vectors of a block of `softmax` and `differences`: a warp each.
 const WARPS: usize = 4;
+
+/// Blocks of a grid's third dimension.
+const MOST_BLOCKS: usize = 65_535;
+
+/// True where a GPU runs these kernels for vectors so wide: a tile of query vectors lies in a block's shared memory as a whole.
+pub(crate) fn runs(device: Device, width: usize) -> bool {
+    ready(device) && shared_of_scores(MANY, KEYS_OF_MANY, width) <= shared(device)
+}
+
+/// Bytes of shared memory of a tile of query vectors and two stages of keys.
+fn shared_of_scores(vectors: usize, keys: usize, width: usize) -> usize {
+    4 * (vectors * (width.div_ceil(PART) * PART + PAD) + 2 * keys * (PART + PAD))
+}
 
 /// One attention call.
 #[derive(Debug, Clone, Copy)]
@@ -197,10 +215,10 @@ impl<'a> Lists<'a> {
 
     /// `scale x · key` for every vector of `x [rows, heads, width]` in the block and every key of its list.
     pub fn scores(&self, block: &Block, x: &Tensor, keys: &Tensor, part: Part, scale: f32, to: &Tensor) {
-        let few = self.layout.vectors == 8;
-        let (kernel, at_once, threads) = if few { ("scores_8", 64, 128) } else { ("scores_32", 32, 256) };
-        let row = part.width.div_ceil(PART) * PART + PAD;
-        let shared = 4 * (self.layout.vectors * row + 2 * at_once * (PART + PAD));
+        let few = self.layout.vectors == FEW;
+        let (kernel, at_once, threads) =
+            if few { ("scores_8", KEYS_OF_FEW, 128) } else { ("scores_32", KEYS_OF_MANY, 256) };
+        let shared = shared_of_scores(self.layout.vectors, at_once, part.width);
         let (jobs, groups) = (block.jobs.len(), self.key_heads * self.parts());
         // Few jobs share their keys out among blocks.
         let wanted = (8 * processors(x.device())).div_ceil((jobs * groups).max(1));
@@ -215,7 +233,7 @@ impl<'a> Lists<'a> {
 
     /// `Σ_j p_j value_j` for every vector of the block, to its place in `to [rows, heads, width]`.
     pub fn mix(&self, block: &Block, p: &Tensor, values: &Tensor, part: Part, to: &Tensor) {
-        let (kernel, threads) = if self.layout.vectors == 8 { ("mix_8", 64) } else { ("mix_32", 128) };
+        let (kernel, threads) = if self.layout.vectors == FEW { ("mix_8", 64) } else { ("mix_32", 128) };
         let blocks = [part.width.div_ceil(COLUMNS), block.jobs.len(), self.key_heads * self.parts()];
         let job = jobs_from(&self.layout.jobs, block);
         let mut args: Vec<Arg<'_>> = vec![p.into(), self.heads.into(), self.key_heads.into()];
@@ -246,7 +264,7 @@ impl<'a> Lists<'a> {
         block: &Block,
         first: (&Tensor, &Tensor, usize),
         second: Option<(&Tensor, &Tensor, usize)>,
-        columns: std::ops::Range<usize>,
+        columns: Range<usize>,
         at: usize,
         to: Gradients<'_>,
     ) {
@@ -264,7 +282,7 @@ impl<'a> Lists<'a> {
         let tiles = [columns.len().div_ceil(COLUMNS), block.by_position.div_ceil(KEYS)];
         let stages = 2 * if kernel == "key_gradients" { 1 } else { 2 };
         let shared = 4 * stages * 16 * (KEYS + 4 + COLUMNS + 4);
-        let run = |segments: std::ops::Range<usize>| {
+        let run = |segments: Range<usize>| {
             let from = self.layout.segments.narrow(0, segments.start as i64, segments.len() as i64);
             let grid = Grid { blocks: [tiles[0], tiles[1], segments.len() * self.key_heads], threads: THREADS, shared };
             // Coefficients by position end with what a row sees.
@@ -277,11 +295,10 @@ impl<'a> Lists<'a> {
             ];
             launch(to.of.device(), &KEY_GRADIENTS, kernel, grid, &args);
         };
-        if self.layout.apart {
-            run(block.segments.clone());
-        } else {
-            block.segments.clone().for_each(|segment| run(segment..segment + 1));
-        }
+        // Segments that share slots wait for one another.
+        let at_once = if self.layout.apart { (MOST_BLOCKS / self.key_heads).max(1) } else { 1 };
+        let Range { start, end } = block.segments;
+        (start..end).step_by(at_once).for_each(|first| run(first..(first + at_once).min(end)));
     }
 }
 

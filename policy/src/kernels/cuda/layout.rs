@@ -11,8 +11,8 @@ use tch::{Device, Tensor};
 use crate::rows::{Chunk, KeyIndex};
 
 /// Query vectors of a tile, for jobs of many and for jobs of few: those of the kernels.
-const MANY: usize = 32;
-const FEW: usize = 8;
+pub(super) const MANY: usize = 32;
+pub(super) const FEW: usize = 8;
 /// Scores of a vector begin at multiples of so many.
 const ALIGNED: usize = 32;
 /// Rows of a block at most: a grid's second dimension has room for so many jobs.
@@ -73,9 +73,23 @@ pub(super) struct Layout {
     pub cuts_chunks: bool,
 }
 
-/// The layouts of an index that were asked for. A copy of an index has none yet.
+/// What was made of an index on its devices. A copy of an index has nothing yet.
 #[derive(Debug, Default)]
-pub(crate) struct Layouts(Mutex<Vec<(Device, Wanted, Layout)>>);
+pub(crate) struct Layouts {
+    cuts: Mutex<Vec<(Device, Wanted, Layout)>>,
+    own_slots: Mutex<Option<Tensor>>,
+}
+
+impl Layouts {
+    /// The slots of the rows themselves, which `list` lists the first time.
+    pub fn own_slots(&self, device: Device, list: impl FnOnce() -> Vec<i64>) -> Tensor {
+        let mut slots = self.own_slots.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        match slots.as_ref().filter(|slots| slots.device() == device) {
+            Some(slots) => slots.shallow_clone(),
+            None => slots.insert(Tensor::from_slice(&list()).to_device(device)).shallow_clone(),
+        }
+    }
+}
 
 impl Clone for Layouts {
     fn clone(&self) -> Self {
@@ -86,7 +100,7 @@ impl Clone for Layouts {
 impl Layout {
     /// The layout of `index`, kept with it.
     pub fn of(index: &KeyIndex, device: Device, wanted: Wanted) -> Self {
-        let mut layouts = index.layouts.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut layouts = index.layouts.cuts.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some((.., layout)) = layouts.iter().find(|(on, what, _)| (*on, *what) == (device, wanted)) {
             return layout.shallow_clone();
         }

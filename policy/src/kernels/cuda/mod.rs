@@ -3,7 +3,7 @@
 //! Each `.cu` beside its Rust half here is compiled at run time ([`native::cuda`]). A kernel takes its twin where `on_gpu` says so; where
 //! there is no compiler it still computes on the CPU. Tests run the twins emulated and compare them with the CPU's kernels.
 
-pub(super) mod attention;
+pub(crate) mod attention;
 pub(super) mod elementwise;
 pub(super) mod experts;
 pub(super) mod indexer;
@@ -18,8 +18,10 @@ use std::sync::Mutex;
 
 pub(crate) use layout::Layouts;
 
-use native::cuda::{Grid, Source};
+use native::cuda::{Grid, Source, usable};
 use tch::{Device, Kind, Tensor};
+
+use crate::config::ModelConfig;
 
 /// Scalar arithmetic that the sources share.
 const MATH: &str = include_str!("math.cuh");
@@ -33,6 +35,20 @@ const THREADS: usize = 256;
 /// True where the tensor's device runs our kernels.
 pub(crate) fn on_gpu(tensor: &Tensor) -> bool {
     native::cuda::ready(tensor.device())
+}
+
+/// What of a model on this GPU is computed on the CPU all the same, and why; `None` where nothing is.
+pub fn left_to_cpu(config: &ModelConfig, device: Device) -> Option<String> {
+    if let Err(error) = usable(device) {
+        return (device != Device::Cpu).then(|| format!("all but products is computed on the CPU: {error}"));
+    }
+    let geometry = config.geometry(0).widest();
+    let widest = config.indexer.as_ref().map_or(geometry, |indexer| geometry.max(indexer.width as usize));
+    (!attention::runs(device, widest)).then(|| {
+        format!(
+            "attention or indexer is computed on the CPU: vectors of {widest} do not fit into the GPU's shared memory"
+        )
+    })
 }
 
 /// A new uninitialised f32 tensor on the device of `like`; a kernel writes every element of it.
