@@ -8,7 +8,7 @@ use std::ffi::{CString, c_void};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 
 use super::launch::{Grid, Source};
 use super::{last_dl_error, open};
@@ -80,12 +80,26 @@ fn entry(source: &Source, kernel: &str) -> Entry {
 /// The compiled library, named by what it was made of, so that tests share it.
 fn library(source: &Source) -> PathBuf {
     let mut hasher = DefaultHasher::new();
-    (HEADER, source.text).hash(&mut hasher);
+    (HEADER, source.text, FLAGS, machine()).hash(&mut hasher);
     let path = std::env::temp_dir().join(format!("temper-emulated-{}-{:016x}.so", source.name, hasher.finish()));
     if !path.exists() {
         compile(source, &path);
     }
     path
+}
+
+/// No contraction: as with NVRTC, a product and a sum are rounded each by itself. No fortified longjmp: fibers leave their stacks.
+const FLAGS: &str = "-std=c++17 -O2 -march=native -ffp-contract=off -U_FORTIFY_SOURCE -w -fPIC -shared";
+
+/// What else decides how a library comes out: the compiler, and the processor that is `native` to it.
+fn machine() -> &'static str {
+    static MACHINE: OnceLock<String> = OnceLock::new();
+    MACHINE.get_or_init(|| {
+        let compiler = Command::new("g++").arg("--version").output().map(|output| output.stdout).unwrap_or_default();
+        let processor = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let flags = processor.lines().find(|line| line.starts_with("flags") || line.starts_with("Features"));
+        String::from_utf8_lossy(&compiler).into_owned() + flags.unwrap_or_default()
+    })
 }
 
 fn compile(source: &Source, to: &Path) {
@@ -94,9 +108,7 @@ fn compile(source: &Source, to: &Path) {
     let (program, built) = (own.join(format!("{}.cpp", source.name)), own.join("built.so"));
     let text = format!("{HEADER}\n#line 1 \"{}.cu\"\n{}", source.name, source.text.concat());
     std::fs::write(&program, text).expect("the program");
-    // No contraction: as with NVRTC, a product and a sum are rounded each by itself. No fortified longjmp: fibers leave their stacks.
-    let flags = "-std=c++17 -O2 -march=native -ffp-contract=off -U_FORTIFY_SOURCE -w -fPIC -shared";
-    let run = Command::new("g++").args(flags.split(' ')).arg(&program).arg("-o").arg(&built).output();
+    let run = Command::new("g++").args(FLAGS.split(' ')).arg(&program).arg("-o").arg(&built).output();
     let run = run.expect("g++ is there: scripts/setup asks for it");
     assert!(run.status.success(), "{} does not compile:\n{}", source.name, String::from_utf8_lossy(&run.stderr));
     // Whole or absent: another test may look at the same time.

@@ -20,7 +20,7 @@ use super::spans::percent_end;
 
 pub use self::before::before;
 
-/// Bytes behind an answer that are looked at.
+/// Bytes behind an answer that are looked at, blank ones not counted: they would hide what follows.
 const MAX_BYTES: usize = 200;
 
 /// Words of an answer's own behind it: "72 red apples".
@@ -66,11 +66,11 @@ impl Offered {
 pub fn behind(text: &str, end: usize, answer: &str) -> Vec<Offered> {
     let percent = percent_end(text, end);
     let (of_percent, from) = (percent.is_some(), percent.unwrap_or(end));
-    let rest = &text[from..floor(text, from + MAX_BYTES)];
+    let rest = &text[from..from + bounded(&text[from..])];
     let mut walk = Walk::at(rest);
     let mut found = Vec::new();
     walk.close();
-    if walk.rest.trim_start_matches([' ', '.', '\n']).is_empty() && text.len() - from <= MAX_BYTES {
+    if walk.rest.trim_start_matches([' ', '.', '\n']).is_empty() && text.len() - from == rest.len() {
         return found;
     }
     let kind = Kind::of(answer);
@@ -98,9 +98,21 @@ pub fn behind(text: &str, end: usize, answer: &str) -> Vec<Offered> {
     found
 }
 
+/// How much of `text` holds [`MAX_BYTES`] bytes that are not blank.
+fn bounded(text: &str) -> usize {
+    let mut left = MAX_BYTES;
+    let past = text.char_indices().find(|(_, c)| {
+        let size = if c.is_whitespace() { 0 } else { c.len_utf8() };
+        let over = size > left;
+        left = left.saturating_sub(size);
+        over
+    });
+    past.map_or(text.len(), |(at, _)| at)
+}
+
 /// Whether what stands between two answers offers the second in place of the first.
 pub fn joins(between: &str) -> bool {
-    if between.len() > MAX_BYTES {
+    if bounded(between) < between.len() {
         return false;
     }
     let (mut offers, mut any) = (false, false);

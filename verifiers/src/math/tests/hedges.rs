@@ -33,6 +33,15 @@ fn fail(modes: &[Mode], table: &[(&str, &str)]) {
 }
 
 #[test]
+fn blanks_hide_no_second_answer() {
+    for blank in [" ", "\n", "\t"] {
+        let padding = blank.repeat(100_000);
+        fail(&EVERY, &[("72", &format!(r"\boxed{{72}}{padding} or maybe 71"))]);
+        pass(&EVERY, &[("72", &format!(r"\boxed{{72}}{padding}."))]);
+    }
+}
+
+#[test]
 fn another_answer_beside_a_box_does_not_pass() {
     fail(
         &EVERY,
