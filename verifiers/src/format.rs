@@ -224,7 +224,14 @@ fn compile(schema: &Value) -> Result<Arc<Validator>, FormatError> {
     options.build(schema).map(Arc::new).map_err(|error| FormatError::BadSchema(error.to_string()))
 }
 
+/// The text without a byte order mark in front, which a parser of JSON may ignore (RFC 8259, section 8.1), as it may blanks.
+fn without_mark(text: &str) -> &str {
+    let text = text.trim();
+    text.strip_prefix('\u{feff}').map_or(text, str::trim_start)
+}
+
 fn one_json(text: &str, schema: Option<&Validator>) -> Result<(), String> {
+    let text = without_mark(text);
     let mut blocks = code_blocks(text, "json")?;
     let bare = extract::outside_reasoning(text).join("\n");
     let json = match (blocks.pop(), blocks.len()) {
@@ -232,7 +239,8 @@ fn one_json(text: &str, schema: Option<&Validator>) -> Result<(), String> {
         (Some(block), 0) => block,
         (Some(_), more) => return Err(format!("{} code blocks of json instead of one", more + 1)),
     };
-    let value: Value = serde_json::from_str(json.trim()).map_err(|error| format!("the answer is no JSON: {error}"))?;
+    let value: Value =
+        serde_json::from_str(without_mark(&json)).map_err(|error| format!("the answer is no JSON: {error}"))?;
     match schema.map(|schema| schema.validate(&value)) {
         Some(Err(error)) => {
             let place = match error.instance_path().as_str() {
@@ -317,6 +325,31 @@ mod tests {
         let began = std::time::Instant::now();
         assert!(FormatVerifier::new(strict).expect("sound").check(&endless).is_err());
         assert!(began.elapsed().as_millis() < 500, "{:?}", began.elapsed());
+    }
+
+    #[test]
+    fn a_byte_order_mark_in_front_of_json_is_ignored() {
+        let json = FormatSettings { boxed: false, json: true, ..FormatSettings::default() };
+        for right in [
+            "\u{feff}{\"a\": 1}",
+            "\n\u{feff} {\"a\": 1}\n",
+            "\u{feff}```json\n{\"a\": 1}\n```",
+            "```json\n\u{feff}{\"a\": 1}\n```",
+            "<think>{</think>\u{feff}{\"a\": 1}",
+            "\u{feff}<think>{</think>{\"a\": 1}",
+        ] {
+            check(json.clone(), right, Ok(()));
+        }
+        // One, in front, and nowhere else.
+        for wrong in ["\u{feff}\u{feff}{}", "{\u{feff}}", "{}\u{feff}", "\u{feff}", "\u{feff}{"] {
+            assert!(FormatVerifier::new(json.clone()).expect("sound").check(wrong).is_err(), "{wrong:?}");
+        }
+        let text = FormatSettings {
+            boxed: false,
+            json_schema: Some(serde_json::json!({"const": "\u{feff}a"})),
+            ..FormatSettings::default()
+        };
+        check(text, "\"\u{feff}a\"", Ok(()));
     }
 
     #[test]

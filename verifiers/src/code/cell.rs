@@ -32,7 +32,11 @@ use super::{
 const RUNNER: &str = concat!(
     include_str!("runner/zygote.py"),
     "\n\n",
+    include_str!("runner/shared.py"),
+    "\n\n",
     include_str!("runner/calls.py"),
+    "\n\n",
+    include_str!("runner/awaited.py"),
     "\n\n",
     include_str!("runner/objects.py"),
     "\n\n",
@@ -41,11 +45,16 @@ const RUNNER: &str = concat!(
     include_str!("runner/execute.py"),
     "\n\n",
     include_str!("runner/examine.py"),
-    "\n",
+    "\n\n",
+    include_str!("runner/suites.py"),
+    "\n\n",
     include_str!("runner/texts.py"),
     "\n\n",
     include_str!("runner/handles.py"),
-    "\nmain()\n"
+    "\n\n",
+    include_str!("runner/meanings.py"),
+    "\n\n",
+    "main()\n"
 );
 /// An interpreter that has said nothing for this long is not going to.
 const START_LIMIT: Duration = Duration::from_secs(30);

@@ -177,6 +177,12 @@ impl Reader<'_> {
         Some(items)
     }
 
+    /// What has a number: no deeper than without it, so only a container and not another number may follow.
+    fn container(&mut self, depth: usize) -> Option<Value> {
+        let tag = self.bytes.first()?;
+        if b"lSqdOKDw".contains(tag) { self.value(depth) } else { None }
+    }
+
     fn value(&mut self, depth: usize) -> Option<Value> {
         if depth > MAX_DEPTH {
             return None;
@@ -209,7 +215,18 @@ impl Reader<'_> {
                 _ => return None,
             },
             b'm' => Value::Decimal(self.string().filter(|text| decimal(text).is_some())?),
-            b'h' => Value::Handle(self.length()? as u32),
+            // An object, a coroutine, a container that both sides know already.
+            b'h' | b'a' | b'&' => Value::Handle(self.length()? as u32),
+            // The number by which both sides know a container, then the container; what makes a defaultdict's values, then the dict.
+            b'@' => {
+                self.length()?;
+                self.container(depth)?
+            }
+            b'w' => {
+                self.value(depth + 1)?;
+                (self.bytes.first() == Some(&b'D')).then_some(())?;
+                self.value(depth)?
+            }
             b'k' => match (self.length()?, self.value(depth + 1)?) {
                 (number, Value::Str(about)) => Value::Lent(number as u32, about),
                 _ => return None,
@@ -248,13 +265,24 @@ mod tests {
     #[test]
     fn decoding_refuses_what_the_runner_cannot_have_sent() {
         assert_eq!(Value::decode(b"i\0\0\0\x03-ff"), Some(Value::Int((-255).into())));
-        for forged in
-            [&b""[..], b"x", b"NN", b"i\0\0\0\x02zz", b"l\xff\xff\xff\xffN", b"s\xff\xff\xff\xff", b"f1234567"]
-        {
+        for forged in [
+            &b""[..],
+            b"x",
+            b"@\0\0\0\x01N",
+            b"@\0\0\0\x01@\0\0\0\x01l\0\0\0\0",
+            b"wNl\0\0\0\0",
+            b"NN",
+            b"i\0\0\0\x02zz",
+            b"l\xff\xff\xff\xffN",
+            b"s\xff\xff\xff\xff",
+            b"f1234567",
+        ] {
             assert_eq!(Value::decode(forged), None, "{forged:?}");
         }
-        let deep: Vec<u8> = b"l\0\0\0\x01".repeat(10_000);
-        assert_eq!(Value::decode(&deep), None);
+        for level in [&b"l\0\0\0\x01"[..], b"@\0\0\0\x07l\0\0\0\x01", b"@\0\0\0\x07", b"wN"] {
+            assert_eq!(Value::decode(&level.repeat(10_000)), None);
+        }
+        assert_eq!(Value::decode(b"@\0\0\0\x07l\0\0\0\x01&\0\0\0\x07"), Some(Value::List(vec![Value::Handle(7)])));
     }
 
     #[test]

@@ -44,11 +44,11 @@ def from_exception(e):
 
 
 def number(value):
-    """A float from whatever stands for one: tensors and arrays of one element included."""
-    if isinstance(value, str) or value is None:
-        raise Failure("bad_reward", f"the reward is {value!r}, not a number")
-    if hasattr(value, "item") and not isinstance(value, (int, float)):
+    """A float from whatever stands for one: tensors and arrays of one element included. Text that could be read as a number is none."""
+    if hasattr(value, "item") and not isinstance(value, (int, float, str, bytes)):
         value = value.item()
+    if not (hasattr(type(value), "__float__") or hasattr(type(value), "__index__")):
+        raise Failure("bad_reward", f"the reward is {plain(repr(value))}, not a number")
     value = float(value)
     if not math.isfinite(value):
         raise Failure("bad_reward", f"the reward is {value}")
@@ -56,18 +56,16 @@ def number(value):
 
 
 def as_list(value, n):
-    """A list of n from a list, tuple, array or tensor; one number stands for a list of one."""
-    if value is None:
-        raise Failure("bad_reward", "the rewards are None, not a list")
+    """A list of n from a list, tuple, generator, array or tensor. One number is no list, not even of one: what a function says must not
+    depend on how many it is asked about. A set and a dict have no order that the items have."""
     if hasattr(value, "tolist"):
         value = value.tolist()
-    if hasattr(value, "__iter__") and not isinstance(value, (str, bytes, dict)):
-        value = list(value)  # a generator's exceptions come only here
-    if not isinstance(value, (list, tuple)):
-        value = [value]
+    if not hasattr(value, "__iter__") or isinstance(value, (str, bytes, dict, set, frozenset)):
+        raise Failure("bad_reward", f"the rewards are {plain(value)}, not a list")
+    value = list(value)  # a generator's exceptions come only here
     if len(value) != n:
         raise Failure("bad_reward", f"{len(value)} rewards for {n} items")
-    return list(value)
+    return value
 
 
 def result(value, may_abstain=False):
@@ -96,13 +94,23 @@ def result(value, may_abstain=False):
 
 
 LOOP = asyncio.new_event_loop()
+HOST = os.getpid()
+
+
+def no_copy_answers():
+    """Ends a copy of this process that a reward's `fork` made and that came back from it: the requests are not the copy's to answer."""
+    if os.getpid() != HOST:
+        os._exit(0)
 
 
 def call(function, *args, **kwargs):
-    value = function(*args, **kwargs)
-    if inspect.isawaitable(value):
-        value = LOOP.run_until_complete(value)
-    return value
+    try:
+        value = function(*args, **kwargs)
+        if inspect.isawaitable(value):
+            value = LOOP.run_until_complete(value)
+        return value
+    finally:
+        no_copy_answers()
 
 
 def accepted(function, available):
@@ -483,6 +491,7 @@ def main():
             except BaseException as e:
                 # Which of the items it is, only asking about each alone can tell.
                 answer = {"id": request["id"], "error": why(e)}
+        no_copy_answers()
         answers.write(json.dumps(answer, allow_nan=False).encode() + b"\n")
         answers.flush()
 

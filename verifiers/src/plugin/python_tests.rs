@@ -10,6 +10,8 @@ use crate::{Together, Verifier};
 
 /// Functions in the shapes that other systems call.
 const REWARDS: &str = r##"
+import fractions
+import os
 import re
 
 print("printed while loading")
@@ -125,6 +127,27 @@ def trl_relative(completions, **kwargs):
     for text in completions: check(text)
     mean = sum(map(len, completions)) / len(completions)
     return [len(text) - mean for text in completions]
+
+def verl_forks(solution_str, ground_truth):
+    pid = os.fork() if solution_str in ("fork", "fork and raise") else 1
+    if pid == 0 and solution_str == "fork and raise":
+        raise SystemExit(0)
+    return float(solution_str == ground_truth)
+
+def trl_forks(completions, solution, **kwargs):
+    for text in completions:
+        if text == "fork": os.fork()
+    return [float(text == gold) for text, gold in zip(completions, solution)]
+
+def verl_batch_scalar(solution_strs): return 1.0
+def trl_scalar(completions, **kwargs): return 1.0
+def openrlhf_scalar(queries, prompts, labels): return {"rewards": Tensor(1.0)}
+def trl_set(completions, **kwargs): return {1.0}
+def trl_one(completions, **kwargs): return (1.0 for _ in completions)
+
+def verl_odd(solution_str):
+    return {"bytes": b"1", "text": "1", "array": bytearray(b"1"), "view": memoryview(b"1"), "tensor": Tensor(b"1"),
+            "fraction": fractions.Fraction(1, 2), "tensor of one": Tensor(1), "true": True}[solution_str]
 
 def trl_loses_one(completions, solution, **kwargs):
     return [float(text == gold) for text, gold in zip(completions, solution) if text != "lose"]
@@ -274,6 +297,43 @@ fn inv_9_a_batch_without_its_failures_is_scored_as_if_they_had_not_been_there() 
     assert_eq!(rewards(&grouped), [None, None, Some(-1.0), Some(1.0)]);
     // As many rewards as items, or there is none for the one that has none.
     assert_eq!(rewards(&judge("trl_loses_one", &json!({}), &["42", "lose", "41"])), [Some(1.0), None, Some(0.0)]);
+}
+
+/// A copy of the process that comes back from a `fork` would answer too, and the second answer would be taken for the next request's.
+#[test]
+fn inv_9_a_reward_that_forks_answers_once() {
+    let texts = ["42", "fork", "42", "fork and raise", "41", "42"];
+    let expected = [Some(1.0), Some(0.0), Some(1.0), Some(0.0), Some(0.0), Some(1.0)];
+    for name in ["verl_forks", "trl_forks"] {
+        let (_folder, settings) = settings(name, &json!({}));
+        let plugin = PluginVerifier::new(PluginSettings { batch: 2, ..settings }).expect("the host starts");
+        for _ in 0..3 {
+            assert_eq!(rewards(&plugin.verify(&items(&texts))), expected, "{name}");
+        }
+    }
+}
+
+#[test]
+fn inv_9_one_number_is_no_list_of_rewards_however_many_are_asked_for() {
+    for name in ["verl_batch_scalar", "trl_scalar", "openrlhf_scalar", "trl_set"] {
+        for texts in [&["42"][..], &["42", "41"]] {
+            for verdict in judge(name, &json!({}), texts) {
+                assert_eq!((verdict.status, verdict.reward), (Status::Error, None), "{name}: {verdict:?}");
+                assert_eq!(verdict.tags["error"], "bad_reward", "{name}: {verdict:?}");
+            }
+        }
+    }
+    assert_eq!(rewards(&judge("trl_one", &json!({}), &["42"])), [Some(1.0)]);
+}
+
+#[test]
+fn inv_9_what_could_be_read_as_a_number_is_none() {
+    let texts = ["bytes", "text", "array", "view", "tensor", "fraction", "tensor of one", "true"];
+    let verdicts = judge("verl_odd", &json!({}), &texts);
+    assert_eq!(rewards(&verdicts), [None, None, None, None, None, Some(0.5), Some(1.0), Some(1.0)]);
+    for verdict in &verdicts[..5] {
+        assert_eq!(verdict.tags["error"], "bad_reward", "{verdict:?}");
+    }
 }
 
 #[test]

@@ -97,7 +97,7 @@ fn a22_no_assertion_is_trusted_in_the_programs_process() {
 #[test]
 fn inv_9_a_test_that_cannot_be_run_is_an_error() {
     for test in [
-        "assert add.__name__ in ('add',)",
+        "assert add.__code__ is not None",
         "assert add(object(), 1) in (1, 2)",
         "assert 1 + 1 == 2 and 2 < 3",
         "def check(candidate):\n    assert candidate(1, 2) == 3",

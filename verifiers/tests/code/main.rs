@@ -5,14 +5,18 @@
 
 mod api;
 mod asserts;
+mod awaiting;
+mod classes;
 mod escapes;
 mod exhaustion;
 mod forged_asserts;
 mod honest;
+mod identity;
 mod iteration_ends;
 mod languages;
 mod limits;
 mod objects;
 mod reward_hacks;
 mod service;
+mod suites;
 mod support;

@@ -76,6 +76,22 @@ pub fn passes(program: &str, ground_truth: Value) -> Verdict {
     verdict
 }
 
+/// A test that is code, alone in its item: the right program passes it, and the wrong one fails.
+#[track_caller]
+pub fn tells_apart(right: &str, wrong: &str, test: &str) {
+    let tests = json!({"asserts": [test]});
+    passes(right, tests.clone());
+    let verdict = judge(wrong, tests);
+    assert_eq!((verdict.status, verdict.reward), (Status::Fail, Some(0.0)), "{wrong}\n{test}\n{verdict:?}");
+}
+
+/// A test that says nothing of any program: an error, and no reward.
+#[track_caller]
+pub fn cannot_tell(program: &str, test: &str) {
+    let verdict = judge(program, json!({"asserts": [test]}));
+    assert_eq!((verdict.status, verdict.reward), (Status::Error, None), "{program}\n{test}\n{verdict:?}");
+}
+
 fn as_function(body: &str) -> String {
     format!("def probe():\n{}", body.lines().map(|l| format!("    {l}\n")).collect::<String>())
 }

@@ -97,8 +97,16 @@ def encode(value, out, left, depth, pack=struct.pack):
     elif kind is bytes:
         data = pack(">cI", b"b", len(value)) + value
     elif kind in CONTAINERS:
-        data = pack(">cI", CONTAINERS[kind], len(value))
-        items = itertools.chain.from_iterable(dict.items(value)) if kind in DICTS else value
+        data, whole = b"", True
+        if foreign is not None and foreign.shared.open and kind in CHANGEABLE:
+            data, whole = foreign.shared.head(value)
+        if whole:
+            if data and kind is collections.defaultdict:
+                out.append(data + b"w")
+                encode(value.default_factory, out, left, depth + 1)
+                data = b""
+            data += pack(">cI", CONTAINERS[kind], len(value))
+            items = itertools.chain.from_iterable(kind.items(value)) if kind in DICTS else value
     elif kind is complex:
         data = pack(">cdd", b"c", value.real, value.imag)
     elif kind is fractions.Fraction:
@@ -109,6 +117,9 @@ def encode(value, out, left, depth, pack=struct.pack):
     elif is_named_tuple(kind):
         data = pack(">cI", b"n", tuple.__len__(value))
         items = itertools.chain(((kind.__name__, kind._fields),), tuple.__iter__(value))
+    elif foreign is not None and foreign.shared.open and kind in TIMES and getattr(value, "tzinfo", None) is None:
+        parts = TIMES[kind]
+        data, items = pack(">cI", b"n", len(parts)), ((kind.__name__, ("a time",)), *(getattr(value, part) for part in parts))
     elif foreign is not None:
         data, items = foreign.out(value)
     else:
@@ -153,6 +164,12 @@ def decode_one(data):
     (size,), data = struct.unpack(">I", data[:4]), data[4:]
     if tag == b"h":
         return foreign.object(size), data
+    if tag == b"a":
+        return foreign.coroutine(size), data
+    if tag == b"&":
+        return foreign.shared.known(size), data
+    if tag == b"@":
+        return decode_shared(size, data)
     if tag == b"k":
         about, data = decode_one(data)
         return foreign.lent(size, about), data
@@ -162,10 +179,23 @@ def decode_one(data):
     if tag == b"n":
         (name, fields), data = decode_one(data)
         items, data = decode_some(data, size)
-        return named_tuple(name, fields)(*items), data
+        return (getattr(datetime, name) if fields == ("a time",) and name in TIMES_BY_NAME else named_tuple(name, fields))(*items), data
     pairs = tag in b"dODK"
     items, data = decode_some(data, size * 2 if pairs else size)
     return MADE_OF[tag](dict(zip(items[::2], items[1::2])) if pairs else items), data
+
+
+def decode_shared(number, data):
+    factory = None
+    if data[:1] == b"w":
+        factory, data = decode_one(data[1:])
+    kind, (size,) = KINDS[bytes(data[:1])], struct.unpack(">I", data[1:5])
+    container = foreign.shared.arrive(number, kind)
+    if kind is collections.defaultdict and container.default_factory is None:
+        container.default_factory = factory
+    items, data = decode_some(data[5:], size * 2 if kind in DICTS else size)
+    foreign.shared.fill(number, container, items)
+    return container, data
 
 
 def decode_some(data, count):
@@ -181,6 +211,12 @@ def named_tuple(name, fields):
     return collections.namedtuple(name, fields)
 
 
+# Values of `datetime` without a zone, by what makes them. They cross between program and tests only; no literal is one.
+TIMES = {
+    datetime.date: "year month day".split(), datetime.time: "hour minute second microsecond".split(),
+    datetime.datetime: "year month day hour minute second microsecond".split(), datetime.timedelta: "days seconds microseconds".split(),
+}  # fmt: skip
+TIMES_BY_NAME = frozenset(kind.__name__ for kind in TIMES)
 # Digits and exponents of a Decimal that crosses.
 MAX_DIGITS = 5000
 CONSTANTS = {b"N": None, b"T": True, b"F": False}
@@ -195,6 +231,7 @@ CONTAINERS = {
     list: b"l", tuple: b"t", set: b"S", frozenset: b"Z", dict: b"d", collections.deque: b"q",
     collections.OrderedDict: b"O", collections.defaultdict: b"D", collections.Counter: b"K",
 }  # fmt: skip
+KINDS = {tag: kind for kind, tag in CONTAINERS.items() if kind in CHANGEABLE}
 MADE_OF = {tag: kind for kind, tag in CONTAINERS.items()}
 # What made the missing values of a defaultdict is code, and stays behind.
 MADE_OF[b"D"] = lambda items: collections.defaultdict(None, items)

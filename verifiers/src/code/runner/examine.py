@@ -7,9 +7,9 @@ def examine(nonce, name, code):
     One test a frame, `S` and statements or `E` and an expression whose value is wanted; what the tests share (`code`) is run once.
     """
     global foreign
-    space, index = module("tests", at_hand=False), 0
+    space, index = module("__main__", at_hand=False), 0
     foreign = Tester(space, nonce + struct.pack(">I", 0))
-    space.update(__same__=same, __stopped__=Stopped)
+    space.update(OF_TESTS)
     sys.modules["solution"] = OfProgram("solution")
     # Only a test that was asked for has the program's ear: what the tests share may need it, too.
     request = receive()
@@ -24,13 +24,20 @@ def examine(nonce, name, code):
 def shared(tester, name, code):
     """Runs what the tests share; what is wrong with it."""
     try:
-        tree = ast.parse(code, "setup.py")
-        compiled = compile(crossing(tree), "setup.py", "exec", dont_inherit=True)
-        tester.know(compiled, tree, name)
+        compiled, uses = read_test(code, "setup.py", "exec")
+        tester.know(compiled, uses, name)
         exec(compiled, tester.space)
         return tester.stuck
     except BaseException as e:
-        return tester.stuck or (b"X" if tester.calls else b"L") + describe(e)
+        return tester.stuck or (answer_of(e, tester) if tester.calls else b"L" + describe(e))
+
+
+def read_test(text, file, mode):
+    """The code of a test's text, and what the text says of the program's names."""
+    watch_suites(text)
+    tree, uses = ast.parse(text, file, mode), Uses()
+    uses.visit(tree)
+    return compile(crossing(tree), file, mode, dont_inherit=True), uses
 
 
 def one_test(tester, name, kind, source):
@@ -40,31 +47,57 @@ def one_test(tester, name, kind, source):
         if LOOKS.search(source):
             return b"Uthe test replaces or looks at standard streams"
         mode = "eval" if kind == b"E" else "exec"
-        tree = ast.parse(source, "test.py", mode)
-        compiled = compile(crossing(tree), "test.py", mode, dont_inherit=True)
-        tester.know(compiled, tree, name)
+        compiled, uses = read_test(source, "test.py", mode)
+        tester.know(compiled, uses, name)
         if kind == b"E":
             answer = value_of(eval(compiled, tester.space))
         else:
             tester.space.pop("check", None)
+            before = dict(tester.space)
             exec(compiled, tester.space)
             if name and isinstance(tester.space.get("check"), types.FunctionType):
                 tester.space["check"](Remote(name))
+            if tester.calls == 0:
+                run_collected(tester.space, before)
             answer = b"D"
         if tester.calls == 0:
             # A test that asks the program nothing would pass every program.
             answer = b"Uthe test never calls the program"
-    except Refused as e:
-        answer = e.args[0]
-    except Misplaced as e:
-        answer = b"Rits own object"
-    except NoSuchPart as e:
-        answer = b"U" + str(e).encode("utf-8", "replace")
     except BaseException as e:
-        # What goes wrong before the program was asked anything is the test's own fault.
-        answer = (b"X" if tester.calls else b"U") + describe(e)
+        answer = answer_of(e, tester)
     # The first thing that a test must not catch.
     return tester.stuck or answer
+
+
+def answer_of(error, tester):
+    """What a test says that an exception ended."""
+    if isinstance(error, (Refused, RemoteFailure)):
+        return error.args[0]
+    if isinstance(error, Misplaced):
+        return b"Rits own object"
+    text = describe(error)
+    if isinstance(error, Uncrossable):
+        return b"U" + str(error).encode("utf-8", "replace")
+    if not tester.is_of_program(error):
+        if isinstance(error, SystemExit) and not error.code:
+            return b"D" if tester.calls else b"Uthe test never calls the program"
+        if isinstance(error, ImportError):
+            return b"Uthe test imports what is not here: " + text
+        if isinstance(error, TypeError) and tester.names_a_class() and (HANDLES.search(text) or is_of_library(error)):
+            return b"Uthe test does with an object of the program's what only the program could: " + text
+    # What goes wrong before the program was asked anything is the test's own fault.
+    return (b"X" if tester.calls else b"U") + text
+
+
+HANDLES = re.compile(rb"\b(Handle|Remote)\b")
+
+
+def is_of_library(error):
+    """Whether an exception comes out of a module that the test calls, which could not use what it was handed."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_code.co_filename not in ("test.py", "setup.py", "<string>")
 
 
 def value_of(value):
@@ -72,7 +105,7 @@ def value_of(value):
         value = value._value()
     if type(value) in (type({}.keys()), type({}.items())):
         value = set(value)
-    if holds_handle(value):
+    if holds_handle(value) or isinstance(value, type):
         raise RemoteFailure(b"Rits own object")
     return b"V" + encoded(value, 1 << 30)
 
@@ -91,12 +124,6 @@ LOOKS = re.compile(rb"\b(redirect_stderr|capsys|capfd|sys\.stderr|sys\.stdin|mon
 MODULES = frozenset("math cmath re random string collections itertools functools operator heapq bisect copy datetime json sys".split())
 
 
-def same(a, b):
-    if type(a) is Handle and type(b) is Handle:
-        return a._number == b._number
-    return a is b
-
-
 class Uncrossable(BaseException):
     """A test does with the program what cannot be judged from outside."""
 
@@ -107,10 +134,6 @@ class RemoteFailure(BaseException):
 
 class Misplaced(TypeError):
     """A test takes the length or the truth of an object where only a plain value's is worth something."""
-
-
-class NoSuchPart(AttributeError):
-    """A test looks at what Python keeps of an object, which stays with the program."""
 
 
 class Stopped(Exception):
@@ -153,30 +176,38 @@ class Tester:
 
     def __init__(self, space, head):
         self.space, self.head, self.calls, self.stuck = space, head, 0, None
+        self.shared, self.exceptions = Shared(0), {}
         self.arriving = "returned"
         self.classes, self.shown = set(), set()
         # What the program was lent: it knows it by number.
         self.objects, self.numbers = [], {}
+        # What `id` says of the program's objects, and all names that the tests use.
+        self.identities, self.words = {}, set()
 
     def begin(self):
         self.calls, self.stuck = 0, None
 
-    def know(self, compiled, tree, name):
+    def know(self, compiled, uses, name):
         """Gives the names that a test lacks."""
-        uses = Uses()
-        uses.visit(tree)
         self.classes |= {n for n in uses.all_classes() if is_capital(n)}
         known = set(self.space) | set(vars(builtins))
         for missing in names_of(compiled) - known:
             if missing in MODULES:
                 self.space[missing] = __import__(missing)
             elif missing in uses.caught and is_capital(missing):
-                self.space[missing] = type(missing, (RemoteError,), {})
+                self.space[missing] = self.exception(missing)
             else:
                 self.space[missing] = Remote(name if missing == "candidate" and name else missing)
-        if name and name in vars(builtins):
-            self.space.setdefault(name, Remote(name))
-        self.shown |= {n for n in names_of(compiled) if is_capital(n)}
+        if name and name in vars(builtins) and self.space.get(name) is OF_TESTS.get(name):
+            self.space[name] = Remote(name)
+        self.words |= names_of(compiled)
+        self.shown |= {n for n in self.words if is_capital(n)}
+
+    def exception(self, name):
+        """The class that stands for an exception class of the program's."""
+        if name not in self.exceptions:
+            self.exceptions[name] = type(name, (RemoteError,), {})
+        return self.exceptions[name]
 
     def names_a_class(self):
         """Whether the tests use a name of the program's that may be a class; LeetCode's is only where its function lies."""
@@ -219,22 +250,30 @@ class Tester:
     def about(self, value):
         if isinstance(value, FUNCTIONS):
             return "function:" + str(getattr(value, "__name__", "function"))
-        if isinstance(value, type) and value.__module__ == "tests":
+        if isinstance(value, type) and value.__module__ == "__main__":
             return "function:" + value.__name__
         if isinstance(value, SEQUENCES):
             return "iterable:" + type(value).__name__
-        if type(value).__module__ == "tests" or isinstance(value, (io.StringIO, io.BytesIO)):
+        if type(value).__module__ == "__main__" or isinstance(value, (io.StringIO, io.BytesIO)):
             return "object:" + type(value).__name__
         raise self.fail(Uncrossable(f"a value for the program, of type {type(value).__name__}, is no plain one"))
 
     def object(self, number):
         return Handle(number, self.arriving)
 
+    def coroutine(self, number):
+        handle = Handle(number, "returned")
+        handle.__dict__["_driver"] = awaited(handle)
+        return handle
+
     def lent(self, number, about):
         return self.objects[number]
 
     def called(self, name):
-        raise ValueError("a name comes from the tests alone")
+        kind = getattr(builtins, name.partition(".")[2], None)
+        if not crosses_by_name(kind):
+            raise ValueError("other names come from the tests alone")
+        return kind
 
     # What is asked of the program.
 
@@ -243,9 +282,8 @@ class Tester:
             raise RemoteFailure(self.stuck)
         self.calls += 1
         capture = sys.stdout is not sys.__stdout__
-        named = named or {}
         try:
-            body = encoded([operation, subject, list(arguments), named, capture], 1 << 24)
+            body = self.shared.frame((operation, subject, tuple(arguments), tuple((named or {}).items()), capture), 1 << 24)
         except Refused as e:
             raise self.fail(Uncrossable("a value for the program is too large or too deep")) from e
         send(self.head + b"Q" + body)
@@ -257,11 +295,13 @@ class Tester:
             send(self.head + self.serve(body))
         self.arriving = "read" if origin == "read" else "returned"
         try:
-            answer = decode(body)
+            answer = self.shared.read(body)
             if kind == b"V":
-                value, changed, printed = answer
+                value, printed = answer
             else:
-                error, printed = self.raised(*answer[:4]), answer[4]
+                *about, printed = answer
+                error = self.raised(*about)
+                error.__dict__.update(_of_program=True, _handle=about[3])
         except Exception as e:
             raise self.fail(RemoteFailure(b"Ran answer that makes no sense")) from e
         finally:
@@ -269,18 +309,18 @@ class Tester:
         if type(printed) is str and capture:
             sys.stdout.write(printed)
         if kind != b"V":
-            error.__dict__["_of_program"] = True
             raise error
-        for old, new in zip((*arguments, *named.values()), changed or ()):
-            take_over(old, new)
         if type(value) is Handle:
             value.__dict__["_origin"] = origin
+        elif isinstance(value, type) and origin == "returned" and value.__name__ not in self.words:
+            # A class is true and unlike every value; one that the test does not name is not what it wants.
+            raise self.fail(RemoteFailure(b"Rits own object"))
         return value
 
     def raised(self, names, arguments, text, handle):
         """The exception that a test may expect: of the program's class where the test names it, of Python's else."""
-        known = [self.space.get(name) for name in names]
-        known = [c for c in known if isinstance(c, type) and issubclass(c, RemoteError)]
+        # A test may name the class only where it catches it.
+        known = [self.exception(name) for name in names if not hasattr(builtins, name)]
         if known or not hasattr(builtins, names[0]):
             base = type(unlike_an_end(builtin_exception(names, (), "")))
             bases = tuple(dict.fromkeys((*known, RemoteError, base)))
@@ -294,22 +334,17 @@ class Tester:
 
     def serve(self, body):
         try:
-            number, operation, arguments, named = decode(body)
-            subject = self.objects[number]
-            mutable = [encoded(a, 1 << 30) if type(a) in CHANGEABLE else None for a in arguments]
-            value = self.served(subject, operation, arguments, named)
-            changed = [a if was is not None and encoded(a, 1 << 30) != was else None for a, was in zip(arguments, mutable)]
-            return b"A" + encoded([value, changed if any(a is not None for a in changed) else None], 1 << 24)
+            number, operation, arguments, named = self.shared.read(body)
+            value = self.served(self.objects[number], operation, arguments, dict(named))
+            return b"A" + self.shared.frame(value, 1 << 24)
         except (RemoteFailure, Uncrossable) as e:
             self.fail(e)
-            return b"Y" + encoded([["RuntimeError"], [], "the test is over"], 1 << 24)
+            return b"Y" + self.shared.frame((("RuntimeError",), (), "the test is over"), 1 << 24)
         except BaseException as e:
             if isinstance(e, AssertionError):
                 # An assert of the test's holds or it does not, whatever the program makes of it.
                 self.fail(RemoteFailure(b"X" + describe(e)))
-            names = [c.__name__ for c in type(e).__mro__]
-            plain = [a for a in e.args if type(a) in (str, int, float, bool)]
-            return b"Y" + encoded([names, plain, describe(e).decode().partition(": ")[2]], 1 << 24)
+            return b"Y" + self.shared.frame(about_error(e), 1 << 24)
 
     def served(self, subject, operation, arguments, named):
         about = self.about(subject).partition(":")[0]
@@ -323,6 +358,12 @@ class Tester:
         if about == "object" and operation in SERVED and not (arguments and str(arguments[0]).startswith("_")):
             return SERVED[operation](subject, *arguments)
         raise AttributeError(operation)
+
+
+def about_error(error):
+    names = tuple(kind.__name__ for kind in type(error).__mro__)
+    plain = tuple(a for a in error.args if type(a) in (str, int, float, bool))
+    return names, plain, describe(error).decode().partition(": ")[2]
 
 
 SERVED = {

@@ -6,7 +6,7 @@ class Talk:
 
     def __init__(self, nonce, max_result):
         self.nonce, self.max_result, self.sent = nonce, max_result, 0
-        self.space = {}
+        self.space, self.shared = {}, Shared(1)
         # Objects that the tests know by number; kept alive, so that a number stays its object's own.
         self.objects, self.numbers = [], {}
         self.proxies, self.lent_numbers = {}, {}
@@ -25,10 +25,13 @@ class Talk:
         lent = self.lent_numbers.get(id(value))
         if lent is not None:
             return struct.pack(">cI", b"k", lent), ("",)
+        if crosses_by_name(value):
+            name = f"builtins.{value.__name__}".encode()
+            return struct.pack(">cI", b"g", len(name)) + name, ()
         if id(value) not in self.numbers:
             self.numbers[id(value)] = len(self.objects)
             self.objects.append(value)
-        return struct.pack(">cI", b"h", self.numbers[id(value)]), ()
+        return struct.pack(">cI", b"a" if type(value) is types.CoroutineType else b"h", self.numbers[id(value)]), ()
 
     def object(self, number):
         return self.objects[number]
@@ -55,19 +58,12 @@ class Talk:
         global foreign
         foreign, printed, before = self, None, sys.stdout
         try:
-            operation, subject, arguments, named, capture = decode(request)
+            operation, subject, arguments, named, capture = self.shared.read(request)
             if capture:
                 printed = sys.stdout = io.StringIO()
-            mutable = [encoded(a, 1 << 30) if type(a) in CHANGEABLE else None for a in (*arguments, *named.values())]
-            value = OPERATIONS[operation](subject, *arguments, **named)
-            # A test may look at what became of a list that it handed over.
-            changed = [
-                a if was is not None and encoded(a, 1 << 30) != was else None
-                for a, was in zip((*arguments, *named.values()), mutable)
-            ]
-            if not any(a is not None for a in changed):
-                changed = None
-            return b"V" + encoded([value, changed, said(printed)], self.max_result)
+            value = OPERATIONS[operation](subject, *arguments, **dict(named))
+            foreign = self
+            return b"V" + self.shared.frame((value, said(printed)), self.max_result)
         except Refused as e:
             return e.args[0]
         except Exception as e:
@@ -85,7 +81,7 @@ class Talk:
         names = [c.__name__ for c in type(error).__mro__]
         text = describe(error, 10_000).decode().partition(": ")[2]
         try:
-            return b"Y" + encoded([names, list(error.args), text, error, printed], self.max_result)
+            return b"Y" + self.shared.frame((tuple(names), error.args, text, error, printed), self.max_result)
         except Refused as e:
             return e.args[0]
         except Exception:
@@ -97,55 +93,26 @@ class Talk:
         global foreign
         with self.turn:
             foreign = self
-            handed = (*arguments, *named.values())
-            self.answer(b"Q" + encoded([number, operation, list(arguments), named], self.max_result))
+            self.answer(b"Q" + self.shared.frame((number, operation, tuple(arguments), tuple(named.items())), self.max_result))
             while True:
                 reply = receive()
                 foreign = self
                 if reply[:1] != b"C":
                     break
                 self.answer(self.perform(reply[1:]))
+            said = self.shared.read(reply[1:])
             if reply[:1] == b"A":
-                value, changed = decode(reply[1:])
-                for old, new in zip(handed, changed or ()):
-                    take_over(old, new)
-                return value
-            names, arguments, text = decode(reply[1:])
-            raise builtin_exception(names, arguments, text)
+                return said
+            raise builtin_exception(*said)
+
+
+def crosses_by_name(value):
+    """Whether both sides have the same: Python's plain types and its exceptions, which do nothing that a test could not do without them."""
+    return isinstance(value, type) and (value in PLAIN_TYPES or getattr(builtins, value.__name__, None) is value and issubclass(value, Exception))
 
 
 def said(printed):
     return None if printed is None else printed.getvalue()
-
-
-CHANGEABLE = (list, dict, set, collections.deque, collections.OrderedDict, collections.defaultdict, collections.Counter)
-
-
-def take_over(old, new):
-    """Makes a container what the other side made of its copy; containers inside it stay themselves where they can."""
-    kind = type(old)
-    if kind is not type(new) or kind not in CHANGEABLE:
-        return
-    if kind in (list, collections.deque):
-        for at, (mine, theirs) in enumerate(zip(list(old), new)):
-            new[at] = keep_or_take(mine, theirs)
-        old.clear()
-        old.extend(new)
-    elif kind is set:
-        old.clear()
-        old.update(new)
-    else:
-        items = [(key, keep_or_take(old.get(key), value)) for key, value in new.items()]
-        old.clear()
-        for key, value in items:
-            old[key] = value
-
-
-def keep_or_take(mine, theirs):
-    if type(mine) is type(theirs) and type(mine) in CHANGEABLE:
-        take_over(mine, theirs)
-        return mine
-    return theirs
 
 
 def builtin_exception(names, arguments, text):
@@ -178,12 +145,29 @@ def is_python_own(kind):
     return kind.__module__ in ("builtins", "collections", "itertools") and not kind.__flags__ & (1 << 9)
 
 
+def leave(subject, error):
+    return bool(left_to(subject.__exit__, error))
+
+
+def left_to(exit, error):
+    """The end of a `with`. An exception is the program's own, or comes as its classes' names, its arguments and its text."""
+    if error is None:
+        return exit(None, None, None)
+    if type(error) is tuple:
+        names, arguments, text = error
+        own = [foreign.space.get(name) for name in names]
+        own = [kind for kind in own if isinstance(kind, type) and issubclass(kind, BaseException)]
+        error = own[0](*arguments) if own else builtin_exception(names, arguments, text)
+    return exit(type(error), error, error.__traceback__)
+
+
 def next_of(subject):
     for item in subject:
         return [item]
     return []
 
 
+PLAIN_TYPES = frozenset((int, float, complex, bool, str, bytes, list, tuple, dict, set, frozenset))
 # What a test may do with the program's functions and objects.
 OPERATIONS = {
     "value": lambda subject: subject,
@@ -196,6 +180,15 @@ OPERATIONS = {
     "len": measured(len),
     "bool": measured(bool),
     "isinstance": lambda subject, value: isinstance(value, subject),
+    "issubclass": lambda subject, kind: issubclass(kind, subject),
+    "type": type,
+    "getslice": lambda subject, *bounds: subject[slice(*bounds)],
+    "callable": callable,
+    "is_member": lambda subject: "enum" in sys.modules and isinstance(subject, sys.modules["enum"].Enum),
+    "leave": leave,
+    "leave_awaited": lambda subject, error: awaiting(left_to(subject.__aexit__, error)),
+    "anext": lambda subject: awaiting(subject.__anext__()),
+    "advance": advance,
     "copy": copy.copy,
     "deepcopy": lambda subject: copy.deepcopy(subject),
     "operator": lambda subject, name, *operands: BY_NAME[name](*operands),

@@ -13,29 +13,64 @@ def crossing(tree):
 
 
 class Crossing(ast.NodeTransformer):
-    """`a is b` of two names for one object of the program's is true, though each name has a handle of its own; and who waits for an end of
-    iteration gets that of the program's, too."""
+    """Calls what `meanings.py` has in place of comparisons, of what Python keeps of an object, and of the classes that are caught."""
 
     def visit_Compare(self, node):
         self.generic_visit(node)
-        if len(node.ops) != 1 or not isinstance(node.ops[0], (ast.Is, ast.IsNot)):
+        name, wanted = MEANINGS.get(type(node.ops[0]), (None, True))
+        if name is None or len(node.ops) > 1:
+            if any(isinstance(op, (ast.Is, ast.IsNot)) for op in node.ops):
+                raise Uncrossable("the test has a chain of comparisons with `is`")
             return node
         sides = [node.left, node.comparators[0]]
-        if any(isinstance(side, ast.Constant) for side in sides):
+        if name == "__same__" and any(isinstance(side, ast.Constant) and isinstance(side.value, (bool, type(None), type(...))) for side in sides):
             return node
-        call = ast.copy_location(ast.Call(ast.Name("__same__", ast.Load()), sides, []), node)
-        return call if isinstance(node.ops[0], ast.Is) else ast.copy_location(ast.UnaryOp(ast.Not(), call), node)
+        call = called(name, sides, node)
+        return call if wanted else ast.copy_location(ast.UnaryOp(ast.Not(), call), node)
 
     def visit_ExceptHandler(self, node):
         self.generic_visit(node)
-        node.type = node.type and with_stopped(node.type)
+        node.type = node.type and called("__caught__", [with_stopped(node.type)], node.type)
         return node
 
     def visit_Call(self, node):
         self.generic_visit(node)
-        if called_name(node) in (*RAISES, "suppress"):
-            node.args = [with_stopped(argument) for argument in node.args]
+        name = called_name(node)
+        if name in (*RAISES, "suppress"):
+            node.args = [called("__caught__", [with_stopped(argument)], argument) for argument in node.args[:1]] + node.args[1:]
+        elif name in IDENTITIES and len(node.args) > 1 and isinstance(node.func, ast.Attribute):
+            node.func.attr, node.args = IDENTITIES[name], [called("__same__", node.args[:2], node), *node.args[2:]]
+        elif isinstance(node.func, ast.Name) and name == "type" and len(node.args) == 1 and not node.keywords:
+            return called("__kind__", node.args, node)
         return node
+
+    def visit_Attribute(self, node):
+        self.generic_visit(node)
+        if node.attr in KEPT and isinstance(node.ctx, ast.Load):
+            return called(KEPT[node.attr], [node.value], node)
+        return node
+
+    def visit_With(self, node):
+        self.generic_visit(node)
+        for inner in node.body:
+            if isinstance(inner, ast.Raise) and inner.exc is not None:
+                inner.exc = called("__raised__", [inner.exc], inner.exc)
+        return node
+
+    visit_AsyncWith = visit_With
+
+
+def called(name, arguments, node):
+    return ast.copy_location(ast.Call(ast.Name(name, ast.Load()), arguments, []), node)
+
+
+# What is called in place of an operator, and the answer that it stands for.
+MEANINGS = {
+    ast.Is: ("__same__", True), ast.IsNot: ("__same__", False), ast.Eq: ("__equal__", True), ast.NotEq: ("__unequal__", True),
+    ast.In: ("__within__", True), ast.NotIn: ("__within__", False),
+}  # fmt: skip
+IDENTITIES = {"assertIs": "assertTrue", "assertIsNot": "assertFalse"}
+KEPT = {"__class__": "__kind__", "__dict__": "__attributes__"}
 
 
 def with_stopped(kinds):
@@ -79,11 +114,13 @@ class Uses(ast.NodeVisitor):
         self.generic_visit(node)
 
     def visit_ExceptHandler(self, node):
-        self.caught.update(n.id for n in ast.walk(node.type) if isinstance(n, ast.Name)) if node.type else None
+        kinds = node.type.elts if isinstance(node.type, ast.Tuple) else [node.type]
+        self.caught.update(kind.id for kind in kinds if isinstance(kind, ast.Name))
         self.generic_visit(node)
 
     def visit_Raise(self, node):
-        self.caught.update(n.id for n in ast.walk(node.exc) if isinstance(n, ast.Name)) if node.exc else None
+        made = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
+        self.caught.update([made.id] if isinstance(made, ast.Name) else [])
         self.generic_visit(node)
 
     def visit_Call(self, node):
@@ -100,7 +137,12 @@ class Uses(ast.NodeVisitor):
 
 
 def maker(node):
-    return node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else None
+    """The name whose call gives a value: `Stack` of `Stack(3)`, and `Stack.of` of `Stack.of(3)`."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+        return node.func.id
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name):
+        return f"{node.func.value.id}.{node.func.attr}"
+    return None
 
 
 # Attributes that plain values have; their use says nothing of a class.

@@ -6,6 +6,7 @@ up its privileges. The child gets one input at a time, and answers with exact-ty
 Frames on the child's socket: length (u32, big-endian), then the payload.
 """
 
+import _collections_abc
 import _sitebuiltins
 import _socket
 import _thread
