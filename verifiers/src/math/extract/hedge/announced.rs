@@ -18,7 +18,7 @@ pub(super) fn behind(text: &str, kind: Kind, found: &mut Vec<Offered>) {
 /// Whether the words of a sentence up to an announcement leave it without a condition, and to us.
 pub(super) fn is_ours(before: &str) -> bool {
     let start = before.rfind(['.', '!', '?', '\n', ';']).map_or(0, |at| at + 1);
-    !words(&before[start..]).any(|word| NOT_OURS.has(word))
+    !words(&before[start..]).any(|word| NOT_OURS.has(word.trim_end_matches("'s")))
 }
 
 /// The answer that a sentence begins with, where it is the end of what is said, and what stands behind it.
