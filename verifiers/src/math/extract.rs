@@ -217,14 +217,21 @@ pub fn behind_tags(text: &str, answer: &str) -> Vec<Offered> {
 
 /// What the last box outside answer tags says beside them.
 pub fn boxed_rivals(text: &str, tagged: &str) -> Option<Offered> {
-    let found = boxes(text);
-    let place = |at: usize| (text[..at].rfind("<answer>"), text[..at].rfind("</answer>"));
-    let outside = |(_, (start, _)): &(&&str, &(usize, usize))| {
-        let (open, close) = place(*start);
-        open.is_none_or(|open| close.is_some_and(|close| close > open))
+    let tags = |end: usize| {
+        let close = text[..end].rfind("</answer>")?;
+        Some((text[..close].rfind("<answer>")?, close))
     };
-    let (content, _) = found.contents.iter().zip(&found.places).rfind(outside)?;
-    hedge::same_kind(content, tagged).then(|| Offered::new(*content, Stance::Announced))
+    let found = boxes(text);
+    let mut tag = tags(text.len());
+    for (content, (start, _)) in found.contents.iter().zip(&found.places).rev() {
+        while let Some((open, _)) = tag.filter(|(open, _)| start < open) {
+            tag = tags(open);
+        }
+        if tag.is_none_or(|(_, close)| *start > close) {
+            return hedge::same_kind(content, tagged).then(|| Offered::new(*content, Stance::Announced));
+        }
+    }
+    None
 }
 
 /// The outermost boxes of a text.
