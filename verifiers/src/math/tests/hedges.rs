@@ -125,6 +125,21 @@ fn another_answer_beside_a_box_does_not_pass() {
 }
 
 #[test]
+fn reasoning_behind_a_box_hides_nothing_that_follows_it() {
+    fail(
+        &EVERY,
+        &[
+            ("4", r"\boxed{4}<think>hmm</think> The answer is 5."),
+            ("4", r"\boxed{4}<think>5</think><answer>5</answer>"),
+        ],
+    );
+    pass(
+        &EVERY,
+        &[("4", r"\boxed{4}<think>or 5?</think> The answer is 4."), ("4", r"<think>\boxed{5}</think>\boxed{4}")],
+    );
+}
+
+#[test]
 fn text_around_a_box_that_agrees_with_it_passes() {
     pass(
         &EVERY,
