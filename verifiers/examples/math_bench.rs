@@ -87,6 +87,12 @@ fn agreement(verifier: &MathVerifier, pairs: &[Pair]) {
         }
     }
     println!("agreement: {agreed} of {}", pairs.len());
+    let as_library = pairs.iter().filter(|pair| {
+        let mut item = pair.item.clone();
+        item.extra_info["math"]["one_final"] = false.into();
+        (verifier.verify(&[item]).remove(0).status == Status::Pass) == pair.expected
+    });
+    println!("agreement with one_final = false: {} of {}", as_library.count(), pairs.len());
 }
 
 fn speed(verifier: &MathVerifier, pairs: &[Pair]) {

@@ -35,6 +35,9 @@ pub enum Target {
     Expr,
 }
 
+/// Segments behind the last box that are looked at, from the end.
+const MAX_LATER: usize = 8;
+
 /// The final answers that one rule found, in the order of the text. More than one is for the caller to judge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finals<'a> {
@@ -54,14 +57,19 @@ impl<'a> Finals<'a> {
         Self { rule, texts, offered }
     }
 
-    /// Boxes, with what stands around the last one.
-    fn of_boxes(text: &str, texts: Vec<&'a str>) -> Self {
+    /// Boxes, with what stands around the last one, which the first of these segments holds.
+    fn of_boxes(segments: &[&str], texts: Vec<&'a str>) -> Self {
+        let text = segments[0];
         let mut finals = Self::of("box", text, texts, "}".len());
         let last = finals.texts.last().expect("the caller has found a box");
         let content = last.as_ptr() as usize - text.as_ptr() as usize;
         let start = text[..content].rfind('\\').unwrap_or(content);
         finals.offered.extend(hedge::before(text, start, last));
         finals.offered.extend(tagged_rivals(text, last));
+        for later in segments[1..].iter().rev().take(MAX_LATER) {
+            finals.offered.extend(hedge::behind(later, 0, last));
+            finals.offered.extend(tagged_rivals(later, last));
+        }
         finals
     }
 }
@@ -79,11 +87,11 @@ pub fn extract(completion: End<'_>, mode: Mode) -> Result<Finals<'_>, &'static s
     }
     let mut texts = Vec::new();
     let mut unclosed = false;
-    let mut holder = "";
-    for segment in &visible {
+    let mut holder = 0;
+    for (at, segment) in visible.iter().enumerate() {
         let boxes = boxes(segment);
         if !boxes.contents.is_empty() {
-            holder = segment;
+            holder = at;
         }
         texts.extend(boxes.contents);
         unclosed = boxes.unclosed_last;
@@ -92,7 +100,7 @@ pub fn extract(completion: End<'_>, mode: Mode) -> Result<Finals<'_>, &'static s
         return Err("the last box is not closed");
     }
     if !texts.is_empty() {
-        return Ok(Finals::of_boxes(holder, texts));
+        return Ok(Finals::of_boxes(&visible[holder..], texts));
     }
     if mode != Mode::Lenient {
         return Err("no final box");
@@ -217,14 +225,21 @@ pub fn behind_tags(text: &str, answer: &str) -> Vec<Offered> {
 
 /// What the last box outside answer tags says beside them.
 pub fn boxed_rivals(text: &str, tagged: &str) -> Option<Offered> {
-    let found = boxes(text);
-    let place = |at: usize| (text[..at].rfind("<answer>"), text[..at].rfind("</answer>"));
-    let outside = |(_, (start, _)): &(&&str, &(usize, usize))| {
-        let (open, close) = place(*start);
-        open.is_none_or(|open| close.is_some_and(|close| close > open))
+    let tags = |end: usize| {
+        let close = text[..end].rfind("</answer>")?;
+        Some((text[..close].rfind("<answer>")?, close))
     };
-    let (content, _) = found.contents.iter().zip(&found.places).rfind(outside)?;
-    hedge::same_kind(content, tagged).then(|| Offered::new(*content, Stance::Announced))
+    let found = boxes(text);
+    let mut tag = tags(text.len());
+    for (content, (start, _)) in found.contents.iter().zip(&found.places).rev() {
+        while let Some((open, _)) = tag.filter(|(open, _)| start < open) {
+            tag = tags(open);
+        }
+        if tag.is_none_or(|(_, close)| *start > close) {
+            return hedge::same_kind(content, tagged).then(|| Offered::new(*content, Stance::Announced));
+        }
+    }
+    None
 }
 
 /// The outermost boxes of a text.

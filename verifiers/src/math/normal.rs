@@ -392,7 +392,9 @@ pub fn number_in_words(normal: &str) -> Option<String> {
     if normal.len() > MAX_BYTES || normal.bytes().any(|b| b.is_ascii_digit()) {
         return None;
     }
-    words::small_number(&without_fonts(normal)).map(|number| number.to_string())
+    let plain = without_fonts(normal);
+    let whole = words::small_number(&plain).map(|number| number.to_string());
+    whole.or_else(|| words::small_fraction(&plain).map(|(over, under)| format!("{over}/{under}")))
 }
 
 fn without_fonts(normal: &str) -> String {

@@ -108,6 +108,18 @@ pub fn small_number(word: &str) -> Option<u32> {
     }
 }
 
+/// A fraction of small numbers in words: `one half`, `two-thirds`.
+pub fn small_fraction(text: &str) -> Option<(u32, u32)> {
+    const PARTS: [&str; 10] =
+        ["half", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "quarter"];
+    let (over, under) = text.split_once([' ', '-'])?;
+    let over = small_number(over).filter(|over| *over > 0)?;
+    let under = under.trim();
+    let under = under.strip_suffix('s').filter(|_| over > 1).unwrap_or(under);
+    let at = PARTS.iter().position(|part| part.eq_ignore_ascii_case(under))?;
+    Some((over, if at == 9 { 4 } else { at as u32 + 2 }))
+}
+
 /// Whether a text is two words or more and nothing else, none of which is mathematics: "no solution".
 pub fn is_phrase(text: &str) -> bool {
     let reads = |word: &str| {
@@ -188,7 +200,8 @@ fn longer(run: &str, lower: &str, prose: bool) -> Word {
 
 /// Whether a run outside of prose is a unit. "am" and "pm" are products there, unless a time of day stands before them.
 fn is_unit(lower: &str) -> bool {
-    units::is_name(lower) && !matches!(lower, "am" | "pm" | "kj" | "kw" | "ohm" | "yen" | "won")
+    (units::is_name(lower) || matches!(lower, "mph" | "kmh" | "kph"))
+        && !matches!(lower, "am" | "pm" | "kj" | "kw" | "ohm" | "yen" | "won")
 }
 
 /// The run in lower case, without the heap for the runs that lists may hold.

@@ -26,7 +26,7 @@ impl Comparison<'_> {
         match (gold_shape, shape) {
             (Set, Set | Bare) | (Bare, Set) => self.as_sets(gold, other),
             (Bare, Bare) if self.policy.ordered_lists => self.ordered(gold, other),
-            (Bare, Bare) => self.as_sets(gold, other),
+            (Bare, Bare) => self.as_lists(gold, other),
             // Only an interval mixes its brackets, and one kind of brackets does not stand for the other.
             (Brackets(false, false), Bare) => self.ordered(gold, &by_name(other)),
             (Bare, Brackets(a, b)) if a == b => self.ordered(&by_name(gold), other),
@@ -107,6 +107,22 @@ impl Comparison<'_> {
         }
         let (gold, other) = (self.distinct(gold)?, self.distinct(other)?);
         self.unordered(&gold, &other)
+    }
+
+    /// Lists in any order. Of as many items each counts; in a shorter list what the other repeats is said once.
+    fn as_lists(&mut self, gold: &[Answer], other: &[Answer]) -> Result<Outcome, Unread> {
+        if gold.len() != other.len() {
+            return self.as_sets(gold, other);
+        }
+        if let (Some(a), Some(b)) = (sorted(gold), sorted(other)) {
+            if a == b {
+                return Ok(Outcome::Equal("the same numbers"));
+            }
+            if self.policy.float_rounding.is_none() && self.policy.decimal_places.is_none() {
+                return Ok(Outcome::Different("an item is missing"));
+            }
+        }
+        self.unordered(gold, other)
     }
 
     /// Pairs equal items off, each once.
@@ -228,8 +244,15 @@ impl Comparison<'_> {
     }
 }
 
-/// The distinct numbers of a long list in ascending order, so that not all pairs need to be tried.
+/// The distinct numbers of a long list in ascending order.
 fn numbers(items: &[Answer]) -> Option<Vec<Rational>> {
+    let mut numbers = sorted(items)?;
+    numbers.dedup();
+    Some(numbers)
+}
+
+/// The numbers of a long list in ascending order, so that not all pairs need to be tried.
+fn sorted(items: &[Answer]) -> Option<Vec<Rational>> {
     const MIN_ITEMS: usize = 8;
     let plain = |item: &Answer| match item {
         Answer::Value(value) if value.unit.is_none() && !value.percent => value.form.as_rational(),
@@ -237,7 +260,6 @@ fn numbers(items: &[Answer]) -> Option<Vec<Rational>> {
     };
     let mut numbers = (items.len() >= MIN_ITEMS).then(|| items.iter().map(plain).collect::<Option<Vec<_>>>())??;
     numbers.sort();
-    numbers.dedup();
     Some(numbers)
 }
 

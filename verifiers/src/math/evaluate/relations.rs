@@ -33,6 +33,8 @@ impl Evaluator<'_> {
             Node::Multiply(a, b) => format!("{}{}", inner(a)?, inner(b)?),
             Node::Apply(a, b) => format!("{}({})", inner(a)?, self.label_argument(*b, depth + 1)?),
             Node::Divide(a, b) => format!("{}/{}", inner(a)?, inner(b)?),
+            // The inverse of a function or a matrix is a name; that of a number would be an equation.
+            Node::Power(of, exponent) if self.is_inverse(*of, *exponent) => format!("{}^-1", inner(of)?),
             Node::Derivative(of, by, order) => format!("d{order} {}/d{by}", inner(of)?),
             Node::Absolute(a) => format!("|{}|", inner(a)?),
             Node::Call(name, a) => format!("{name}({})", inner(a)?),
@@ -42,6 +44,16 @@ impl Evaluator<'_> {
             }
             _ => return None,
         })
+    }
+
+    /// Whether an exponent makes the inverse of what functions and matrices are called.
+    fn is_inverse(&self, of: Id, exponent: Id) -> bool {
+        let named = match &self.tree.nodes[of] {
+            Node::Symbol(name) => name.starts_with(|c: char| c.is_ascii_uppercase() || matches!(c, 'f' | 'g' | 'h')),
+            _ => false,
+        };
+        let one = |id: Id| matches!(&self.tree.nodes[id], Node::Number(value, _) if value.is_one());
+        named && matches!(&self.tree.nodes[exponent], Node::Negate(of) if one(*of))
     }
 
     /// What a function is applied to in a name: a name or a number.

@@ -8,7 +8,7 @@ const MAX_ANNOUNCED: usize = 8;
 /// Bytes of an announced answer.
 const MAX_ANNOUNCED_BYTES: usize = 400;
 
-const PHRASES: [&str; 5] = ["answer is", "answers are", "answer:", "answer =", "####"];
+const PHRASES: [&str; 6] = ["answer is", "answers are", "answer:", "answer**:", "answer =", "####"];
 
 /// Words by which a text takes back what it announced before.
 const CORRECTIONS: [&str; 24] = [

@@ -74,7 +74,9 @@ pub fn behind(text: &str, end: usize, answer: &str) -> Vec<Offered> {
         return found;
     }
     let kind = Kind::of(answer);
-    if kind == Kind::Value && withdrawal::withdraws(walk.rest) {
+    // Of words "that is wrong" may be what was asked for.
+    let worded = answer.contains("\\text") && !answer.bytes().any(|b| b.is_ascii_digit());
+    if kind == Kind::Value && !worded && withdrawal::withdraws(walk.rest) {
         found.push(Offered::new("", Stance::Withdrawn));
         return found;
     }
@@ -87,7 +89,8 @@ pub fn behind(text: &str, end: usize, answer: &str) -> Vec<Offered> {
             found.push(Offered::new(answer, Stance::Denied));
             break;
         }
-        let offered = walk.offers && !walk.denies && ends || after.is_offered_behind();
+        let instead = walk.retracts && after.ends_sentence();
+        let offered = !walk.denies && (walk.offers && ends || instead) || after.is_offered_behind();
         if !offered {
             break;
         }
@@ -163,8 +166,12 @@ struct Walk<'a> {
     /// Words that belong to the first answer.
     own: Vec<&'a str>,
     words: usize,
-    /// A word offered another answer, or took the first one back.
+    /// A word offered another answer.
     offers: bool,
+    /// A word took the first answer back.
+    retracts: bool,
+    /// The last word was "second", as before "thoughts".
+    second: bool,
     /// The last word was "if".
     condition: bool,
     /// The last word denies what comes next.
@@ -173,7 +180,16 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn at(rest: &'a str) -> Self {
-        Self { rest, own: Vec::new(), words: 0, offers: false, condition: false, denies: false }
+        Self {
+            rest,
+            own: Vec::new(),
+            words: 0,
+            offers: false,
+            retracts: false,
+            second: false,
+            condition: false,
+            denies: false,
+        }
     }
 
     /// Passes what closes the answer: delimiters, brackets and marks.
@@ -192,9 +208,10 @@ impl<'a> Walk<'a> {
         loop {
             let before = self.rest.len();
             self.rest = self.rest.trim_start_matches(|c: char| c.is_whitespace() || ",;:.?!()[]\"*_—–/→".contains(c));
-            // A dash, and not the sign of a number.
-            let dash = ["--", "- "].iter().find_map(|dash| self.rest.strip_prefix(dash));
-            self.rest = dash.unwrap_or(self.rest);
+            // A dash, and not the sign of a number; and what only sets letters upright.
+            const PASSED: [&str; 6] = ["--", "- ", "\\text{", "\\textbf{", "\\mathrm{", "\\mathbf{"];
+            let passed = PASSED.iter().find_map(|mark| self.rest.strip_prefix(mark));
+            self.rest = passed.unwrap_or(self.rest);
             if self.rest.len() == before {
                 return;
             }
@@ -223,7 +240,7 @@ impl<'a> Walk<'a> {
             let (lower, word) = self.word()?;
             let known = OFFERS.has(&lower) || RETRACTS.has(&lower) || FILLERS.has(&lower);
             let may_answer = match kind {
-                Kind::Word(_) => self.offers && !known,
+                Kind::Word(_) => (self.offers || self.retracts) && !known,
                 _ => true,
             };
             if may_answer && kind.is_said_by(word) && Walk::at(self.rest).ends_here(&[]) {
@@ -235,8 +252,9 @@ impl<'a> Walk<'a> {
             }
             // "No 71" counts, and "no: 71" takes back.
             let counts = lower == "no" && !self.rest.starts_with(|c: char| ",;:.?!—–".contains(c));
-            self.offers |= OFFERS.has(&lower) || RETRACTS.has(&lower) && !counts;
-            self.offers |= self.condition && lower == "not";
+            self.offers |= OFFERS.has(&lower) || self.condition && lower == "not";
+            self.retracts |= RETRACTS.has(&lower) && !counts || self.second && lower.starts_with("thought");
+            self.second = lower == "second";
             self.denies = DENIALS.has(&lower) && !self.condition || self.denies && matches!(&*lower, "be" | "the");
             self.condition = lower == "if";
             if known || DENIALS.has(&lower) {
@@ -258,7 +276,7 @@ impl<'a> Walk<'a> {
             self.rest = rest;
             return Some(Cow::Borrowed(answer));
         }
-        let (number, rest) = number_at(self.rest).filter(|_| self.offers)?;
+        let (number, rest) = number_at(self.rest).filter(|_| self.offers || self.retracts)?;
         if !Walk::at(rest).ends_here(&self.own) {
             return None;
         }
@@ -276,6 +294,19 @@ impl<'a> Walk<'a> {
         }
         let Some((lower, word)) = here.word() else { return false };
         own.iter().any(|own| own.eq_ignore_ascii_case(word)) || GOES_ON.has(&lower) || self.is_offered_behind()
+    }
+
+    /// Whether a sentence ends with an answer, but for its reason: "no, 71 since …", and not "no, 71, 72 and 73 are …".
+    fn ends_sentence(&self) -> bool {
+        let mut here = Walk::at(self.rest);
+        here.close();
+        here.rest = here.rest.trim_start_matches([' ', '\t']);
+        if here.rest.is_empty() || here.rest.starts_with(|c: char| ";.?!)]\n\r—–<".contains(c)) {
+            return true;
+        }
+        here.rest = here.rest.trim_start_matches([',', ' ']);
+        here.word()
+            .is_some_and(|(word, _)| ["because", "since", "as", "so", "instead", "not", "too"].contains(&word.as_str()))
     }
 
     /// Whether the words behind an answer offer it: "71 is also possible".

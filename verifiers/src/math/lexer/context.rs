@@ -58,6 +58,7 @@ impl Lexer<'_> {
         let number = self.out.last().is_some_and(|last| last.token == Token::Number);
         let marks = match (clock, number) {
             (true, _) => &["a.m.", "p.m.", "a.m", "p.m", "am", "pm"][..],
+            (false, true) if matches!(self.rest(), "AM" | "PM") => &["am", "pm"][..],
             (false, true) => &["a.m.", "p.m.", "a.m", "p.m"][..],
             _ => return None,
         };

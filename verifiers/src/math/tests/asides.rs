@@ -103,3 +103,29 @@ fn a_gold_answer_may_be_the_end_of_a_solution() {
     same(&[("#### 4", "4"), ("He has 3+4=<<3+4=7>>7 apples.\n#### 7", "7"), ("#### 1,234", "1234")]);
     different(&[("He has 3+4=7 apples.\n#### 7", "3"), ("#### 4", "5")]);
 }
+
+#[test]
+fn of_lists_of_one_length_each_item_counts() {
+    same(&[("1, 1, 2", "2, 1, 1"), ("1, 2", "1, 1, 2"), (r"\{1,1,2\}", r"\{1,2,2\}"), ("1, 1, 2", "1, 2")]);
+    different(&[("1, 1, 2", "1, 2, 2"), ("1,1,1,2,2,2,3,3,3", "1,1,1,1,2,2,2,3,3"), ("x, x, y", "x, y, y")]);
+}
+
+#[test]
+fn fractions_in_words_and_inverses_by_name() {
+    same(&[
+        (r"\frac12", r"\text{one half}"),
+        (r"\frac23", "two-thirds"),
+        ("3/4", r"\text{three quarters}"),
+        (r"f^{-1}(x)=\frac{x-1}{2}", r"\frac{x-1}{2}"),
+        ("9 AM", r"9\text{ a.m.}"),
+        ("15 mph", r"15\text{ miles per hour}"),
+    ]);
+    different(&[
+        (r"\frac12", r"\text{one}"),
+        (r"\frac23", r"\text{two fourths}"),
+        (r"f^{-1}(x)=\frac{x-1}{2}", r"f(x)=\frac{x-1}{2}"),
+        (r"f^{-1}(x)=\frac{x-1}{2}", r"\frac{x+1}{2}"),
+        ("9 AM", r"9\text{ p.m.}"),
+        ("15 mph", r"15\text{ km/h}"),
+    ]);
+}

@@ -86,11 +86,38 @@ fn hostile() -> Vec<String> {
         "a=1, ",
         "1^\\circ 1' ",
         "\\angle ",
+        "\\boxed{1} or ",
+        "1. No: ",
+        "not ",
+        "1 is wrong. ",
+        "--",
+        "\\text{",
+        "<answer>1</answer>",
+        "<answer>\\boxed{1}",
+        "\\boxed{1}</answer>",
+        "The answer is 1. ",
+        "~~",
+        "\\hspace{",
+        "\\phantom{1}",
+        "\"",
+        "1\"",
+        "P(A|",
+        "[1,1]",
+        "one ",
+        "the ",
+        "#### ",
+        "{:}",
+        "1_2",
     ] {
         for bytes in [3_000, 19_990, 24_000, 100_000] {
             all.push(many(piece, bytes));
             all.push(boxed(many(piece, bytes)));
         }
+    }
+    // What stands around an answer is read too.
+    for piece in ["or ", "no: ", "1. ", "not ", "- ", "The answer is 1. ", "<answer>", "#### 1 ", "\\text{"] {
+        all.push(format!("{}\\boxed{{72}}{}", many(piece, 90_000), many(piece, 90_000)));
+        all.push(format!("<answer>{}</answer>{}", "\\boxed{72}".repeat(9_000), many(piece, 90_000)));
     }
     all.push(boxed(format!("1\\text{{ cm}}{}", "^{9}".repeat(4_000))));
     all.push(boxed(format!("1\\text{{ cm}}{}", "^{-9}".repeat(3_000))));

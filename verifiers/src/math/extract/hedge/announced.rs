@@ -1,9 +1,14 @@
 //! Answers that a text announces behind the final one: "The answer is 71."
 
+use std::borrow::Cow;
+
 use super::super::announcements;
-use super::values::{Kind, answer_at};
+use super::values::{Kind, answer_at, number_at};
 use super::vocabulary::{DENIALS, NOT_OURS};
 use super::{MAX_OFFERED, Offered, Stance, Walk, words};
+
+/// Words before what is announced.
+const LEADS: [&str; 8] = ["therefore", "thus", "hence", "then", "now", "simply", "just", "indeed"];
 
 /// Adds what is announced in a text, where it is an answer of this kind, is nobody else's and hangs on no condition.
 pub(super) fn behind(text: &str, kind: Kind, found: &mut Vec<Offered>) {
@@ -18,26 +23,35 @@ pub(super) fn behind(text: &str, kind: Kind, found: &mut Vec<Offered>) {
 /// Whether the words of a sentence up to an announcement leave it without a condition, and to us.
 pub(super) fn is_ours(before: &str) -> bool {
     let start = before.rfind(['.', '!', '?', '\n', ';']).map_or(0, |at| at + 1);
-    !words(&before[start..]).any(|word| NOT_OURS.has(word))
+    !words(&before[start..]).any(|word| NOT_OURS.has(word.trim_end_matches("'s")))
 }
 
 /// The answer that a sentence begins with, where it is the end of what is said, and what stands behind it.
 pub(super) fn said(sentence: &str, kind: Kind) -> Option<(Offered, &str)> {
     let mut walk = Walk::at(sentence);
     walk.pass_marks();
-    let whole = walk.rest;
+    // "The answer is therefore 71."
+    let mut whole = walk.rest;
+    if walk.word().is_some_and(|(word, _)| LEADS.contains(&word.as_str())) {
+        walk.pass_marks();
+        whole = walk.rest;
+    }
+    walk.rest = whole;
     let denied = walk.word().is_some_and(|(word, _)| DENIALS.has(&word));
     if !denied {
         walk.rest = whole;
     }
     walk.pass_marks();
     let stance = if denied { Stance::Denied } else { Stance::Announced };
-    let (answer, rest) = match kind {
-        Kind::Value => answer_at(walk.rest)?,
+    let (answer, rest): (Cow<'_, str>, &str) = match kind {
+        Kind::Value => {
+            let value = answer_at(walk.rest).map(|(answer, rest)| (answer.into(), rest));
+            value.or_else(|| number_at(walk.rest).map(|(number, rest)| (number.to_string().into(), rest)))?
+        }
         _ => {
             let (_, word) = walk.word()?;
             let single = !matches!(kind, Kind::Word(_)) || walk.rest.trim_matches(['.', '*', ' ', '$']).is_empty();
-            (kind.is_said_by(word) && single).then_some((word, walk.rest))?
+            (kind.is_said_by(word) && single).then_some((word.into(), walk.rest))?
         }
     };
     let behind = rest.trim_start_matches(['$', ' ', ')', '*']);

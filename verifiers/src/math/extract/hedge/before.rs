@@ -15,7 +15,7 @@ pub fn before(text: &str, start: usize, answer: &str) -> Vec<Offered> {
     if head.is_empty() {
         return Vec::new();
     }
-    if is_denied(head) {
+    if is_struck_out(&text[from..start]) || is_denied(head) {
         return vec![Offered::new("", Stance::Withdrawn)];
     }
     let kind = Kind::of(answer);
@@ -23,6 +23,12 @@ pub fn before(text: &str, start: usize, answer: &str) -> Vec<Offered> {
         return Vec::new();
     }
     offered(head).into_iter().chain(announced(head, kind)).collect()
+}
+
+/// Whether a line is drawn through what comes next.
+fn is_struck_out(head: &str) -> bool {
+    let head = head.trim_end_matches(['$', ' ']);
+    ["~~", "\\cancel{", "\\xcancel{", "\\bcancel{", "\\sout{", "<s>", "<del>"].iter().any(|mark| head.ends_with(mark))
 }
 
 /// Whether the last words deny what comes next: "the answer is not", "it cannot be". What a variable is not may be asked for.
@@ -52,7 +58,11 @@ fn is_denied(head: &str) -> bool {
 /// The value that an "or" joins to the answer: "71 or", "71, or maybe".
 fn offered(head: &str) -> Option<Offered> {
     const MAX_WORDS: usize = 4;
-    let (mut rest, mut offers) = (head, false);
+    // The name of the value: "x = 3 or x =".
+    let named = head
+        .strip_suffix('=')
+        .map(|name| name.trim_end().trim_end_matches(|c: char| c.is_ascii_lowercase()).trim_end_matches(['$', ' ']));
+    let (mut rest, mut offers) = (named.unwrap_or(head), false);
     for _ in 0..MAX_WORDS {
         let end = rest.trim_end_matches([' ', ',', '(']);
         let start = end.rfind(|c: char| !(c.is_alphabetic() || c == '\'')).map_or(0, |at| at + 1);

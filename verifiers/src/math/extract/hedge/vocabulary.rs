@@ -50,11 +50,7 @@ pub const RETRACTS: Words = Words(&[
     "updated",
     "correction",
     "corrected",
-    "correct",
-    "right",
-    "actual",
     "actually",
-    "really",
     "sorry",
     "apologies",
     "oops",
@@ -72,8 +68,6 @@ pub const RETRACTS: Words = Words(&[
     "must",
     "ought",
     "revised",
-    "thought",
-    "thoughts",
     "make",
     "erratum",
 ]);
@@ -83,7 +77,8 @@ pub const FILLERS: Words = Words(&[
     "other", "others", "if", "not", "it", "it's", "its", "is", "are", "was", "be", "been", "the", "a", "an", "my",
     "answer", "answers", "final", "value", "result", "solution", "number", "just", "even", "also", "can", "would",
     "have", "but", "though", "although", "and", "i", "i'm", "am", "think", "guess", "sure", "that", "this", "well",
-    "should", "then", "some", "one", "there", "that's", "to", "on", "second", "oh", "read", "now",
+    "should", "then", "some", "one", "there", "that's", "thought", "thoughts", "to", "on", "second", "oh", "read",
+    "now",
 ]);
 
 /// Words behind an answer that is offered that offer it too.
@@ -119,7 +114,6 @@ pub const GOES_ON: Words = Words(&[
     "perhaps",
     "possibly",
     "or",
-    "and",
     "when",
     "would",
     "i",
@@ -133,8 +127,7 @@ pub const DENIALS: Words =
     Words(&["not", "isn't", "wasn't", "never", "cannot", "can't", "couldn't", "shouldn't", "nor"]);
 
 /// What a wrong answer is said to be.
-pub const WRONG: Words =
-    Words(&["wrong", "incorrect", "mistaken", "invalid", "erroneous", "mistake", "extraneous", "impossible"]);
+pub const WRONG: Words = Words(&["wrong", "incorrect", "mistaken", "invalid", "erroneous", "mistake", "extraneous"]);
 
 /// What a denied answer is said not to be.
 pub const RIGHT: Words = Words(&["correct", "right", "valid", "answer", "solution", "it"]);
@@ -143,6 +136,8 @@ pub const RIGHT: Words = Words(&["correct", "right", "valid", "answer", "solutio
 pub const SUBJECTS: Words = Words(&[
     "that",
     "that's",
+    "thought",
+    "thoughts",
     "this",
     "it",
     "it's",
@@ -221,6 +216,10 @@ pub const NOT_OURS: Words = Words(&[
     "trap",
     "whether",
     "would",
+    "may",
+    "might",
+    "could",
+    "wrongly",
     "why",
     "example",
     "question",
