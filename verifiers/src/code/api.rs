@@ -292,7 +292,7 @@ impl RunBatchResult {
     }
 }
 
-/// True when the result must run again: the sandbox failed in a way that another cell may not.
+/// True where the sandbox failed in a way that another cell may not, and where the cells of the run are in no known state.
 pub(super) fn is_lost(error: &SandboxError) -> bool {
     !matches!(error, SandboxError::Untestable(_))
 }

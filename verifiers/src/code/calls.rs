@@ -3,13 +3,14 @@
 use super::{
     SandboxError,
     cell::{Cell, Purpose},
+    clock::Clock,
     examiner::Examiner,
     files::nonce,
     judge::{HEAD, Program, of_frame, send_program, undefined},
     limits::Limits,
     outcome::{Answer, Tally, Word, over_time},
     tests_spec::{Input, Test},
-    zygote::{Clock, Reply, Run},
+    zygote::{Reply, Run},
 };
 
 /// A child that holds the program, and how many frames it has sent.
@@ -103,14 +104,14 @@ impl<'a> Subject<'a> {
     }
 
     /// The budget of a test, from now on.
-    pub fn clock(&self) -> Clock {
+    pub fn clock(&mut self) -> Clock {
         self.run.clock(&self.program.limits)
     }
 
-    pub fn answer(&mut self, clock: &Clock) -> Reply {
-        let reply = self.run.receive(clock, HEAD + 1024 + self.program.limits.output() as usize);
+    pub fn answer(&mut self, clock: &mut Clock) -> Result<Reply, SandboxError> {
+        let reply = self.run.receive(clock, HEAD + 1024 + self.program.limits.output() as usize)?;
         self.frames += 1;
-        reply
+        Ok(reply)
     }
 
     fn test(&mut self, test: &Test, tally: &mut Tally) -> Result<Answer, SandboxError> {
@@ -120,8 +121,8 @@ impl<'a> Subject<'a> {
             Input::Statement(source) | Input::Stdin(source) | Input::Code(source) => (b"S", source.as_bytes()),
         };
         self.send(&[kind, body])?;
-        let clock = self.clock();
-        let reply = self.answer(&clock);
+        let mut clock = self.clock();
+        let reply = self.answer(&mut clock)?;
         let answer = self.judged(reply, test, tally);
         if let (Input::Expression(source) | Input::Statement(source), Answer::Wrong(_, said)) = (&test.input, &answer) {
             no_such_name(self.program, source, said)?;

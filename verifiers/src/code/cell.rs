@@ -134,7 +134,7 @@ pub(super) enum Step {
 #[derive(Debug)]
 pub(super) struct Cell {
     pub control: UnixStream,
-    pid: i32,
+    pub pid: i32,
     /// After the process in the order of dropping: a group is removed when it is empty.
     pub group: Option<Group>,
     /// The caller of the run in hand no longer wants it when this is set.

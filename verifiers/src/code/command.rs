@@ -88,14 +88,14 @@ impl Command<'_> {
         let mut clock = run.clock(&self.limits);
         let mut started = Instant::now();
         let max = HEAD + STATUS + self.fetch.len() * (5 + self.fetch_limit as usize);
-        let mut reply = run.receive(&clock, max);
+        let mut reply = run.receive(&mut clock, max)?;
         if reply == Reply::Frame(b"P".to_vec()) {
             run.count_writer();
             clock = run.clock(&self.limits);
             started = Instant::now();
             // It waits for this, so that it has not begun when the clock does.
             run.send(&[b"go"]);
-            reply = run.receive(&clock, max);
+            reply = run.receive(&mut clock, max)?;
         }
         let wall: Duration = started.elapsed();
         let exit = cell.end(run, reply == Reply::Closed)?;

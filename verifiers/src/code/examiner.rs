@@ -15,13 +15,14 @@ use super::{
     SandboxError,
     calls::{Subject, no_such_name, unanswered},
     cell::{Cell, Purpose},
+    clock::Clock,
     files::nonce,
     judge::{HEAD, Program, body, of_frame, undefined},
     limits::Limits,
     outcome::{Answer, Word},
     tests_spec::{Expect, Test},
     value::Value,
-    zygote::{Clock, Reply, Run},
+    zygote::{Reply, Run},
 };
 
 /// Tests that are code may take as long as the program, several times over: they call it, and compute what they expect.
@@ -41,8 +42,8 @@ pub(super) struct Examiner {
 pub(super) fn shared_fault(cell: &mut Cell, program: &Program<'_>) -> Result<Option<String>, SandboxError> {
     let mut examiner = Examiner::start(cell, program, 1)?;
     examiner.run.send(&[b"Spass"]);
-    let clock = examiner.run.clock(&examiner.limits);
-    let reply = examiner.run.receive(&clock, HEAD + CALL_BYTES);
+    let mut clock = examiner.run.clock(&examiner.limits);
+    let reply = examiner.run.receive(&mut clock, HEAD + CALL_BYTES)?;
     let fault = match &reply {
         Reply::Frame(frame) => match body(frame, &examiner.nonce, 0) {
             Some((b'L', text)) => Some(String::from_utf8_lossy(text).into_owned()),
@@ -83,7 +84,7 @@ impl Examiner {
         let max = HEAD + CALL_BYTES.max(self.limits.output() as usize);
         loop {
             let turn = Instant::now();
-            let reply = self.run.receive(&clock, max);
+            let reply = self.run.receive(&mut clock, max)?;
             if let Some(clock) = &mut clock_of_program {
                 clock.stood_since(turn);
             }
@@ -108,7 +109,7 @@ impl Examiner {
             let turn = Instant::now();
             subject.send(&[passed_on, said])?;
             let clock_of_program = clock_of_program.get_or_insert_with(|| subject.clock());
-            if let Some(answer) = self.pass_back(subject, test, clock_of_program) {
+            if let Some(answer) = self.pass_back(subject, test, clock_of_program)? {
                 // The test is left where it is: its answer is known, and its process is ended with the program's.
                 return Ok((answer, false));
             }
@@ -117,10 +118,15 @@ impl Examiner {
     }
 
     /// Waits for the program, and hands what it says to the test; `Some` when that ends the test.
-    fn pass_back(&mut self, subject: &mut Subject<'_>, test: &Test, clock: &Clock) -> Option<Answer> {
-        let reply = subject.answer(clock);
-        let Reply::Frame(frame) = &reply else { return Some(unanswered(&reply, &subject.program.limits)) };
-        match body(frame, &subject.nonce, subject.frames - 1) {
+    fn pass_back(
+        &mut self,
+        subject: &mut Subject<'_>,
+        test: &Test,
+        clock: &mut Clock,
+    ) -> Result<Option<Answer>, SandboxError> {
+        let reply = subject.answer(clock)?;
+        let Reply::Frame(frame) = &reply else { return Ok(Some(unanswered(&reply, &subject.program.limits))) };
+        Ok(match body(frame, &subject.nonce, subject.frames - 1) {
             // A value, an exception that the test may want, a question about what it lent.
             Some((kind @ (b'V' | b'Y' | b'Q'), said)) if Value::decode(said).is_some() => {
                 self.run.send(&[&[kind], said]);
@@ -130,7 +136,7 @@ impl Examiner {
                 let max = subject.program.limits.output() as usize;
                 Some(of_frame(frame, &subject.nonce, subject.frames - 1, test, max, subject.program.settings))
             }
-        }
+        })
     }
 
     /// A test that fails before it asks the program anything is broken; later, what it was answered may be why.

@@ -17,6 +17,7 @@ mod calls;
 mod cell;
 mod cgroup;
 mod child;
+mod clock;
 mod command;
 mod compare;
 mod compile;
@@ -42,6 +43,7 @@ mod shop;
 mod stdio;
 mod tests_spec;
 mod value;
+mod waits;
 mod watch;
 mod workers;
 mod zygote;
@@ -101,6 +103,12 @@ pub enum SandboxError {
     /// The item's own tests, checker or language cannot be run here.
     #[error("{0}")]
     Untestable(String),
+    /// The machine kept a program waiting, so that nobody can say whether it is fast enough.
+    #[error("the machine was too busy to run the program: it waited {waited_s:.1} s for a processor")]
+    Busy {
+        /// How long its processes waited.
+        waited_s: f64,
+    },
     /// A cell that had been launched failed.
     #[error("the sandbox failed: {0}")]
     Lost(String),

@@ -131,9 +131,9 @@ fn warm(shop: &mut Shop, order: &Order, input: &str) -> Result<Step, SandboxErro
     let mut run = cell.start(Purpose::Warm, limits, 1, &[stdin.as_fd(), stdout.as_fd(), stderr.as_fd()])?;
     run.ready()?;
     // Only now, so that the program has not begun when the clock does.
-    let (clock, started) = (run.clock(limits), Instant::now());
+    let (mut clock, started) = (run.clock(limits), Instant::now());
     run.send(&[&nonce, b"R", &[0, 0], order.code.as_bytes()]);
-    let reply = run.receive(&clock, 1024);
+    let reply = run.receive(&mut clock, 1024)?;
     let wall_s = started.elapsed().as_secs_f64();
     let exit = cell.end(run, reply == Reply::Closed)?;
     let (output, output_bytes) = written(&stdout, limits.output())?;

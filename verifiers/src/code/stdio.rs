@@ -72,8 +72,8 @@ fn warm(
     let mut run = cell.start(Purpose::Warm, limits, 1, &[stdin.as_fd(), stdout.as_fd()])?;
     send_program(&mut run, &nonce, b"S", program);
     run.ready()?;
-    let clock = run.clock(limits);
-    let reply = run.receive(&clock, 20 + 1024);
+    let mut clock = run.clock(limits);
+    let reply = run.receive(&mut clock, 20 + 1024)?;
     let exit = cell.end(run, reply == Reply::Closed)?;
     tally.add(&exit);
     // Everything that could write is dead, so the length is final.

@@ -41,7 +41,7 @@ fn of_run(program: i32) -> Vec<i32> {
 }
 
 /// A process and all below it.
-fn tree(first: i32) -> Vec<i32> {
+pub(super) fn tree(first: i32) -> Vec<i32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
     let pairs: Vec<(i32, i32)> = pids.filter_map(|pid| Some((pid, parent(pid)?))).collect();

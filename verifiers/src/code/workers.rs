@@ -160,7 +160,8 @@ pub(super) fn judged(shop: &mut Shop, job: &Job, cancel: Arc<AtomicBool>) -> Res
     retried(shop, cancel, |shop| judge(shop, &program))
 }
 
-/// Does it once more, in new cells, where the sandbox failed; cells that were part of a failure are not used again.
+/// Does it once more, in new cells, where the sandbox failed; cells that were part of a failure are not used again. A machine that is too busy
+/// is not made less so by another try.
 pub(super) fn retried<T>(
     shop: &mut Shop,
     cancel: Arc<AtomicBool>,
@@ -175,7 +176,7 @@ pub(super) fn retried<T>(
         done
     };
     match attempt(shop) {
-        Err(e) if is_lost(&e) => attempt(shop),
+        Err(e) if is_lost(&e) && !matches!(e, SandboxError::Busy { .. }) => attempt(shop),
         done => done,
     }
 }

@@ -21,7 +21,9 @@ use super::{
     SandboxError,
     cell::{Cell, Purpose},
     cgroup::Group,
+    clock::{Clock, Left},
     limits::Limits,
+    waits::{Waits, own_wait},
     watch::Watch,
 };
 
@@ -29,8 +31,6 @@ use super::{
 const SETUP_LIMIT: Duration = Duration::from_secs(20);
 /// How often a waiting supervisor looks whether its caller is still there, and at the memory of the tree where no cgroup does.
 const LOOK: Duration = Duration::from_millis(25);
-/// How often the CPU clock is looked at while little of the budget is left.
-const MIN_WAIT: Duration = Duration::from_millis(2);
 
 /// A child of the zygote, from its start to [`Cell::end`].
 #[derive(Debug)]
@@ -43,6 +43,7 @@ pub(super) struct Run {
     /// The process whose CPU time counts: the child, or the command that it started.
     counted: Option<i32>,
     watch: Option<Watch>,
+    waits: Waits,
     cancel: Arc<AtomicBool>,
     inbox: Vec<u8>,
     outbox: Vec<u8>,
@@ -77,13 +78,6 @@ pub(super) struct Exit {
     pub out_of_memory: bool,
     /// The kernel killed one for want of memory on the machine.
     pub machine_killed: bool,
-}
-
-/// The budget of one test.
-#[derive(Debug)]
-pub(super) struct Clock {
-    cpu_end: Duration,
-    wall_end: Instant,
 }
 
 impl Cell {
@@ -121,6 +115,7 @@ impl Cell {
             writer: None,
             counted: None,
             watch,
+            waits: Waits::new(self.pid),
             cancel: Arc::clone(&self.cancel),
             inbox: Vec::new(),
             outbox: Vec::new(),
@@ -175,8 +170,7 @@ impl Run {
 
     /// Waits until the child has given up its privileges. Whatever goes wrong before that is not the program's fault.
     pub fn ready(&mut self) -> Result<(), SandboxError> {
-        let clock = Clock { cpu_end: Duration::MAX, wall_end: Instant::now() + SETUP_LIMIT };
-        match self.receive(&clock, 4096) {
+        match self.receive(&mut Clock::of_setup(SETUP_LIMIT), 4096)? {
             Reply::Frame(frame) if frame == b"H" => Ok(()),
             Reply::Frame(frame) if frame.first() == Some(&b'E') => Err(SandboxError::Lost(format!(
                 "a child could not be confined: {}",
@@ -187,30 +181,28 @@ impl Run {
     }
 
     /// A budget that starts now.
-    pub fn clock(&self, limits: &Limits) -> Clock {
-        Clock {
-            cpu_end: self.cpu() + Duration::from_secs_f64(limits.time_s),
-            wall_end: Instant::now() + Duration::from_secs_f64(limits.wall_s),
-        }
+    pub fn clock(&mut self, limits: &Limits) -> Clock {
+        self.waits.look(false);
+        Clock::new(limits.time_s, limits.wall_s, self.cpu(), self.waits.total())
     }
 
-    /// The next frame, of at most `max` bytes.
-    pub fn receive(&mut self, clock: &Clock, max: usize) -> Reply {
+    /// The next frame, of at most `max` bytes. An error where the machine kept the run waiting for too long; the run is then lost.
+    pub fn receive(&mut self, clock: &mut Clock, max: usize) -> Result<Reply, SandboxError> {
         loop {
             if let Some(head) = self.inbox.first_chunk::<4>() {
                 let len = u32::from_be_bytes(*head) as usize;
                 if len > max {
-                    return Reply::TooLong;
+                    return Ok(Reply::TooLong);
                 }
                 if self.inbox.len() >= 4 + len {
                     let rest = self.inbox.split_off(4 + len);
                     let frame = std::mem::replace(&mut self.inbox, rest);
-                    return Reply::Frame(frame[4..].to_vec());
+                    return Ok(Reply::Frame(frame[4..].to_vec()));
                 }
             }
             let mut part = [0; 65536];
             match receive_with_pid(&self.channel, &mut part) {
-                Ok((0, _)) => return Reply::Closed,
+                Ok((0, _)) => return Ok(Reply::Closed),
                 Ok((n, pid)) => {
                     self.inbox.extend_from_slice(&part[..n]);
                     self.writer = pid;
@@ -218,27 +210,51 @@ impl Run {
                     self.counted = self.counted.or(pid);
                 }
                 Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {
-                    let Some(wait) = clock.wait(self.cpu()) else { return Reply::Late };
+                    let Some(wait) = self.left(clock)? else { return Ok(Reply::Late) };
                     if self.cancel.load(Ordering::Relaxed) {
-                        return Reply::Late;
+                        return Ok(Reply::Late);
                     }
                     if self.watch.as_mut().is_some_and(|watch| watch.too_large(self.pid)) {
-                        return Reply::TooLarge;
+                        return Ok(Reply::TooLarge);
                     }
-                    self.wait(wait.min(LOOK));
+                    self.wait(clock, wait.min(LOOK));
                     self.flush();
                 }
                 Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(_) => return Reply::Closed,
+                Err(_) => return Ok(Reply::Closed),
             }
         }
     }
 
-    fn wait(&self, wait: Duration) {
+    /// How long to wait before the next look; `None` when the budget is used up.
+    fn left(&mut self, clock: &Clock) -> Result<Option<Duration>, SandboxError> {
+        let cpu = self.cpu();
+        // Only a budget that looks used up is worth a look out of turn.
+        self.waits.look(!matches!(clock.left(cpu, self.waits.total()), Left::For(_)));
+        match clock.left(cpu, self.waits.total()) {
+            Left::For(wait) => Ok(Some(wait)),
+            Left::Nothing => Ok(None),
+            Left::Patience(waited) => Err(SandboxError::Busy { waited_s: waited.as_secs_f64() }),
+        }
+    }
+
+    fn wait(&mut self, clock: &mut Clock, wait: Duration) {
+        let (waited, own) = (self.waits.total(), clock.is_slow().then(own_wait));
+        let start = Instant::now();
         let writing = if self.outbox.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
         let timeout = Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: i64::from(wait.subsec_nanos()) };
         // An error or a signal only means to look again; the clock bounds the loop.
-        let _ = poll(&mut [PollFd::new(&self.channel, PollFlags::IN | writing)], Some(&timeout));
+        let events = poll(&mut [PollFd::new(&self.channel, PollFlags::IN | writing)], Some(&timeout));
+        let slept = start.elapsed();
+        let lag = match own {
+            // Without an event it was nobody's time but the program's.
+            Some(before) if events == Ok(1) => own_wait().saturating_sub(before),
+            _ => Duration::ZERO,
+        };
+        if slept > wait + LOOK {
+            self.waits.look(false);
+        }
+        clock.slept(wait, slept, self.waits.total() - waited, lag);
     }
 
     fn flush(&mut self) {
@@ -269,20 +285,6 @@ impl Run {
             return Duration::ZERO;
         }
         Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-    }
-}
-
-impl Clock {
-    /// Takes out the time by the clock since then: it was another's turn.
-    pub fn stood_since(&mut self, turn: Instant) {
-        self.wall_end += turn.elapsed();
-    }
-
-    /// How long to wait before the next look; `None` when the budget is used up.
-    fn wait(&self, cpu: Duration) -> Option<Duration> {
-        let wall = self.wall_end.checked_duration_since(Instant::now()).filter(|w| !w.is_zero())?;
-        let cpu = self.cpu_end.checked_sub(cpu).filter(|c| !c.is_zero())?;
-        Some(wall.min(cpu.max(MIN_WAIT)))
     }
 }
 

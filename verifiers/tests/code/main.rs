@@ -6,6 +6,7 @@
 mod api;
 mod asserts;
 mod awaiting;
+mod busy;
 mod classes;
 mod escapes;
 mod exhaustion;
