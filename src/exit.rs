@@ -87,15 +87,15 @@ impl Failure {
     }
 
     /// A failure from an error and its chain of causes. A full or read-only disk anywhere in the chain decides the
-    /// code.
+    /// code, and so does memory that libtorch did not find.
     pub fn from_error(code: Code, error: &(dyn Error + 'static)) -> Self {
         let disk = causes(error).find_map(|cause| cause.downcast_ref::<io::Error>()).filter(|io| is_disk(io));
-        let failure = Self::new(if disk.is_some() { Code::Disk } else { code }, chain(error));
+        let message = chain(error);
         match disk {
-            Some(_) => {
-                failure.hint("make room or choose another folder with `--set run.out=DIR`; what was saved is intact")
-            }
-            None => failure,
+            Some(_) => Self::new(Code::Disk, message)
+                .hint("make room or choose another folder with `--set run.out=DIR`; what was saved is intact"),
+            None if is_out_of_memory(&message) => Self::new(Code::Memory, message).hint(memory::HINT),
+            None => Self::new(code, message),
         }
     }
 
@@ -237,6 +237,14 @@ mod tests {
         assert!(failure.message.starts_with("cannot write `a.bin`: No space left"), "{failure}");
         let absent = Outer(io::Error::from_raw_os_error(libc::ENOENT));
         assert_eq!(Failure::from_error(Code::Checkpoint, &absent).code, Code::Checkpoint);
+    }
+
+    #[test]
+    fn memory_that_libtorch_lacks_in_the_chain_decides_the_code() {
+        let asked = tch::Tensor::f_zeros([1 << 46], (tch::Kind::Float, tch::Device::Cpu)).expect_err("256 TiB");
+        let failure = Failure::from_error(Code::Usage, &learner::optimizer::OptimizerError::Torch(asked));
+        assert_eq!(failure.code, Code::Memory, "{failure}");
+        assert!(failure.hint.is_some());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! `hf://datasets/OWNER/NAME/FILE` are files. `NAME@REVISION` picks a branch, a tag or a commit; without one it is `main`.
 //!
 //! They are kept in the hub's own cache (`HF_HOME`) as huggingface_hub keeps them, and what is there is used without asking the hub. A
-//! checkpoint's files are all of one commit, and its config comes last: where it is, the others are.
+//! checkpoint's files are all of one commit; one of which the cache has a part, perhaps through another program, is completed.
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -82,6 +82,10 @@ impl Wanted {
         let (owner, versioned, file) = (parts.next(), parts.next(), parts.next().map(str::to_owned));
         let (Some(owner), Some(versioned)) = (owner, versioned) else { return Err(wrong()) };
         let (repo, revision) = versioned.split_once('@').unwrap_or((versioned, "main"));
+        // What follows a slash is a file. The hub's own revisions with slashes (refs/pr/1) have a commit to be named by.
+        if revision == "refs" {
+            return Err(wrong().hint("a revision with a slash in its name is named by its commit: OWNER/NAME@COMMIT"));
+        }
         let sound = |part: &str| !part.is_empty() && part != ".." && part != ".";
         let file_is_sound = file.as_ref().is_none_or(|file| file.split('/').all(sound));
         if ![owner, repo, revision].into_iter().all(sound) || !file_is_sound {
@@ -100,7 +104,8 @@ impl Wanted {
     /// What is in the cache, or else comes from the hub.
     fn get(&self) -> Result<PathBuf, Failure> {
         let last = self.file.as_deref().unwrap_or(CONFIG);
-        let path = match Cache::from_env().repo(self.repo(&self.revision)).get(last) {
+        let cached = Cache::from_env().repo(self.repo(&self.revision)).get(last);
+        let path = match cached.filter(|path| self.file.is_some() || path.parent().is_some_and(is_whole)) {
             Some(path) => path,
             None => self.download(last)?,
         };
@@ -121,8 +126,13 @@ impl Wanted {
         let mut files: Vec<String> = info.siblings.into_iter().map(|file| file.rfilename).collect();
         files.retain(|name| self.file.is_none() && is_of_a_checkpoint(name) && name != last);
         files.push(last.to_owned());
+        let there = Cache::from_env().repo(self.repo(&self.revision)).pointer_path(&info.sha);
         let mut path = PathBuf::new();
         for file in files {
+            path = there.join(&file);
+            if path.exists() {
+                continue;
+            }
             say!("{SCHEME}{}: {file}", self.name);
             let (api, repo) = (hub.api.clone(), self.repo(&info.sha));
             let get = move |heard: Heard| api.repo(repo).download_with_progress(&file, heard);
@@ -140,6 +150,17 @@ impl Wanted {
     }
 }
 
+/// True where a folder has a checkpoint's weights, all of them, and its tokenizer.
+fn is_whole(folder: &Path) -> bool {
+    let shards = std::fs::read(folder.join("model.safetensors.index.json")).ok();
+    let index = shards.and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok());
+    let weights = match index.as_ref().and_then(|index| index["weight_map"].as_object()) {
+        Some(map) => map.values().all(|file| file.as_str().is_some_and(|file| folder.join(file).exists())),
+        None => folder.join("model.safetensors").exists(),
+    };
+    weights && folder.join("tokenizer.json").exists()
+}
+
 /// What a program that reads checkpoints could look at: no pictures, no other programs' weights.
 fn is_of_a_checkpoint(file: &str) -> bool {
     let known = [".json", ".jinja", ".model", ".txt", ".safetensors"].iter().any(|ending| file.ends_with(ending));
@@ -153,6 +174,8 @@ enum HubError {
     Api(#[from] ApiError),
     #[error("the hub has sent nothing for {} s ({TIMEOUT} sets the limit)", .0.as_secs_f64())]
     Silent(Duration),
+    #[error("the download ended without an answer (above)")]
+    Ended,
 }
 
 struct Hub {
@@ -186,7 +209,8 @@ impl Hub {
             match told.recv_timeout(LOOK.min(self.patience)) {
                 Ok(answer) => return Ok(answer?),
                 Err(RecvTimeoutError::Timeout) if heard.silence() < self.patience => {}
-                Err(_) => return Err(HubError::Silent(self.patience)),
+                Err(RecvTimeoutError::Timeout) => return Err(HubError::Silent(self.patience)),
+                Err(RecvTimeoutError::Disconnected) => return Err(HubError::Ended),
             }
         }
     }
@@ -247,7 +271,7 @@ mod tests {
         assert_eq!(parsed("Qwen/Qwen3-0.6B@v1"), some("Qwen/Qwen3-0.6B", "v1", None));
         assert_eq!(parsed("a/b@v1/sub/c.jsonl"), some("a/b", "v1", Some("sub/c.jsonl")));
         assert_eq!(parsed("datasets/a/b/c.parquet"), some("a/b", "main", Some("c.parquet")));
-        for wrong in ["", "a", "a/", "/b", "a/b@", "datasets/a/b", "a/b/../c", "a/..", "a/b/"] {
+        for wrong in ["", "a", "a/", "/b", "a/b@", "datasets/a/b", "a/b/../c", "a/..", "a/b/", "a/b@refs/pr/1"] {
             assert!(parsed(wrong).is_none(), "{wrong}");
         }
     }

@@ -11,6 +11,15 @@ use temper::{commands, verify};
 #[global_allocator]
 static ALLOCATOR: OrExit = OrExit;
 
+/// Runs before the libraries' own constructors do, which need some memory too.
+///
+/// The loader has linked everything by then and calls what stands in this section of the executable, and of the executable alone.
+#[used]
+// SAFETY: the section is an array of functions called once each, with arguments that this one does not read; it is of the C convention, and
+// touches nothing but the handler of C++'s `new`, which is a constant-initialised pointer.
+#[unsafe(link_section = ".preinit_array")]
+static BEFORE_LIBRARIES: extern "C" fn() = memory::name_what_loading_lacks;
+
 fn main() -> ExitCode {
     commands::quiet_threads();
     let cli = Cli::parse();

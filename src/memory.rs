@@ -5,6 +5,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use policy::{ModelConfig, lora, params};
@@ -59,17 +60,26 @@ static ENDING: AtomicBool = AtomicBool::new(false);
 /// calls `exit`.
 pub fn name_what_libraries_lack() {
     extern "C" fn refused() {
-        out_of_memory(&[])
+        out_of_memory(&[], HINT)
     }
     extern "C" fn ended() {
         // Nothing else calls `exit` before the program is done.
         if !ENDING.load(Ordering::Relaxed) {
-            out_of_memory(&[b" for a thread (above)"]);
+            out_of_memory(&[b" for a thread (above)"], HINT);
         }
     }
     native::on_out_of_memory(refused);
     // SAFETY: the handler is a function without arguments that lives as long as the program. Where it cannot be kept, a message is lost.
     unsafe { libc::atexit(ended) };
+}
+
+/// Has named, until [`name_what_libraries_lack`], the memory that C++ does not find while the libraries are set up.
+pub extern "C" fn name_what_loading_lacks() {
+    extern "C" fn refused() {
+        let hint = "raise the limit (`ulimit -v`, or the job's memory)";
+        out_of_memory(&[b": libtorch's libraries could not be loaded"], hint)
+    }
+    native::on_out_of_memory(refused);
 }
 
 /// The program is done, and ends with its own code.
@@ -88,13 +98,13 @@ fn refused(size: usize) -> ! {
         text[at] = b'0' + (rest % 10) as u8;
         rest /= 10;
     }
-    out_of_memory(&[b": ", &text[at..], b" bytes more were asked for"])
+    out_of_memory(&[b": ", &text[at..], b" bytes more were asked for"], HINT)
 }
 
 /// Says it without allocating, and ends the process.
 #[cold]
-fn out_of_memory(more: &[&[u8]]) -> ! {
-    let (begin, hint) = ([b"error: out of memory".as_slice()], [b"\nhint: ".as_slice(), HINT.as_bytes(), b"\n"]);
+fn out_of_memory(more: &[&[u8]], hint: &str) -> ! {
+    let (begin, hint) = ([b"error: out of memory".as_slice()], [b"\nhint: ".as_slice(), hint.as_bytes(), b"\n"]);
     for part in begin.iter().chain(more).chain(&hint) {
         // SAFETY: the bytes are valid for their length; a short or failed write loses only words.
         unsafe { libc::write(libc::STDERR_FILENO, part.as_ptr().cast(), part.len()) };
@@ -102,9 +112,9 @@ fn out_of_memory(more: &[&[u8]]) -> ! {
     exit::at_once(Code::Memory)
 }
 
-/// True where a panic's words say that libtorch found no memory, on the CPU or on a GPU, or that there was none for a thread.
-pub fn is_out_of_memory(panic: &str) -> bool {
-    ["can't allocate memory", "CUDA out of memory", "failed to spawn thread"].iter().any(|words| panic.contains(words))
+/// True where the words of a panic or an error say that libtorch found no memory, on the CPU or on a GPU, or that there was none for a thread.
+pub fn is_out_of_memory(words: &str) -> bool {
+    ["can't allocate memory", "CUDA out of memory", "failed to spawn thread"].iter().any(|known| words.contains(known))
 }
 
 /// Bytes of the process in the machine's memory.
@@ -187,9 +197,29 @@ fn total() -> Option<u64> {
     let meminfo = fs::read_to_string("/proc/meminfo").ok()?;
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let limit = |path| fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok());
-    let limits = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
-    limits.into_iter().filter_map(limit).chain([kib * 1024]).min()
+    limit_files(&groups).into_iter().filter_map(limit).chain([kib * 1024]).min()
+}
+
+/// Where the limits of a process's control groups stand, by its `/proc/self/cgroup`: of each the group itself and all above it. The root's is
+/// looked for in any case: within a container the names may lead to nothing.
+fn limit_files(groups: &str) -> Vec<PathBuf> {
+    let of_hierarchy = |line: &str| {
+        let mut fields = line.splitn(3, ':').skip(1);
+        match (fields.next()?, fields.next()?.trim_start_matches('/')) {
+            ("", group) => Some(("/sys/fs/cgroup", "memory.max", group.to_owned())),
+            ("memory", group) => Some(("/sys/fs/cgroup/memory", "memory.limit_in_bytes", group.to_owned())),
+            _ => None,
+        }
+    };
+    let roots = [("/sys/fs/cgroup", "memory.max"), ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")];
+    let roots = roots.into_iter().map(|(mount, file)| (mount, file, String::new()));
+    let upwards = |(mount, file, group): (&str, &str, String)| {
+        let groups = Path::new(&group).ancestors().map(|group| Path::new(mount).join(group).join(file));
+        groups.collect::<Vec<_>>()
+    };
+    groups.lines().filter_map(of_hierarchy).chain(roots).flat_map(upwards).collect()
 }
 
 #[cfg(test)]
@@ -204,6 +234,21 @@ mod tests {
         let failure = check(&large, [Use::Learn].into_iter()).expect_err("no machine has this");
         assert_eq!(failure.code, Code::Memory);
         assert!(failure.message.contains("GiB to learn"), "{failure}");
+    }
+
+    #[test]
+    fn limits_are_looked_for_in_every_group_above() {
+        let files = limit_files("4:cpu:/a\n3:memory:/slurm/job\n0::/user.slice/s\n");
+        for wanted in [
+            "/sys/fs/cgroup/memory/slurm/job/memory.limit_in_bytes",
+            "/sys/fs/cgroup/memory/slurm/memory.limit_in_bytes",
+            "/sys/fs/cgroup/user.slice/s/memory.max",
+            "/sys/fs/cgroup/user.slice/memory.max",
+            "/sys/fs/cgroup/memory.max",
+        ] {
+            assert!(files.contains(&PathBuf::from(wanted)), "{wanted} is not in {files:?}");
+        }
+        assert!(limit_files("").contains(&PathBuf::from("/sys/fs/cgroup/memory/memory.limit_in_bytes")));
     }
 
     #[test]

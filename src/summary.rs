@@ -120,7 +120,7 @@ pub struct Score {
     /// Share of prompts answered rightly by one sample, in `[0, 1]`. NaN (JSON `null`) where no sample could be judged.
     #[serde(deserialize_with = "nan_if_null")]
     pub pass_at_1: f64,
-    /// Prompts evaluated.
+    /// Prompts of which a sample could be judged.
     pub n: u64,
 }
 

@@ -129,9 +129,24 @@ fn a_checkpoint_is_asked_for_once_and_is_what_it_is_on_the_hub() {
 }
 
 #[test]
+fn what_the_cache_lacks_of_a_checkpoint_is_asked_for() {
+    let home = tempfile::tempdir().expect("a folder");
+    let hub = Hub::open(base());
+    assert_ok(&ask(home.path(), &hub.endpoint, &COMPLETE));
+    let all = hub.asked().len();
+    let snapshot = home.path().join(format!("hub/models--temper--base/snapshots/{COMMIT}"));
+    // As where a program that looks at configs alone was there before.
+    fs::remove_file(snapshot.join("model.safetensors")).expect("it was there");
+    assert_ok(&ask(home.path(), &hub.endpoint, &COMPLETE));
+    let asked = hub.asked().split_off(all);
+    let files: Vec<_> = asked.iter().filter(|path| path.contains("/resolve/")).collect();
+    assert!(!files.is_empty() && files.iter().all(|path| path.ends_with("/model.safetensors")), "{files:?}");
+}
+
+#[test]
 fn a_run_from_the_hub_is_a_run_of_one_commit() {
     let home = tempfile::tempdir().expect("a folder");
-    let row = |i: usize| json!({ "prompt": format!("{i} + 1 ="), "answer": (i + 1).to_string() }).to_string() + "\n";
+    let row = |i: usize| json!({ "prompt": format!("{i} + 1 ="), "ground_truth": (i + 1).to_string() }).to_string() + "\n";
     let rows: String = (0..8).map(row).collect();
     let mut files = base();
     files.insert("datasets/temper/sums/data/test.jsonl".to_owned(), rows.into_bytes());

@@ -137,7 +137,7 @@ pub struct GrpoReport {
 pub struct TokenTerms {
     /// `log π_θ` as the step began.
     pub logp: Vec<f32>,
-    /// `log π_ref`; empty without a reference.
+    /// `log π_ref`; empty without a reference, and NaN where no sample of a token's unit asks for it.
     pub ref_logp: Vec<f32>,
     /// The token's weight in the loss.
     pub weight: Vec<f32>,
@@ -244,6 +244,8 @@ fn unit_loss(
         report.penalty += penalty.double_value(&[]);
         report.tokens.ref_logp = to_host(&ref_logp_T);
         loss += penalty;
+    } else if !shard.asked.is_empty() {
+        report.tokens.ref_logp = vec![f32::NAN; report.tokens.logp.len()];
     }
     if let (Some(indexer_loss), Some(coefficient)) = (forward.indexer_loss, settings.indexer.coefficient()) {
         report.indexer_kl += indexer_loss.double_value(&[]) / model.config.num_hidden_layers as f64;

@@ -9,6 +9,7 @@
 //! A micro-batch is a power of two of neighbouring units, so its subtree is made of nodes of the whole batch's tree: neither the number
 //! of shards nor the size of a micro-batch changes a bit of the sum (INV-7).
 
+use std::panic::resume_unwind;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
@@ -98,18 +99,25 @@ impl<R: Send, F: Fn(&Shard, usize) -> Result<(Tensor, R), StepError> + Sync> Bat
         }
         let threads = tch::get_num_threads();
         let summed = thread::scope(|scope| {
-            let mut receivers = Vec::new();
+            let (mut receivers, mut workers) = (Vec::new(), Vec::new());
             for first in 0..shards {
                 let shard = Shard::of(model, asked);
                 // One part may wait to be merged while the next is worked on: a shard that is ahead holds no more memory than that.
                 let (sender, receiver) = sync_channel(1);
                 receivers.push(receiver);
-                scope.spawn(move || {
+                workers.push(scope.spawn(move || {
                     tch::set_num_threads((threads / shards as i32).max(1));
                     self.work(&shard, (first..parts).step_by(shards).map(|part| part * size), size, &sender);
-                });
+                }));
             }
-            merge(whole, &receivers, parts)
+            let merged = merge(whole, &receivers, parts);
+            // A shard that waits to be heard is let go.
+            drop(receivers);
+            for worker in workers {
+                // With its own words, by which a lack of memory is known.
+                worker.join().unwrap_or_else(|panic| resume_unwind(panic));
+            }
+            merged
         });
         let summed = summed.map(|whole| whole.finish(watch, each, shards));
         // The number that a new thread starts with is the process's, and the shards have changed it.
@@ -180,7 +188,7 @@ fn merge<R>(
     parts: usize,
 ) -> Result<Whole<R>, StepError> {
     for part in 0..parts {
-        // A shard hangs up early only where it failed, which it said first, or panicked, which the scope passes on.
+        // A shard hangs up early only where it failed, which it said first, or panicked, which its join passes on.
         let Ok(found) = receivers[part % receivers.len()].recv() else { break };
         whole.take(found?)?;
     }

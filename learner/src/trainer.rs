@@ -164,7 +164,7 @@ impl Trainer {
     /// `asked`.
     ///
     /// # Errors
-    /// [`StepError`]; nothing was applied.
+    /// [`StepError`]; nothing was applied, unless libtorch itself failed in the midst of it ([`OptimizerError::Torch`]).
     pub fn step<R: Send>(
         &mut self,
         model: &Model,

@@ -16,3 +16,14 @@ mod parallel;
 pub use autograd::{NativeError, custom_op, version, wants_grad};
 pub use memory::{Held, count_tensors, forget_most, held, on_out_of_memory};
 pub use parallel::{parallel_chunks, parallel_for};
+
+/// The version of libtorch that this program was built for, such as `2.11.0`.
+pub fn torch_version() -> &'static str {
+    // SAFETY: the C side returns a literal.
+    let version = unsafe { std::ffi::CStr::from_ptr(temper_torch_version()) };
+    version.to_str().unwrap_or("unknown")
+}
+
+unsafe extern "C" {
+    fn temper_torch_version() -> *const std::ffi::c_char;
+}

@@ -1,6 +1,6 @@
 // The C side of `native`: an autograd node that calls back into Rust, and a parallel loop on libtorch's own threads.
 //
-// No exception leaves this file (INV-10): every entry catches, and an exception raised inside the autograd engine is caught by the
+// No exception leaves this file (INV-10): every entry catches or has nothing to throw, and an exception raised inside the autograd engine is caught by the
 // engine's own C wrapper in torch-sys.
 
 #include <ATen/Parallel.h>
@@ -11,6 +11,7 @@
 #include <torch/csrc/autograd/function.h>
 #include <torch/csrc/autograd/functions/utils.h>
 #include <torch/csrc/autograd/variable.h>
+#include <torch/version.h>
 
 #include <algorithm>
 #include <atomic>
@@ -115,7 +116,7 @@ const char* temper_last_error() { return last_error.c_str(); }
 void temper_set_error(const char* text, size_t length) { last_error.assign(text, length); }
 
 // True when a node over these inputs would ever be asked for a gradient.
-int temper_wants_grad(at::Tensor** inputs, int n_inputs) {
+int temper_wants_grad(at::Tensor** inputs, int n_inputs) noexcept {
   if (!at::GradMode::is_enabled()) return 0;
   for (int i = 0; i < n_inputs; i++)
     if (inputs[i]->requires_grad()) return 1;
@@ -123,7 +124,8 @@ int temper_wants_grad(at::Tensor** inputs, int n_inputs) {
 }
 
 // Moves with every in-place change of the tensor, of its views and of its detached handles.
-uint64_t temper_version(at::Tensor* tensor) { return tensor->_version(); }
+// A tensor of inference mode has none, and Temper has no such tensor.
+uint64_t temper_version(at::Tensor* tensor) noexcept { return tensor->_version(); }
 
 // Gives `outputs` a history: a node over `inputs` whose backward is the Rust closure. Takes the closure in every case.
 int temper_attach(at::Tensor** inputs, int n_inputs, at::Tensor** outputs, int n_outputs, void* closure, Backward backward,
@@ -187,6 +189,9 @@ void temper_parallel_for(int64_t n_tasks, void* closure, Task task) {
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
   for (int64_t i = 0; i < n_tasks; i++) task(closure, i);
 }
+
+// The version of libtorch that this file was compiled for.
+const char* temper_torch_version() { return TORCH_VERSION; }
 
 // What `new` calls where it finds no memory, in place of throwing.
 void temper_on_out_of_memory(void (*handler)()) { std::set_new_handler(handler); }

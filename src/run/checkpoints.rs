@@ -67,12 +67,10 @@ pub fn all(stage: &Path) -> Result<Vec<PathBuf>, Failure> {
     let mut found = Vec::new();
     for entry in fs::read_dir(&folder).or_fail(Code::Disk)? {
         let path = entry.or_fail(Code::Disk)?.path();
-        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PREFIX)) {
-            found.push(path);
-        }
+        found.extend(step_of(&path).map(|step| (step, path)));
     }
     found.sort();
-    Ok(found)
+    Ok(found.into_iter().map(|(_, path)| path).collect())
 }
 
 /// The last checkpoint whose hashes hold. One that is damaged is set aside with a word to the user.

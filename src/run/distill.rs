@@ -10,12 +10,15 @@ use learner::on_policy::{DistillReport, DistillSettings, distill_step};
 use learner::unit::Sequence;
 use policy::Model;
 
+use super::evaluate::{check_exactness, sampled};
 use super::groups::{draw, logged_or_sampled};
 use super::language;
 use super::models::{self, indexer_coefficient};
 use super::prompts::{Cursor, Pool, Stream};
-use super::rl::{charge, group_stats, grpo_settings, mean, report_metrics, report_routing, round, too_many_errors};
-use super::sample::{Round, sample_groups};
+use super::rl::{
+    charge, group_stats, grpo_settings, masked, mean, report_metrics, report_routing, round, too_many_errors,
+};
+use super::sample::{Round, inverse_temperature, sample_groups};
 use super::score::passes;
 use super::stage::{Active, Body, Stepped, step_failure};
 use super::state::sampling_work;
@@ -25,6 +28,9 @@ use crate::recipe::{DistillLoss, Rl};
 
 /// Prompts that a teacher is asked at once.
 const TRACE_PROMPTS: usize = 64;
+
+/// The version of a teacher's weights, which do not change.
+const OF_TEACHER: u64 = 0;
 
 /// The teachers of a stage by domain.
 fn teachers(run: &Run, active: &Active<'_>) -> Result<BTreeMap<String, Model>, Failure> {
@@ -44,11 +50,14 @@ impl TraceTuning {
     /// As sampling; [`Code::Data`] where a teacher gives too few verified traces.
     pub fn new(active: &mut Active<'_>) -> Result<Self, Failure> {
         let teachers = teachers(active.run, active)?;
-        let mut traces = Vec::new();
-        for (number, (domain, teacher)) in teachers.iter().enumerate() {
-            let groups = gather(active, domain, teacher, number as u64)?;
+        let (mut traces, mut rounds) = (Vec::new(), 0);
+        for (domain, teacher) in &teachers {
+            let groups = gather(active, domain, teacher, &mut rounds)?;
             // A checkpoint's state has counted them.
             if active.restored.is_none() {
+                let compared = groups.iter().filter(|g| active.run.compares(&g.prompt.id, OF_TEACHER));
+                let (compared, inverse_t) = (sampled(compared), inverse_temperature(active.run));
+                check_exactness(teacher, OF_TEACHER, &compared, inverse_t, &mut active.state);
                 active.state.ledger.add(&teacher.config, sampling_work(&teacher.config, &groups), 1.0);
                 active.state.judged(&groups);
             }
@@ -66,13 +75,11 @@ fn sequence(trajectory: &Trajectory) -> Sequence {
     Sequence::answered(&trajectory.tokens[..trajectory.prompt_len], trajectory.completion())
 }
 
-/// Asks one teacher until it has given the traces wanted, and logs all that it said. What the log has is not asked again.
-fn gather(active: &Active<'_>, domain: &str, teacher: &Model, number: u64) -> Result<Vec<ScoredGroup>, Failure> {
+/// Asks one teacher until it has given the traces wanted, and logs all that it said, round by round; `rounds` counts those of all teachers.
+/// What the log has is not asked again.
+fn gather(active: &Active<'_>, domain: &str, teacher: &Model, rounds: &mut u64) -> Result<Vec<ScoredGroup>, Failure> {
     let (run, stage) = (active.run, active.stage);
     let log = format!("{}-traces", stage.name);
-    if let Some(logged) = run.logged(&log, number)? {
-        return Ok(logged);
-    }
     let (settings, rules) = (stage.distill(), &run.recipe.domains[domain]);
     let mut stream = Stream::open(&run.recipe, &log, &BTreeMap::from([(domain.to_owned(), 1.0)]), Cursor::default())?;
     let limit = Pool::open(&run.recipe, domain, Split::Train)?.len();
@@ -91,7 +98,7 @@ fn gather(active: &Active<'_>, domain: &str, teacher: &Model, number: u64) -> Re
         let asked = draw(&mut stream, &log, wanted)?;
         let round = Round {
             model: teacher,
-            version: 0,
+            version: OF_TEACHER,
             group: settings.max_attempts,
             temperature: run.recipe.sampling.temperature,
             cut: true,
@@ -100,12 +107,20 @@ fn gather(active: &Active<'_>, domain: &str, teacher: &Model, number: u64) -> Re
             overlong_filter: false,
             normalize_std: false,
         };
-        let answered = sample_groups(run, &round, asked)?;
+        let answered = match run.logged(&log, *rounds)? {
+            Some(logged) => logged,
+            None => {
+                let answered = sample_groups(run, &round, asked)?;
+                too_many_errors(active, &Rl::default(), &answered)?;
+                run.log.append(&log, *rounds, &answered).or_fail(Code::Disk)?;
+                answered
+            }
+        };
+        *rounds += 1;
         let solved = |g: &&ScoredGroup| g.samples.iter().any(|s| passes(rules, &s.verdicts) == Some(true));
         verified += answered.iter().filter(solved).count();
         groups.extend(answered);
     }
-    run.log.append(&log, number, &groups).or_fail(Code::Disk)?;
     Ok(groups)
 }
 
@@ -193,6 +208,9 @@ impl Body for OnPolicy {
             })
             .collect();
         let (run, number) = (active.run, active.state.step + 1);
+        let apart = groups.iter().filter(|g| run.compares(&g.prompt.id, active.version()));
+        let (apart, inverse_t) = (masked(apart).collect::<Vec<_>>(), self.settings.grpo.inverse_temperature);
+        check_exactness(&active.model, active.version(), &apart, inverse_t, &mut active.state);
         let _wait = run.watchdog.wait("the stage", || format!("step {number} of the learner"));
         let report = distill_step(&active.model, &mut active.trainer, &by_teacher, &self.settings, rate);
         let report = report.map_err(|error| {

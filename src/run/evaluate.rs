@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use data::tasks::Split;
-use data::{Prompt, ScoredGroup};
+use data::{Prompt, ScoredGroup, Trajectory};
 use learner::text::{ContextLoss, TextReport};
 use policy::Model;
 use policy::kernels::indexer_loss::Coverage;
@@ -14,6 +14,7 @@ use super::sample::{Round, sample_groups, sampling};
 use super::score::passes;
 use super::state::{StageState, learning_work, sampling_work};
 use crate::exit::{Code, Failure, OrFail};
+use crate::say;
 use crate::summary::{ContextScore, LayerScore, Score, TextScore};
 
 /// Rows of a unit where sampled tokens are recomputed; it does not change a bit (INV-2).
@@ -55,7 +56,7 @@ pub fn evaluate(
     }
     let inverse_t = sampling(&run.recipe.sampling, &run.tokenizer, settings.temperature, false).inverse_temperature();
     if run.recipe.run.exact {
-        check_exactness(model, version, &all.iter().collect::<Vec<_>>(), inverse_t, state);
+        check_exactness(model, version, &sampled(&all), inverse_t, state);
     }
     state.judged(&all);
     state.eval = scores;
@@ -105,16 +106,20 @@ fn text_score(found: &TextReport) -> TextScore {
     }
 }
 
-/// Recomputes what `model`, the weights of `version`, sampled in `groups` as the learner would (INV-1).
+/// Recomputes what `model`, the weights of `version`, sampled as the learner would (INV-1).
 pub fn check_exactness(
     model: &Model,
     version: u64,
-    groups: &[&ScoredGroup],
+    trajectories: &[&Trajectory],
     inverse_temperature: f32,
     state: &mut StageState,
 ) {
-    let trajectories: Vec<_> = groups.iter().flat_map(|g| &g.samples).map(|s| &s.trajectory).collect();
-    state.compared(learner::replay::check(model, version, &trajectories, inverse_temperature, CHECK_TOKENS));
+    state.compared(learner::replay::check(model, version, trajectories, inverse_temperature, CHECK_TOKENS));
+}
+
+/// All that was sampled in groups.
+pub fn sampled<'a>(groups: impl IntoIterator<Item = &'a ScoredGroup>) -> Vec<&'a Trajectory> {
+    groups.into_iter().flat_map(|g| &g.samples).map(|s| &s.trajectory).collect()
 }
 
 /// pass@1: the mean over samples that could be judged.
@@ -122,5 +127,14 @@ fn score(run: &Run, domain: &str, groups: &[ScoredGroup]) -> Score {
     let rules = &run.recipe.domains[domain];
     let judged: Vec<bool> = groups.iter().flat_map(|g| &g.samples).filter_map(|s| passes(rules, &s.verdicts)).collect();
     let passed = judged.iter().filter(|&&p| p).count();
-    Score { pass_at_1: passed as f64 / judged.len() as f64, n: groups.len() as u64 }
+    let known = |g: &&ScoredGroup| g.samples.iter().any(|s| passes(rules, &s.verdicts).is_some());
+    let n = groups.iter().filter(known).count();
+    if n < groups.len() {
+        say!(
+            "warning: {} of {} prompts of {domain} could not be judged, and do not count",
+            groups.len() - n,
+            groups.len()
+        );
+    }
+    Score { pass_at_1: passed as f64 / judged.len() as f64, n: n as u64 }
 }

@@ -5,9 +5,9 @@
 
 use data::ScoredGroup;
 
-use super::evaluate::CHECK_TOKENS;
+use super::evaluate::{CHECK_TOKENS, sampled};
 use super::prompts::Stream;
-use super::sample::sampling;
+use super::sample::inverse_temperature;
 use super::stage::Active;
 use crate::exit::{Code, Failure, OrFail};
 
@@ -58,10 +58,8 @@ fn replayed(active: &Active<'_>, stream: &mut Stream) -> Result<Option<Vec<Score
         }
     }
     if active.run.recipe.run.exact {
-        let trajectories: Vec<_> = logged.iter().flat_map(|g| &g.samples).map(|s| &s.trajectory).collect();
-        let settings = &active.run.recipe.sampling;
-        let inverse_t = sampling(settings, &active.run.tokenizer, settings.temperature, true).inverse_temperature();
-        let found = learner::replay::check(&active.model, active.version(), &trajectories, inverse_t, CHECK_TOKENS);
+        let inverse_t = inverse_temperature(active.run);
+        let found = learner::replay::check(&active.model, active.version(), &sampled(&logged), inverse_t, CHECK_TOKENS);
         if found.max_abs_logprob_diff > 0.0 {
             return Err(foreign(
                 active,

@@ -2,11 +2,11 @@
 
 use std::io::Write;
 use std::path::Path;
-use std::process::Command;
 
 use policy::Compute;
 use serde_json::{Value, json};
 
+use super::checkpoints;
 use super::state::Ledger;
 use crate::exit::{Code, Failure, OrFail};
 use crate::recipe::Recipe;
@@ -26,7 +26,7 @@ pub fn tell_differences(root: &Path, recipe: &Recipe, compute: Compute) {
     let text = std::fs::read_to_string(root.join("manifest.json")).unwrap_or_default();
     let began: Value = serde_json::from_str(&text).unwrap_or_default();
     let now = describe(recipe, compute);
-    for what in ["temper", "libtorch", "device", "precision", "exact", "cpu"] {
+    for what in ["temper", "program", "libtorch", "device", "precision", "exact", "cpu"] {
         if !began[what].is_null() && began[what] != now[what] {
             say!(
                 "warning: the run began with {what} {} and goes on with {}: its bits may be others",
@@ -40,8 +40,8 @@ pub fn tell_differences(root: &Path, recipe: &Recipe, compute: Compute) {
 fn describe(recipe: &Recipe, compute: Compute) -> Value {
     json!({
         "temper": env!("CARGO_PKG_VERSION"),
-        "git": git_revision(),
-        "libtorch": "2.11.0",
+        "program": program(),
+        "libtorch": native::torch_version(),
         "seed": recipe.run.seed,
         "device": format!("{:?}", compute.device),
         "precision": compute.precision,
@@ -52,10 +52,9 @@ fn describe(recipe: &Recipe, compute: Compute) -> Value {
     })
 }
 
-/// The revision of the checkout that the command runs in, if it is one.
-fn git_revision() -> Option<String> {
-    let output = Command::new("git").args(["rev-parse", "HEAD"]).output().ok().filter(|o| o.status.success())?;
-    Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+/// The SHA-256 of the binary itself: two builds have one name and version.
+fn program() -> Option<String> {
+    checkpoints::sha256(&std::env::current_exe().ok()?).ok()
 }
 
 fn cpu_name() -> Option<String> {

@@ -11,7 +11,7 @@
 
 use std::path::Path;
 
-use data::{Mask, ScoredGroup, Status};
+use data::{Mask, ScoredGroup, Status, Trajectory};
 use learner::advantage::has_signal;
 use learner::grpo::{GrpoReport, GrpoSettings, LiveIndexer, Routing, Sample, grpo_step, samples};
 use learner::losses::aggregate::Aggregation;
@@ -22,13 +22,13 @@ use policy::{Model, checkpoint};
 
 use super::ahead::Ahead;
 use super::decisions::Decisions;
-use super::evaluate::check_exactness;
+use super::evaluate::{check_exactness, sampled};
 use super::groups::{draw, foreign, logged_or_sampled};
 use super::keep_batch;
 use super::language::{group_metrics, indexer_metrics, routing_metrics};
 use super::models::{self, indexer_mode};
 use super::prompts::Stream;
-use super::sample::{Round, sample_groups, sampling};
+use super::sample::{Round, inverse_temperature, sample_groups};
 use super::stage::{Active, Body, Stepped, step_failure};
 use super::state::{learning_work, sampling_work};
 use crate::exit::{Code, Failure, OrFail};
@@ -109,11 +109,12 @@ impl Body for Reinforce {
         let (useful, idle) = useful_and_idle(rl, &groups);
         let inverse_t = self.learner.settings.inverse_temperature;
         let compared_before = active.state.exactness.tokens_compared;
-        // The first mini-step compares its own.
-        let learned = if self.ahead.is_some() { mini_step(rl, useful.len()).min(useful.len()) } else { useful.len() };
-        let run = active.run;
-        let unlearned = idle.iter().chain(&useful[learned..]).filter(|g| run.compares(&g.prompt.id, version));
-        check_exactness(&active.model, version, &unlearned.collect::<Vec<_>>(), inverse_t, &mut active.state);
+        // The first mini-step compares what it learns from.
+        let (first, later) = useful.split_at(mini_step(rl, useful.len()).min(useful.len()));
+        let compares = |g: &&ScoredGroup| active.run.compares(&g.prompt.id, version);
+        let mut apart = sampled(idle.iter().chain(later).filter(compares));
+        apart.extend(masked(first.iter().filter(compares)));
+        check_exactness(&active.model, version, &apart, inverse_t, &mut active.state);
         active.state.ledger.add(&active.model.config, sampling_work(&active.model.config, &groups), 1.0);
         active.state.judged(&groups);
 
@@ -290,6 +291,11 @@ pub fn useful_and_idle(rl: &Rl, groups: &[ScoredGroup]) -> (Vec<ScoredGroup>, Ve
     groups.iter().cloned().partition(|g| !rl.dynamic_sampling || informative(g))
 }
 
+/// What was sampled in groups and is not learned from.
+pub fn masked<'a>(groups: impl Iterator<Item = &'a ScoredGroup>) -> impl Iterator<Item = &'a Trajectory> {
+    groups.flat_map(|g| &g.samples).filter(|s| s.mask != Mask::None).map(|s| &s.trajectory)
+}
+
 /// The numbers of a step that are a function of the weights and its groups.
 fn step_metrics(
     active: &Active<'_>,
@@ -351,7 +357,6 @@ fn settings(active: &Active<'_>) -> GrpoSettings {
 /// A recipe's GRPO settings in the learner's terms.
 pub fn grpo_settings(active: &Active<'_>, rl: &Rl, longest: usize) -> GrpoSettings {
     let coefficient = active.stage.indexer().coefficient;
-    let recipe = &active.run.recipe.sampling;
     GrpoSettings {
         clip: Clip { low: rl.clip_low, high: rl.clip_high, dual: (rl.dual_clip > 0.0).then_some(rl.dual_clip) },
         aggregation: match rl.aggregation {
@@ -366,7 +371,7 @@ pub fn grpo_settings(active: &Active<'_>, rl: &Rl, longest: usize) -> GrpoSettin
             recipe::KlEstimator::K2 => KlEstimator::K2,
             recipe::KlEstimator::K3 => KlEstimator::K3,
         },
-        inverse_temperature: sampling(recipe, &active.run.tokenizer, recipe.temperature, true).inverse_temperature(),
+        inverse_temperature: inverse_temperature(active.run),
         indexer: match indexer_mode(active.stage, &active.model) {
             IndexerMode::Live => LiveIndexer::Live(coefficient),
             IndexerMode::LiveReplay => LiveIndexer::Replay(coefficient),

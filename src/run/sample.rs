@@ -95,6 +95,12 @@ pub fn sampling(settings: &recipe::Sampling, tokenizer: &Tokenizer, temperature:
     }
 }
 
+/// `1 / T` of what the stages sample, evaluations left out.
+pub fn inverse_temperature(run: &Run) -> f32 {
+    let settings = &run.recipe.sampling;
+    sampling(settings, &run.tokenizer, settings.temperature, true).inverse_temperature()
+}
+
 /// An engine whose cache holds `open` samples at their longest, of prompts of up to `longest` tokens.
 pub(super) fn engine(run: &Run, round: &Round<'_>, longest: usize, open: usize) -> Engine {
     let settings = &run.recipe.sampling;

@@ -5,8 +5,10 @@
 
 use std::ffi::{CString, c_char};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use cudarc::nvrtc::{result, sys};
 
@@ -69,18 +71,40 @@ pub(super) fn compiled(source: &Source, architecture: &str) -> Result<Vec<u8>, C
     let mut hasher = DefaultHasher::new();
     (PRELUDE, source.text, architecture, OPTIONS, compiler_version()).hash(&mut hasher);
     let path = cache().map(|folder| folder.join(format!("{}-{:016x}.cubin", source.name, hasher.finish())));
-    if let Some(code) = path.as_ref().and_then(|path| std::fs::read(path).ok()) {
+    if let Some(code) = path.as_ref().and_then(|path| std::fs::read(path).ok()).and_then(unsealed) {
         return Ok(code);
     }
     let code = compile(source, architecture)?;
     if let Some(path) = path {
-        // Whole or absent. Without a cache the next process compiles again, which is all that a failure costs.
-        let own = path.with_extension(format!("{}", std::process::id()));
-        let _ = std::fs::create_dir_all(path.parent().unwrap_or(&path))
-            .and_then(|()| std::fs::write(&own, &code))
-            .and_then(|()| std::fs::rename(&own, &path));
+        // Without a cache the next process compiles again, which is all that a failure costs.
+        let _ = keep(&path, &code);
     }
     Ok(code)
+}
+
+/// Writes code and its checksum, whole or not at all.
+fn keep(path: &Path, code: &[u8]) -> io::Result<()> {
+    static WRITTEN: AtomicU64 = AtomicU64::new(0);
+    let number = WRITTEN.fetch_add(1, Ordering::Relaxed);
+    let own = path.with_extension(format!("{}-{number}", std::process::id()));
+    std::fs::create_dir_all(path.parent().unwrap_or(path))?;
+    std::fs::write(&own, [code, &checksum(code)].concat())?;
+    std::fs::rename(&own, path)
+}
+
+/// The code of a kept file, if it is what was written: a machine that crashes can leave less, and the driver, which is told no length, would
+/// read on past the end.
+fn unsealed(mut file: Vec<u8>) -> Option<Vec<u8>> {
+    let code = file.len().checked_sub(size_of::<u64>())?;
+    let sound = file[code..] == checksum(&file[..code]);
+    file.truncate(code);
+    sound.then_some(file)
+}
+
+fn checksum(code: &[u8]) -> [u8; size_of::<u64>()] {
+    let mut hasher = DefaultHasher::new();
+    code.hash(&mut hasher);
+    hasher.finish().to_le_bytes()
 }
 
 /// `$XDG_CACHE_HOME/temper`, or `~/.cache/temper`.
@@ -139,5 +163,23 @@ unsafe fn machine_code(program: sys::nvrtcProgram) -> Result<Vec<u8>, result::Nv
         let mut code = vec![0u8; size];
         sys::nvrtcGetCUBIN(program, code.as_mut_ptr().cast::<c_char>()).result()?;
         Ok(code)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_crash_left_of_a_kept_file_is_no_code() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("below/a.cubin");
+        keep(&path, b"code").expect("it writes");
+        let file = std::fs::read(&path).expect("it is there");
+        assert_eq!(unsealed(file.clone()), Some(b"code".to_vec()));
+        for length in 0..file.len() {
+            assert_eq!(unsealed(file[..length].to_vec()), None, "{length} bytes");
+        }
+        assert_eq!(unsealed([b"c0de", &file[4..]].concat()), None);
     }
 }

@@ -178,6 +178,7 @@ fn why_not(name: &str) -> Option<&'static str> {
     match name {
         "training/groups_in_flight" => Some("it counts what else was being sampled"),
         "training/tokens_compared" => Some("it counts the samples in flight that were compared, too"),
+        "perf/cpu_memory_used_gb" | "perf/max_memory_allocated_gb" => Some("what this process held"),
         _ if name == "time_s" || name.starts_with("timing_s/") || name.starts_with("perf/") => Some("a time"),
         _ => None,
     }

@@ -199,7 +199,7 @@ fn of_token(sample: &Sample<'_>, old: f64, report: &GrpoReport, settings: &GrpoS
     if let Some(c) = clip.dual.filter(|c| a < 0.0 && ratio > *c) {
         (objective, clipped) = (c * a, true);
     }
-    let ref_logp = terms.ref_logp.get(at).map(|l| f64::from(*l));
+    let ref_logp = terms.ref_logp.get(at).filter(|l| !l.is_nan()).map(|l| f64::from(*l));
     let kl = ref_logp.map_or(0.0, |r| {
         let log_x = r - logp;
         match settings.kl {

@@ -26,6 +26,8 @@ pub enum Command {
     Modulus,
     /// `\mathbb`
     Blackboard,
+    /// Space, a label or a number of the line: the command and its argument say nothing.
+    Aside,
 }
 
 /// What a command is, by its name without the backslash, and how many letters of the name are its own: in `\quadx`
@@ -70,11 +72,9 @@ fn known(name: &str) -> Option<Command> {
     Some(match name {
         "left" | "right" | "middle" | "big" | "Big" | "bigg" | "Bigg" | "bigl" | "bigr" | "Bigl" | "Bigr" | "biggl"
         | "biggr" | "Biggl" | "Biggr" | "mleft" | "mright" | "displaystyle" | "textstyle" | "scriptstyle"
-        | "limits" | "nolimits" | "phantom" | "mathopen" | "mathclose" | "thinspace" | "enspace" | "enskip"
-        | "space" | "hfill" | "nonumber" | "centering" | "rm" | "bf" | "it" | "tiny" | "small" | "large" | "Large"
-        | "LARGE" | "huge" | "mathstrut" | "strut" | "allowbreak" | "nobreak" | "euro" | "pounds" | "dollar" => {
-            Command::Skip
-        }
+        | "limits" | "nolimits" | "mathopen" | "mathclose" | "thinspace" | "enspace" | "enskip" | "space" | "hfill"
+        | "nonumber" | "centering" | "rm" | "bf" | "it" | "tiny" | "small" | "large" | "Large" | "LARGE" | "huge"
+        | "mathstrut" | "strut" | "allowbreak" | "nobreak" | "euro" | "pounds" | "dollar" => Command::Skip,
         "text" | "textbf" | "textit" | "textrm" | "textnormal" | "textsf" | "texttt" | "mbox" | "hbox" | "textup"
         | "operatorname" | "emph" | "underbrace" | "mathtt" => Command::Font(Font::Prose),
         "mathrm" => Command::Font(Font::Upright),
@@ -89,6 +89,7 @@ fn known(name: &str) -> Option<Command> {
         "not" => Command::Not,
         "pmod" | "mod" | "bmod" | "pod" => Command::Modulus,
         "mathbb" | "Bbb" => Command::Blackboard,
+        "hspace" | "vspace" | "phantom" | "hphantom" | "vphantom" | "tag" | "label" => Command::Aside,
         _ => return None,
     })
 }

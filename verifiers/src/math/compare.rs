@@ -133,6 +133,17 @@ impl Comparison<'_> {
             (Sequence(Shape::Brackets(..), ..), Sequence(Shape::Set, ys, _)) if self.within == 0 && is_one_pair(ys) => {
                 self.answers(gold, &ys[0])
             }
+            // An interval from a number to itself is the set of that number.
+            (Sequence(Shape::Brackets(true, true), xs, _), Sequence(Shape::Set, ys, _))
+                if xs.len() == 2 && ys.len() == 1 && self.all_the_same(xs)? =>
+            {
+                self.answers(&xs[0], &ys[0])
+            }
+            (Sequence(Shape::Set, xs, _), Sequence(Shape::Brackets(true, true), ys, _))
+                if xs.len() == 1 && ys.len() == 2 && self.all_the_same(ys)? =>
+            {
+                self.answers(&xs[0], &ys[0])
+            }
             (Sequence(a, xs, _), Sequence(b, ys, _)) => self.sequences((*a, xs), (*b, ys)),
             // What is said twice is said once.
             (_, Sequence(Shape::Bare, ys, _)) if !is_list(gold) && ys.len() > 1 && self.all_the_same(ys)? => {

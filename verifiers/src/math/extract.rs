@@ -10,7 +10,7 @@ pub mod library;
 mod numbers;
 mod spans;
 
-use self::hedge::Offered;
+use self::hedge::{Offered, Stance};
 
 /// How an answer may be announced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -53,6 +53,17 @@ impl<'a> Finals<'a> {
         let offered = texts.last().map_or_else(Vec::new, |last| hedge::behind(text, end(last), last));
         Self { rule, texts, offered }
     }
+
+    /// Boxes, with what stands around the last one.
+    fn of_boxes(text: &str, texts: Vec<&'a str>) -> Self {
+        let mut finals = Self::of("box", text, texts, "}".len());
+        let last = finals.texts.last().expect("the caller has found a box");
+        let content = last.as_ptr() as usize - text.as_ptr() as usize;
+        let start = text[..content].rfind('\\').unwrap_or(content);
+        finals.offered.extend(hedge::before(text, start, last));
+        finals.offered.extend(tagged_rivals(text, last));
+        finals
+    }
 }
 
 /// Finds the final answers.
@@ -81,7 +92,7 @@ pub fn extract(completion: End<'_>, mode: Mode) -> Result<Finals<'_>, &'static s
         return Err("the last box is not closed");
     }
     if !texts.is_empty() {
-        return Ok(Finals::of("box", holder, texts, "}".len()));
+        return Ok(Finals::of_boxes(holder, texts));
     }
     if mode != Mode::Lenient {
         return Err("no final box");
@@ -89,7 +100,8 @@ pub fn extract(completion: End<'_>, mode: Mode) -> Result<Finals<'_>, &'static s
     let last = visible.last().expect("checked above to hold a segment");
     let tagged = in_answer_tags(last);
     if !tagged.is_empty() {
-        return Ok(Finals { rule: "answer tags", texts: tagged, offered: Vec::new() });
+        let offered = tagged.last().map_or_else(Vec::new, |answer| behind_tags(last, answer));
+        return Ok(Finals { rule: "answer tags", texts: tagged, offered });
     }
     announced(last).or_else(|| last_number(last)).ok_or("no final answer")
 }
@@ -178,6 +190,41 @@ pub fn in_answer_tags(text: &str) -> Vec<&str> {
     found.retain(|content| !content.is_empty());
     found.reverse();
     found
+}
+
+/// What answer tags without a box say beside a box.
+fn tagged_rivals(text: &str, boxed: &str) -> Vec<Offered> {
+    let tagged = in_answer_tags(text).into_iter();
+    tagged
+        .filter(|content| {
+            let boxed_too = content.contains("\\boxed") || content.contains("\\fbox");
+            !boxed_too && may_be_an_answer(content) && hedge::same_kind(content, boxed)
+        })
+        .map(|content| Offered::new(content, Stance::Announced))
+        .collect()
+}
+
+/// False for prose without any mathematics, such as "see above".
+pub fn may_be_an_answer(content: &str) -> bool {
+    content.contains(|c: char| c.is_ascii_digit() || matches!(c, '\\' | '$')) || !content.contains(char::is_whitespace)
+}
+
+/// What stands behind the last answer tags beside the answer in them.
+pub fn behind_tags(text: &str, answer: &str) -> Vec<Offered> {
+    const TAG: &str = "</answer>";
+    text.rfind(TAG).map_or_else(Vec::new, |close| hedge::behind(text, close + TAG.len(), answer))
+}
+
+/// What the last box outside answer tags says beside them.
+pub fn boxed_rivals(text: &str, tagged: &str) -> Option<Offered> {
+    let found = boxes(text);
+    let place = |at: usize| (text[..at].rfind("<answer>"), text[..at].rfind("</answer>"));
+    let outside = |(_, (start, _)): &(&&str, &(usize, usize))| {
+        let (open, close) = place(*start);
+        open.is_none_or(|open| close.is_some_and(|close| close > open))
+    };
+    let (content, _) = found.contents.iter().zip(&found.places).rfind(outside)?;
+    hedge::same_kind(content, tagged).then(|| Offered::new(*content, Stance::Announced))
 }
 
 /// The outermost boxes of a text.

@@ -6,10 +6,10 @@ use super::answer::Answer;
 use super::budget::{Budget, Unread};
 use super::compare::{self, Outcome, Policy};
 use super::evaluate::{self, Reader};
-use super::extract::hedge::Offered;
+use super::extract::hedge::{self, Offered, Stance};
 use super::lexer::{self, Commas};
 use super::tree::Shape;
-use super::{MathSettings, normal, parser};
+use super::{MathSettings, labels, normal, parser, words};
 
 /// Distinct final answers that are compared; more are a hedge whatever they say.
 const MAX_FINALS: usize = 8;
@@ -30,7 +30,9 @@ pub struct Reading {
 impl Reading {
     /// A text that is not read yet.
     pub fn new(text: &str) -> Self {
-        Self { normal: normal::normalise(text), answers: [None, None], ambiguous: false, gold: false }
+        let normal = normal::normalise(text);
+        let normal = normal::number_in_words(&normal).unwrap_or(normal);
+        Self { normal, answers: [None, None], ambiguous: false, gold: false }
     }
 
     /// The text of a gold answer.
@@ -41,8 +43,12 @@ impl Reading {
     fn answer(&mut self, commas: Commas, reader: Reader, budget: &mut Budget) -> Result<&Answer, Unread> {
         // Where commas mean one thing only, both readings are the first.
         let slot = usize::from(commas == Commas::Separators && self.ambiguous);
+        if self.answers[slot].is_none() && words::is_phrase(&self.normal) {
+            let phrase = self.normal.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ");
+            self.answers[slot] = Some(Ok(Answer::Text(phrase)));
+        }
         if self.answers[slot].is_none() {
-            let reader = Reader { trusts: self.gold && reader.last_side_counts, ..reader };
+            let reader = Reader { trusts: reader.trusts || self.gold && reader.last_side_counts, ..reader };
             let (answer, ambiguous) = read(&self.normal, commas, reader, budget);
             self.ambiguous |= ambiguous;
             self.answers[slot] = Some(answer);
@@ -112,12 +118,50 @@ impl<'a> Judge<'a> {
         let outcome = self.same(&mut gold, &mut last_reading);
         if self.settings.one_final
             && matches!(outcome, Outcome::Equal(_))
-            && let Some(other) = offered.iter().find(|other| self.is_another(last, other))
+            && let Some(other) = offered.iter().find(|other| self.contradicts(last, other))
         {
-            let both = shortened(&format!("{last} | {}", other.text));
-            return Verdict::fail(id, "another answer is offered beside the final one").tag("extracted", both);
+            let (reason, both) = match other.stance {
+                Stance::Withdrawn | Stance::Denied => ("the final answer is taken back", shortened(last)),
+                Stance::Another | Stance::Announced => {
+                    let both = shortened(&format!("{last} | {}", other.text));
+                    ("another answer is offered beside the final one", both)
+                }
+            };
+            return Verdict::fail(id, reason).tag("extracted", both);
         }
         verdict(id, rule, outcome).tag("extracted", shortened(last))
+    }
+
+    /// Whether what stands beside an answer leaves it no answer, or not the only one.
+    pub fn contradicts(&mut self, last: &str, other: &Offered) -> bool {
+        match other.stance {
+            Stance::Withdrawn => true,
+            Stance::Denied => {
+                matches!(self.same(&mut Reading::new(last), &mut Reading::new(&other.text)), Outcome::Equal(_))
+            }
+            Stance::Another => self.is_another(last, other),
+            Stance::Announced => {
+                let sentence = other.sentence.as_ref().map(|text| Offered { text: text.clone(), ..other.clone() });
+                (!hedge::is_mathematics(last) || self.of_one_kind(last, &other.text))
+                    && self.is_another(last, other)
+                    && sentence.is_none_or(|sentence| self.is_another(last, &sentence))
+            }
+        }
+    }
+
+    /// Whether both texts are read, and as answers of one type.
+    fn of_one_kind(&mut self, a: &str, b: &str) -> bool {
+        let mut kind = |text: &str| {
+            let mut reading = Reading::new(text);
+            let answer = reading.answer(Commas::Thousands, self.reader, &mut self.budget).ok()?;
+            let answer = match answer {
+                Answer::Assignment(assignment) => &assignment.value,
+                other => other,
+            };
+            Some(std::mem::discriminant(answer))
+        };
+        let (a, b) = (kind(a), kind(b));
+        a.is_some() && a == b
     }
 
     /// Whether what is offered beside an answer is proved to be another one, and is not the same but for its rounding.
@@ -207,6 +251,13 @@ impl<'a> Judge<'a> {
         if normal::same_word(&gold.normal, &other.normal) {
             return Outcome::Equal("the same word");
         }
+        // Who asks for a number in a base has said which.
+        if labels::digits_of_base(&gold.normal).is_some_and(|digits| digits == other.normal) {
+            return Outcome::Equal("the digits of the gold, without their base");
+        }
+        if let Some(outcome) = self.named(gold, other) {
+            return outcome;
+        }
         if !(gold.ambiguous || other.ambiguous) {
             return first;
         }
@@ -214,6 +265,25 @@ impl<'a> Judge<'a> {
             Outcome::Equal(reason) => Outcome::Equal(reason),
             _ => first,
         }
+    }
+
+    /// The values behind names that the parser does not read, where one side has such a name and the other the same or none.
+    fn named(&mut self, gold: &mut Reading, other: &mut Reading) -> Option<Outcome> {
+        let mut value = |reading: &mut Reading| match reading.answer(Commas::Thousands, self.reader, &mut self.budget) {
+            Err(Unread::Malformed(_) | Unread::Unsupported(_)) => {
+                labels::named_value(&reading.normal).map(|(name, value)| (normal::text_key(name), value.to_owned()))
+            }
+            _ => None,
+        };
+        let (own, others) = (value(gold), value(other));
+        let outcome = match (own, others) {
+            (None, None) => return None,
+            (Some((name, _)), Some((other, _))) if name != other => return None,
+            (Some((_, gold)), Some((_, other))) => self.content(&gold, &other),
+            (Some((_, gold)), None) => self.content(&gold, &other.normal),
+            (None, Some((_, other))) => self.content(&gold.normal, &other),
+        };
+        Some(outcome)
     }
 
     /// A choice with its content, `(B) 12`, is the same as its content; against another such one both parts count.

@@ -45,6 +45,7 @@ pub fn lex(source: &str, commas: Commas) -> Result<Lexed, Unread> {
         spaced: false,
         out: Vec::with_capacity(source.len() / 2 + 1),
         ambiguous: false,
+        quotes: 0,
     };
     while lexer.at < source.len() {
         lexer.step()?;
@@ -86,6 +87,8 @@ struct Lexer<'a> {
     spaced: bool,
     out: Vec<Lexeme>,
     ambiguous: bool,
+    /// Double quotes so far.
+    quotes: usize,
 }
 
 impl<'a> Lexer<'a> {
@@ -116,13 +119,15 @@ impl<'a> Lexer<'a> {
     fn step(&mut self) -> Result<(), Unread> {
         let byte = self.byte(self.at);
         match byte {
-            b' ' | b'\t' | b'\n' | b'\r' | b'\x0c' | b'$' | b'"' | b'`' => self.skip(1),
+            b' ' | b'\t' | b'\n' | b'\r' | b'\x0c' | b'$' | b'`' => self.skip(1),
+            b'"' => self.double_quote(),
             b'~' if self.byte(self.at + 1) == b'=' => self.push(Token::Relation(Relation::About), 2),
             b'~' => self.skip(1),
             b'0'..=b'9' => self.number(),
             b'.' if self.byte(self.at + 1).is_ascii_digit() => self.number(),
             b'.' if self.rest().starts_with("...") => self.push(Token::Dots, 3),
             b'.' if !self.rest().starts_with("..") => self.at += 1,
+            b'{' if self.rest().starts_with("{:}") => self.push(Token::Colon, 3),
             b'{' => self.open_group(),
             b'}' => self.close_group()?,
             b'\\' => self.command()?,
@@ -227,11 +232,35 @@ impl<'a> Lexer<'a> {
             Command::Not => self.negated(width)?,
             Command::Modulus => self.push(Token::Modulus, width),
             Command::Blackboard => self.blackboard(width),
+            Command::Aside => self.aside(width)?,
         }
         Ok(())
     }
 
-    /// The name of a set of numbers: `\mathbb{R}`, `\mathbb R`.
+    /// A command whose argument says nothing, with that argument: `\hspace{1cm}`, `\tag*{1}`.
+    fn aside(&mut self, width: usize) -> Result<(), Unread> {
+        let rest = self.source[self.at + width..].trim_start_matches(['*', ' ']);
+        let start = self.source.len() - rest.len();
+        if !rest.starts_with('{') {
+            self.skip(width);
+            return Ok(());
+        }
+        let mut open = 0;
+        for (offset, byte) in rest.bytes().enumerate() {
+            match byte {
+                b'{' => open += 1,
+                b'}' => open -= 1,
+                _ => {}
+            }
+            if open == 0 {
+                self.skip(start + offset + 1 - self.at);
+                return Ok(());
+            }
+        }
+        Err(Unread::Malformed("an opening brace without its closing one"))
+    }
+
+    /// The name of a set of numbers: `\mathbb{R}`, `\mathbb R`; a probability or an expectation is a name.
     fn blackboard(&mut self, width: usize) {
         let rest = &self.source[self.at + width..];
         let inner = rest.trim_start();
@@ -240,7 +269,12 @@ impl<'a> Lexer<'a> {
             Some((name, _)) => (name.trim(), name.len() + 2),
             None => inner.chars().next().map_or(("", 0), |c| (&inner[..c.len_utf8()], c.len_utf8())),
         };
-        let token = if name == "R" { Token::Reals } else { Token::Unknown };
+        let token = match name {
+            "R" => Token::Reals,
+            "P" => Token::Named("P"),
+            "E" => Token::Named("E"),
+            _ => Token::Unknown,
+        };
         self.push(token, width + blanks + own);
     }
 

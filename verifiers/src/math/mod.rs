@@ -12,6 +12,7 @@ pub mod compare;
 pub mod evaluate;
 pub mod extract;
 pub mod judge;
+pub mod labels;
 pub mod lexer;
 pub mod normal;
 pub mod number;
@@ -80,7 +81,7 @@ impl MathVerifier {
             Ok(finals) => finals,
             Err(reason) => return (Verdict::fail(&item.id, reason), end.unread),
         };
-        let gold = Reading::of_gold(&own_box(&gold));
+        let gold = Reading::of_gold(own_box(&gold));
         let verdict = Judge::new(settings).judge(&item.id, gold, finals.rule, &finals.texts, &finals.offered);
         (verdict, end.unread)
     }
@@ -99,16 +100,20 @@ impl Verifier for MathVerifier {
 /// The mode that follows Math-Verify: gold and completion go through the same extraction.
 fn verify_as_library(item: &Item, end: End<'_>, gold: &str, settings: &MathSettings) -> Verdict {
     let mut judge = Judge::new(settings);
+    let gold_whole = gold;
     let golds = library::candidates(gold, settings, library::Side::Gold);
     let (gold_text, gold_alternative, gold) = match chosen(&golds, &mut judge, Reading::of_gold) {
         Some((candidate, reading)) => (candidate.text.as_str(), candidate.alternative.as_deref(), reading),
-        None => (gold, None, Reading::of_gold(&own_box(gold))),
+        None => (gold, None, Reading::of_gold(own_box(gold))),
     };
     let visible = end.outside_reasoning().join("\n");
     if visible.is_empty() {
         return Verdict::fail(&item.id, "nothing stands outside the reasoning");
     }
-    let tagged = extract::in_answer_tags(&visible);
+    let mut tagged = extract::in_answer_tags(&visible);
+    if extract::boxes(&visible).contents.last().is_some() {
+        tagged.retain(|content| extract::may_be_an_answer(content));
+    }
     let (last, others) = tagged.split_last().map_or((visible.as_str(), &[][..]), |(last, others)| (*last, others));
     let answers = library::candidates(last, settings, library::Side::Completion);
     let Some((candidate, _)) = chosen(&answers, &mut judge, Reading::new) else {
@@ -120,11 +125,24 @@ fn verify_as_library(item: &Item, end: End<'_>, gold: &str, settings: &MathSetti
         finals.extend(chosen(&answers, &mut judge, Reading::new).map(|(other, _)| other.text.clone()));
     }
     finals.extend(candidate.hedged_with.iter().cloned());
+    let mut offered = candidate.offered.clone();
+    if !tagged.is_empty() {
+        offered.extend(extract::boxed_rivals(&visible, &candidate.text));
+        offered.extend(extract::behind_tags(&visible, &candidate.text));
+    }
     let finals: Vec<&str> = finals.iter().map(String::as_str).chain([candidate.text.as_str()]).collect();
-    let verdict = judge.judge(&item.id, gold, candidate.rule, &finals, &candidate.offered);
+    let verdict = judge.judge(&item.id, gold, candidate.rule, &finals, &offered);
+    // Prose is the same as itself, whatever number it holds.
     if verdict.status != Status::Pass
         && finals.len() == 1
-        && candidate.offered.is_empty()
+        && normal::same_prose(gold_whole, &candidate.text)
+        && !offered.iter().any(|other| judge.contradicts(&candidate.text, other))
+    {
+        return Verdict::pass(&item.id, "the same words").tag("extracted", &candidate.text);
+    }
+    if verdict.status != Status::Pass
+        && finals.len() == 1
+        && !offered.iter().any(|other| judge.contradicts(&candidate.text, other))
         && (gold_alternative.is_some() || candidate.alternative.is_some())
         && judge.same_as_lists(gold_text, gold_alternative, &candidate.text, candidate.alternative.as_deref())
     {
@@ -164,7 +182,9 @@ fn gold_text(ground_truth: &Value) -> Result<String, String> {
     Ok(text)
 }
 
-/// The content of the last box of a gold answer that has one.
-fn own_box(gold: &str) -> String {
-    extract::boxes(gold).contents.last().map_or_else(|| gold.to_owned(), |content| (*content).to_owned())
+/// The content of the last box of a gold answer that has one, else what stands behind `####` where a solution ends so.
+fn own_box(gold: &str) -> &str {
+    let boxes = extract::boxes(gold).contents;
+    let marked = || gold.rsplit_once("####").map(|(_, said)| said.trim()).filter(|said| !said.is_empty());
+    boxes.last().copied().or_else(marked).unwrap_or(gold)
 }

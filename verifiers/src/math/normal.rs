@@ -1,5 +1,7 @@
 //! One spelling for what is written in many: full-width and typographic characters, delimiters around the whole answer.
 
+use super::words;
+
 /// Maps typographic characters to the ASCII or LaTeX that the lexer reads, and strips what only decorates the whole
 /// answer.
 pub fn normalise(text: &str) -> String {
@@ -178,7 +180,12 @@ pub fn text_key(normal: &str) -> String {
     let prose = without_fonts(normal);
     let of_prose = |c: char| c.is_alphanumeric() || c.is_whitespace() || matches!(c, '-' | '\'' | ',' | '.' | ':');
     if is_prose(&prose) && prose.chars().all(of_prose) {
-        return prose.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ");
+        let lower = prose.to_lowercase();
+        let words: Vec<&str> = lower.split_whitespace().collect();
+        // An article says nothing; behind the first word an "a" may be a name.
+        let leading = usize::from(words.len() > 1 && words[0] == "a");
+        let said = words[leading..].iter().filter(|word| words.len() == 1 || !matches!(**word, "an" | "the"));
+        return said.copied().collect::<Vec<_>>().join(" ");
     }
     let mut key = String::with_capacity(normal.len());
     let mut gap = false;
@@ -200,6 +207,13 @@ pub fn text_key(normal: &str) -> String {
         rest = &rest[width..];
     }
     key
+}
+
+/// Whether two texts as written are the same prose.
+pub fn same_prose(a: &str, b: &str) -> bool {
+    const MAX_BYTES: usize = 200;
+    let short = a.len() <= MAX_BYTES && b.len() <= MAX_BYTES;
+    short && is_prose(b) && text_key(&normalise(a)) == text_key(&normalise(b))
 }
 
 /// The width of the spacing or sizing command that `text` starts with.
@@ -370,6 +384,15 @@ fn without_name(plain: String) -> String {
         Some(name) => plain[name.len()..].trim_start().to_owned(),
         None => plain,
     }
+}
+
+/// The digits of an answer that is a number in words and nothing else: `\text{seventeen}`.
+pub fn number_in_words(normal: &str) -> Option<String> {
+    const MAX_BYTES: usize = 40;
+    if normal.len() > MAX_BYTES || normal.bytes().any(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    words::small_number(&without_fonts(normal)).map(|number| number.to_string())
 }
 
 fn without_fonts(normal: &str) -> String {

@@ -87,7 +87,8 @@ impl MathSettings {
             last_side_counts: library,
             anonymous_variables: library && !self.strict,
             slash_takes_product: library,
-            trusts: false,
+            // Where the last of several answers counts, so does the last side of a chain that contradicts itself.
+            trusts: library && !self.one_final,
         }
     }
 

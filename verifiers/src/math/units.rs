@@ -1,5 +1,7 @@
 //! What is written behind a number: units of measurement, which convert, and words, which only name.
 
+use std::borrow::Cow;
+
 use dashu::{Natural, Rational};
 
 /// Powers of the metre, the gram, the second, the dollar and the ampere.
@@ -237,6 +239,7 @@ impl Unit {
             return Fit::Differ;
         }
         // An angle is no temperature; a temperature without its scale is one.
+        let (a, b) = (&a.marks_beside(b), &b.marks_beside(a));
         if a.factors.is_empty()
             || b.factors.is_empty()
             || a.factors == b.factors
@@ -246,6 +249,18 @@ impl Unit {
             return Fit::Same;
         }
         a.ratio(b).map_or(Fit::Differ, Fit::Times)
+    }
+
+    /// With its marks read as feet and inches beside a length, and as minutes and seconds beside a time.
+    fn marks_beside(&self, other: &Self) -> Cow<'_, Self> {
+        let as_unit = match (self.single(), other.dimensions()) {
+            (Some("'"), [1, 0, 0, 0, 0]) => "ft",
+            (Some("''"), [1, 0, 0, 0, 0]) => "in",
+            (Some("'"), [0, 0, 1, 0, 0]) => "min",
+            (Some("''"), [0, 0, 1, 0, 0]) => "s",
+            _ => return Cow::Borrowed(self),
+        };
+        Cow::Owned(Self { factors: vec![named(as_unit, 1)], words: self.words.clone() })
     }
 
     /// Whether this is a vaguer name of the other: units of length, degrees of a scale.
@@ -297,6 +312,7 @@ impl Unit {
         let share = match (self.single()?, smaller.single()?) {
             ("degree", "'" | "min") => Rational::from_parts(1.into(), Natural::from(60u8)),
             ("degree", "''" | "s") => Rational::from_parts(1.into(), Natural::from(3600u16)),
+            ("'" | "ft", "''") | ("'", "in") => Rational::from_parts(1.into(), Natural::from(12u8)),
             _ => self.ratio(smaller)?,
         };
         (share < Rational::ONE).then_some(share)

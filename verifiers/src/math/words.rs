@@ -71,6 +71,62 @@ const OPERATORS: [&str; 40] = [
     "between",
 ];
 
+/// A number below a hundred in words: `five`, `twenty-five`.
+pub fn small_number(word: &str) -> Option<u32> {
+    const ONES: [&str; 20] = [
+        "zero",
+        "one",
+        "two",
+        "three",
+        "four",
+        "five",
+        "six",
+        "seven",
+        "eight",
+        "nine",
+        "ten",
+        "eleven",
+        "twelve",
+        "thirteen",
+        "fourteen",
+        "fifteen",
+        "sixteen",
+        "seventeen",
+        "eighteen",
+        "nineteen",
+    ];
+    const TENS: [&str; 8] = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"];
+    let at = |names: &[&str], word: &str| names.iter().position(|name| name.eq_ignore_ascii_case(word));
+    if let Some(value) = at(&ONES, word) {
+        return Some(value as u32);
+    }
+    let (tens, ones) = word.split_once('-').map_or((word, None), |(tens, ones)| (tens, Some(ones)));
+    let tens = at(&TENS, tens)? as u32 * 10 + 20;
+    match ones {
+        None => Some(tens),
+        Some(ones) => at(&ONES[..10], ones).filter(|ones| *ones > 0).map(|ones| tens + ones as u32),
+    }
+}
+
+/// Whether a text is two words or more and nothing else, none of which is mathematics: "no solution".
+pub fn is_phrase(text: &str) -> bool {
+    let reads = |word: &str| {
+        let lower = word.to_ascii_lowercase();
+        FUNCTIONS.contains(&&*lower)
+            || OPERATORS.contains(&&*lower)
+            || units::is_name(&lower)
+            || multiplier(&lower).is_some()
+            || matches!(
+                &*lower,
+                "pi" | "infinity" | "infty" | "inf" | "sqrt" | "or" | "and" | "percent" | "degrees" | "degree"
+            )
+    };
+    text.len() <= 60
+        && text.contains(' ')
+        && text.bytes().all(|b| b.is_ascii_alphabetic() || b == b' ')
+        && text.split(' ').filter(|word| !word.is_empty()).all(|word| word.len() > 1 && !reads(word))
+}
+
 /// What a run of letters is.
 ///
 /// # Errors

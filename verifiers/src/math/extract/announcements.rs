@@ -1,5 +1,7 @@
 //! "The answer is", "Answer:" and "####": sentences that say what the final answer is.
 
+use super::hedge;
+
 /// Announcements that are looked at, from the end: a text that repeats itself must not cost more.
 const MAX_ANNOUNCED: usize = 8;
 
@@ -37,17 +39,17 @@ const CORRECTIONS: [&str; 24] = [
 ];
 
 /// One announcement.
-struct Announcement<'a> {
+pub struct Announcement<'a> {
     /// Where its phrase begins.
-    at: usize,
+    pub at: usize,
     /// What it says up to the end of its sentence.
-    says: &'a str,
+    pub says: &'a str,
     /// Where that ends.
-    end: usize,
+    pub end: usize,
 }
 
 /// The last few announcements, in the order of the text.
-fn announcements(text: &str) -> Vec<Announcement<'_>> {
+pub fn announcements(text: &str) -> Vec<Announcement<'_>> {
     let lower = text.to_ascii_lowercase();
     let phrase = |(at, _): (usize, &str)| {
         PHRASES.iter().find(|phrase| lower[at..].starts_with(**phrase)).map(|phrase| (at, at + phrase.len()))
@@ -65,6 +67,16 @@ fn announcements(text: &str) -> Vec<Announcement<'_>> {
         .filter(|announcement| !announcement.says.is_empty())
         .collect();
     found.reverse();
+    // "Final answer: the final answer is 72" announces once.
+    for at in (1..found.len()).rev() {
+        let (outer, inner) = (&found[at - 1], &found[at]);
+        let start = outer.end - outer.says.len();
+        let lead = text.get(start..inner.at).unwrap_or_default();
+        let mut words = lead.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+        if inner.at < outer.end && words.all(hedge::may_stand_between) {
+            found.remove(at - 1);
+        }
+    }
     found
 }
 
@@ -74,7 +86,7 @@ pub fn announced(text: &str) -> Vec<&str> {
 }
 
 /// A sentence up to where a clause begins that says why, or what else is true: "72, which is even", "72 since 8·9 = 72", "72 (six dozen)".
-fn without_reasons(says: &str) -> &str {
+pub fn without_reasons(says: &str) -> &str {
     const CLAUSES: [&str; 14] = [
         " since ",
         " because ",

@@ -7,7 +7,7 @@
 
 use std::cmp::Reverse;
 
-use super::hedge::{self, Offered};
+use super::hedge::{self, Offered, Stance};
 use super::numbers::{self, Plain};
 use super::spans::{self, Span};
 use super::{Boxes, Target, announcements};
@@ -113,12 +113,15 @@ pub fn candidates(text: &str, settings: &MathSettings, side: Side) -> Vec<Candid
     ranked.truncate(MAX_CANDIDATES);
     for ranked in &mut ranked {
         ranked.candidate.offered = hedge::behind(text, ranked.end, &ranked.candidate.text);
+        if has_box && side == Side::Completion {
+            ranked.candidate.offered.extend(hedge::before(text, ranked.start, &ranked.candidate.text));
+        }
     }
     // A box is the last word on what was announced before it.
     let announced = |rank: i32| rank < ANYTHING || text.contains("####");
     if let Some(first) = ranked.first_mut().filter(|first| !has_box && announced(first.rank)) {
         let rivals = announcements::rivals(text, first.start).into_iter();
-        first.candidate.offered.extend(rivals.map(|text| Offered { text: text.to_owned(), of_percent: false }));
+        first.candidate.offered.extend(rivals.map(|text| Offered::new(text, Stance::Another)));
     }
     found.extend(ranked.into_iter().map(|ranked| ranked.candidate));
     // Prose is an answer only where nothing in it is one.

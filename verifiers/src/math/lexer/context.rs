@@ -69,6 +69,18 @@ impl Lexer<'_> {
         marks.iter().find(is).map(|mark| mark.len())
     }
 
+    /// A double quote: right behind a number, and not the second of two, it is the mark of inches, which is two primes.
+    pub(super) fn double_quote(&mut self) {
+        let closes = self.quotes % 2 == 1;
+        self.quotes += 1;
+        let behind_number = self.out.last().is_some_and(|last| last.token == Token::Number && last.end == self.at);
+        if closes || !behind_number {
+            return self.skip(1);
+        }
+        self.push(Token::Prime, 1);
+        self.push(Token::Prime, 0);
+    }
+
     /// Whether a digit stands there, in braces or not.
     pub(super) fn repeats(&self, at: usize) -> bool {
         let rest = self.source[at..].trim_start();

@@ -123,7 +123,7 @@ fn the_settings_of_an_item_are_followed() {
     assert_eq!(status(r"$\frac13$", "0.33", json!({"float_rounding": 2})).0, Status::Pass);
     assert_ne!(status("$9$", "so it is 9", json!({"targets": ["latex"]})).0, Status::Pass);
     assert_eq!(status("$9$", "so it is 9", json!({"targets": ["latex", "expr"]})).0, Status::Pass);
-    let boxed = r"the final answer is $9$, \boxed{1}";
+    let boxed = r"the final answer is $9$ where one is asked for \boxed{1}";
     assert_eq!(status("9", boxed, json!({"boxed_match_priority": 100})).0, Status::Pass);
     assert_eq!(status("1", boxed, json!({"boxed_match_priority": 0})).0, Status::Pass);
     assert_eq!(status("9", boxed, json!({"boxed_match_priority": -1})).0, Status::Pass);

@@ -1,7 +1,9 @@
 //! Tables of gold, completion and verdict by topic; properties; hostile input.
 
+mod asides;
 mod expressions;
 mod extraction;
+mod hedges;
 mod hostile;
 mod library;
 mod mutation;
