@@ -191,14 +191,19 @@ impl Unit {
 fn shared_rows(before: &Trajectory, this: &Trajectory) -> usize {
     let rows = this.prompt_len.saturating_sub(1);
     let same = before.tokens[..before.prompt_len] == this.tokens[..this.prompt_len]
-        && chosen(before, rows) == chosen(this, rows);
+        && selected(before, rows) == selected(this, rows)
+        && routed(before, rows) == routed(this, rows);
     if same { rows } else { 0 }
 }
 
-/// What was recorded of a trajectory's first rows.
-fn chosen(t: &Trajectory, rows: usize) -> (Option<Vec<&[i32]>>, Option<Vec<&[u16]>>) {
-    let selections = t.selections.as_ref().map(|s| begin(&s.layers, rows * s.top_k));
-    (selections, t.routing.as_ref().map(|r| begin(&r.layers, rows * r.top_k)))
+/// What was selected for a trajectory's first rows, by layer.
+fn selected(t: &Trajectory, rows: usize) -> Option<Vec<&[i32]>> {
+    t.selections.as_ref().map(|s| begin(&s.layers, rows * s.top_k))
+}
+
+/// The experts that its first rows went through, by layer.
+fn routed(t: &Trajectory, rows: usize) -> Option<Vec<&[u16]>> {
+    t.routing.as_ref().map(|r| begin(&r.layers, rows * r.top_k))
 }
 
 /// The first numbers of each layer.
