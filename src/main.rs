@@ -12,7 +12,7 @@ use temper::{commands, verify};
 static ALLOCATOR: OrExit = OrExit;
 
 fn main() -> ExitCode {
-    commands::quiet_threads();
+    commands::settle_libraries();
     let cli = Cli::parse();
     memory::name_what_libraries_lack();
     native::count_tensors();
