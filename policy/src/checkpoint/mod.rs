@@ -114,6 +114,9 @@ pub enum CheckpointError {
 /// How a parameter is read.
 type Read = fn(&Shards, &View<'_>) -> Result<Tensor, CheckpointError>;
 
+/// Bytes that the disk reads while earlier ones are converted.
+const READ_AHEAD: usize = 64 << 20;
+
 /// The weights file of a checkpoint folder.
 pub const WEIGHTS: &str = "model.safetensors";
 
@@ -348,11 +351,22 @@ fn load_params(folder: &Path, config: &ModelConfig) -> Result<Params, Checkpoint
 
 fn read_params(folder: &Path, config: &ModelConfig, read: Read) -> Result<Params, CheckpointError> {
     let shards = Shards::open(folder)?;
-    let load = |(name, expected): (String, Vec<i64>)| {
-        let value = read(&shards, &parameter(&shards, &name, &expected)?)?;
-        Ok((name, value))
-    };
-    shapes(config).into_iter().map(load).collect()
+    let wanted: Vec<(String, Vec<i64>)> = shapes(config).into_iter().collect();
+    let mut params = Params::new();
+    let (mut asked, mut ahead) = (wanted.iter(), 0);
+    for (name, expected) in &wanted {
+        let view = parameter(&shards, name, expected)?;
+        ahead = usize::saturating_sub(ahead, view.bytes().len());
+        while ahead < READ_AHEAD
+            && let Some((name, _)) = asked.next()
+        {
+            let Some(view) = shards.find(name) else { continue };
+            view.ask();
+            ahead += view.bytes().len();
+        }
+        params.insert(name.clone(), read(&shards, &view)?);
+    }
+    Ok(params)
 }
 
 /// A parameter as it lies in its file, of the shape that the config asks for.
