@@ -21,7 +21,7 @@ static ALLOCATOR: OrExit = OrExit;
 static BEFORE_LIBRARIES: extern "C" fn() = memory::name_what_loading_lacks;
 
 fn main() -> ExitCode {
-    commands::quiet_threads();
+    commands::settle_libraries();
     let cli = Cli::parse();
     memory::name_what_libraries_lack();
     exit::hear_of_large_files();

@@ -33,6 +33,8 @@ mod models;
 mod preflight;
 mod prompts;
 mod rl;
+mod rl_learner;
+mod rl_metrics;
 pub mod sample;
 mod score;
 mod stage;

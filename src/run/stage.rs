@@ -65,12 +65,12 @@ pub trait Body {
     ///
     /// # Errors
     /// [`Code::Disk`].
-    fn save(&mut self, _folder: &Path) -> Result<(), Failure> {
+    fn save(&mut self, _active: &Active<'_>, _folder: &Path) -> Result<(), Failure> {
         Ok(())
     }
 
     /// Bytes of weights beside those of the stage's model.
-    fn other_weights(&self) -> u64 {
+    fn other_weights(&self, _active: &Active<'_>) -> u64 {
         0
     }
 }
@@ -139,9 +139,10 @@ pub fn train<'a>(
 fn hold(active: &mut Active<'_>, body: &dyn Body) -> Vec<(String, f64)> {
     const GIB: f64 = (1u64 << 30) as f64;
     let resident = memory::resident();
+    let other_models = body.other_weights(active);
     let found = active.state.memory.get_or_insert_default();
     found.weights = active.model.bytes();
-    found.other_models = found.other_models.max(body.other_weights());
+    found.other_models = found.other_models.max(other_models);
     found.laid_out = found.laid_out.max(active.model.products.bytes());
     found.optimizer = active.trainer.bytes();
     found.cache = found.cache.max(active.run.cache.get());
@@ -263,7 +264,7 @@ fn fill(active: &Active<'_>, body: &mut dyn Body, folder: &Path) -> Result<(), F
     }
     active.run.tokenizer.save(folder).or_fail(Code::Disk)?;
     active.trainer.save(&folder.join(OPTIMIZER)).or_fail(Code::Disk)?;
-    body.save(folder)?;
+    body.save(active, folder)?;
     active.state.write(&folder.join(STATE))
 }
 
