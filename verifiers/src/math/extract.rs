@@ -313,13 +313,19 @@ fn announced(text: &str) -> Option<Finals<'_>> {
 fn last_number(text: &str) -> Option<Finals<'_>> {
     let mut texts: Vec<&str> = Vec::new();
     let mut joined = false;
+    let mut denied = false;
     for word in text.split_whitespace() {
         let core = word
             .rsplit('=')
             .next()
             .unwrap_or(word)
             .trim_matches(['$', '*', '(', ')', '[', ']', '.', ',', ';', ':', '?']);
-        if is_number(core) {
+        // "not 5" and "x > 5" do not say 5.
+        let denies = hedge::denies(core) || core.ends_with(['<', '>', '≤', '≥', '≠']);
+        if is_number(core) && std::mem::replace(&mut denied, denies) {
+            texts.clear();
+            joined = false;
+        } else if is_number(core) {
             if !joined {
                 texts.clear();
             }
@@ -333,6 +339,7 @@ fn last_number(text: &str) -> Option<Finals<'_>> {
             let joins = matches!(core, "and" | "/" | "±") || hedge::may_stand_between(core);
             joined = !texts.is_empty() && (joins || (joined && core.is_empty()));
         }
+        denied = denies;
     }
     (!texts.is_empty()).then(|| Finals::of("last number", text, texts, 0))
 }

@@ -6,6 +6,7 @@
 
 mod announced;
 mod before;
+mod cases;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -97,6 +98,11 @@ pub fn behind(text: &str, end: usize, answer: &str) -> Vec<Offered> {
         found.push(Offered { of_percent, ..Offered::new(answer, Stance::Another) });
         walk.close();
     }
+    if kind == Kind::Value && found.is_empty() {
+        let mut closed = Walk::at(rest);
+        closed.close();
+        found.extend(cases::other_case(closed.rest));
+    }
     announced::behind(&text[from..], kind, &mut found);
     found
 }
@@ -131,6 +137,11 @@ pub fn joins_counted(between: &str, behind: &str) -> bool {
 /// Whether a word may stand between two answers that are offered together.
 pub fn may_stand_between(word: &str) -> bool {
     OFFERS.has(word) || FILLERS.has(word)
+}
+
+/// Whether a word says that what stands behind it is not so, or more or less than so.
+pub fn denies(word: &str) -> bool {
+    DENIALS.has(word) || word.eq_ignore_ascii_case("than")
 }
 
 /// Whether a text is neither the letter of a choice nor yes or no nor a word.
