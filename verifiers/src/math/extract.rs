@@ -212,9 +212,11 @@ fn tagged_rivals(text: &str, boxed: &str) -> Vec<Offered> {
         .collect()
 }
 
-/// False for prose without any mathematics, such as "see above".
+/// False for prose that only speaks of an answer: "see above", "see step 3".
 pub fn may_be_an_answer(content: &str) -> bool {
-    content.contains(|c: char| c.is_ascii_digit() || matches!(c, '\\' | '$')) || !content.contains(char::is_whitespace)
+    let marked = content.contains(['\\', '$']) || content.to_ascii_lowercase().contains("answer");
+    let letters = content.bytes().take_while(u8::is_ascii_alphabetic).count();
+    marked || letters < 3 || !content.contains(char::is_whitespace)
 }
 
 /// What stands behind the last answer tags beside the answer in them.

@@ -16,7 +16,7 @@ mod withdrawal;
 use std::borrow::Cow;
 
 use self::values::{Kind, answer_at, number_at};
-use self::vocabulary::{AS_WELL, DENIALS, FILLERS, GOES_ON, OFFERS, RETRACTS};
+use self::vocabulary::{AS_WELL, DENIALS, FILLERS, GOES_ON, OFFERS, RETRACTS, WRONG};
 use super::spans::percent_end;
 
 pub use self::before::before;
@@ -92,7 +92,7 @@ pub fn behind(text: &str, end: usize, answer: &str) -> Vec<Offered> {
         }
         let instead = walk.retracts && after.ends_sentence();
         let offered = !walk.denies && (walk.offers && ends || instead) || after.is_offered_behind();
-        if !offered {
+        if !offered || after.is_rejected() {
             break;
         }
         found.push(Offered { of_percent, ..Offered::new(answer, Stance::Another) });
@@ -306,6 +306,28 @@ impl<'a> Walk<'a> {
         here.rest = here.rest.trim_start_matches([',', ' ']);
         here.word()
             .is_some_and(|(word, _)| ["because", "since", "as", "so", "instead", "not", "too"].contains(&word.as_str()))
+    }
+
+    /// Whether the words behind an answer reject it: "the other option, 71, is wrong", "71 does not work".
+    fn is_rejected(&self) -> bool {
+        const MAX_WORDS: usize = 4;
+        let mut here = Walk::at(self.rest);
+        here.close();
+        // "71, not 72" does not.
+        if here.rest.starts_with(", not ") {
+            return false;
+        }
+        for _ in 0..MAX_WORDS {
+            here.rest = here.rest.trim_start_matches([' ', '\t', ',']);
+            let Some((lower, _)) = here.word() else { return false };
+            if DENIALS.has(&lower) || WRONG.has(&lower) || lower.ends_with("n't") {
+                return true;
+            }
+            if !(FILLERS.has(&lower) || matches!(&*lower, "does" | "were" | "which" | "clearly" | "fails")) {
+                return false;
+            }
+        }
+        false
     }
 
     /// Whether the words behind an answer offer it: "71 is also possible".
