@@ -207,7 +207,7 @@ impl Here<'_> {
             return f.add_with_help(self.path("optimizer"), format_args!("is missing: `{}` trains", self.kind()), help);
         };
         let path = |key| self.path2("optimizer", key);
-        f.number(path("lr"), o.lr, "set, above 0 and at most 1000", |lr| lr > 0.0 && lr <= 1000.0);
+        f.number(path("lr"), o.lr, "set, above 0 and at most 1e38", |lr| lr > 0.0 && lr <= 1e38);
         f.number(path("min_lr"), o.min_lr, "between 0 and `lr`", |lr| lr == 0.0 || (0.0..=o.lr).contains(&lr));
         let falls = o.schedule != Schedule::Constant;
         f.require(falls || o.min_lr == 0.0, path("min_lr"), "has no meaning under `schedule = \"constant\"`");

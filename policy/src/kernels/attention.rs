@@ -327,7 +327,7 @@ fn forward_row(
 /// `out = Σ_j p_j v_j`, in the order of `j`, for elements from `at` on of each listed row of keys.
 #[inline(always)]
 fn mix(p: &[f32], keys: &[f32], slots: &[u32], row: usize, at: usize, out: &mut [f32]) {
-    if let Some(out) = out.as_mut_array::<MIXED_AT_ONCE>() {
+    if let Ok(out) = <&mut [f32; MIXED_AT_ONCE]>::try_from(&mut *out) {
         // Of a known width the sums live in registers.
         let mut sums = [0.0f32; MIXED_AT_ONCE];
         for (p, &slot) in p.iter().zip(slots) {

@@ -142,9 +142,7 @@ fn exp_moments(logits: &[f32], of: impl Fn(f32) -> f32) -> (f32, f32) {
         moments[i] = e.mul_add(z, moments[i]);
     };
     for logits in full {
-        for i in 0..LANES {
-            add(i, logits[i]);
-        }
+        logits.iter().enumerate().for_each(|(i, &logit)| add(i, logit));
     }
     rest.iter().enumerate().for_each(|(i, &logit)| add(i, logit));
     (add_lanes(totals), add_lanes(moments))
