@@ -166,6 +166,15 @@ impl<T, E: Error + 'static> OrFail<T> for Result<T, E> {
     }
 }
 
+/// Has a file that outgrows the limit (`ulimit -f`) be an error of writing, with [`Code::Disk`], where the system would end the process. By a
+/// handler, since programs that are started would inherit that the signal is ignored.
+pub fn hear_of_large_files() {
+    extern "C" fn nothing(_: libc::c_int) {}
+    let handler = nothing as extern "C" fn(libc::c_int);
+    // SAFETY: the handler does nothing and lives as long as the program.
+    unsafe { libc::signal(libc::SIGXFSZ, handler as libc::sighandler_t) };
+}
+
 /// Ends the process now, from any thread. `exit` would run the destructors of libraries whose threads are at work: a run that goes on
 /// among what is left of libtorch computes other numbers, and can still write them down.
 pub fn at_once(code: Code) -> ! {

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use temper::cli::{Cli, Command};
-use temper::exit::{Failure, run_main};
+use temper::exit::{self, Failure, run_main};
 use temper::memory::{self, OrExit};
 use temper::{commands, verify};
 
@@ -21,9 +21,10 @@ static ALLOCATOR: OrExit = OrExit;
 static BEFORE_LIBRARIES: extern "C" fn() = memory::name_what_loading_lacks;
 
 fn main() -> ExitCode {
-    commands::quiet_threads();
+    commands::settle_libraries();
     let cli = Cli::parse();
     memory::name_what_libraries_lack();
+    exit::hear_of_large_files();
     native::count_tensors();
     let code = run_main(move || dispatch(cli.command));
     memory::is_ending();

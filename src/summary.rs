@@ -154,6 +154,16 @@ pub struct Exactness {
     pub waived: bool,
 }
 
+impl Exactness {
+    /// Adds another comparison. What is not a number stays so: of two such the greater is unknown.
+    pub fn add(&mut self, difference: f64, tokens: u64) {
+        let most = self.max_abs_logprob_diff;
+        let unknown = most.is_nan() || difference.is_nan() || difference.is_infinite();
+        self.max_abs_logprob_diff = if unknown { f64::NAN } else { most.max(difference) };
+        self.tokens_compared += tokens;
+    }
+}
+
 /// Verdicts by what they said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct VerdictCounts {
@@ -291,6 +301,18 @@ mod tests {
         let back = Summary::read(dir.path()).expect("null is read");
         assert!(back.post_training_share.is_nan() && back.exactness.max_abs_logprob_diff.is_nan());
         assert_eq!(std::fs::read_dir(dir.path()).expect("the folder").count(), 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn inv_1_a_difference_that_is_no_number_stays_one() {
+        let mut exactness = Exactness::default();
+        exactness.add(0.0, 1);
+        assert_eq!(exactness.max_abs_logprob_diff, 0.0);
+        exactness.add(f64::INFINITY, 1);
+        let text = serde_json::to_string(&exactness).expect("plain JSON");
+        let mut read: Exactness = serde_json::from_str(&text).expect("as it was written");
+        read.add(0.0, 1);
+        assert!(read.max_abs_logprob_diff.is_nan() && read.tokens_compared == 3, "{read:?}");
     }
 
     #[test]

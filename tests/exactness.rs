@@ -222,8 +222,8 @@ fn inv_2_too_few_rows_are_seen() {
 fn replayed(model: &Model, trajectories: &[Trajectory], sampling: &Sampling) -> Vec<f32> {
     let all: Vec<&Trajectory> = trajectories.iter().collect();
     let unit = Unit::of_trajectories(&all, sampling.inverse_temperature());
-    let attend = Unit::replay(&all, model.device()).unwrap_or(Attend::Dense);
-    let task = Task { attend, experts: Unit::replay_experts(&all, model.device()), ..Task::plain(model) };
+    let attend = unit.replay(&all, model.device()).unwrap_or(Attend::Dense);
+    let task = Task { attend, experts: unit.replay_experts(&all, model.device()), ..Task::plain(model) };
     Vec::<f32>::try_from(tch::no_grad(|| unit_log_probs(model, &unit, &task))).expect("a vector")
 }
 
@@ -274,7 +274,7 @@ fn inv_5_experts_replay_to_the_bit_where_weights_are_swapped_in_flight() {
 /// Rows whose recorded experts are not those that the model would choose.
 fn changed_rows(model: &Model, trajectories: &[&Trajectory]) -> u64 {
     let unit = Unit::of_trajectories(trajectories, 1.0);
-    let task = Task { experts: Unit::replay_experts(trajectories, model.device()), ..Task::plain(model) };
+    let task = Task { experts: unit.replay_experts(trajectories, model.device()), ..Task::plain(model) };
     let forward = tch::no_grad(|| model.forward(&unit.rows, Keys::Fresh, &task));
     forward.load.iter().map(|load| load.changed).sum()
 }

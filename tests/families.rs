@@ -7,7 +7,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use common::{assert_metrics_are_documented, assert_ok, plain, run, summary, timeless};
+use policy::checkpoint;
 use serde_json::{Value, json};
+use tch::{Device, Kind, Tensor};
 
 /// One id a printable character, beside the fixtures' two special tokens: 97 in all, as many as they have.
 fn tokenizer() -> Value {
@@ -23,7 +25,7 @@ fn tokenizer() -> Value {
 }
 
 /// A family's fixture as a checkpoint that a recipe can name: its tokenizer beside it.
-fn checkpoint(family: &str, out: &Path) -> PathBuf {
+fn prepared(family: &str, out: &Path) -> PathBuf {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("policy/tests/fixtures");
     let nested = fixtures.join("families").join(family);
     let from = if nested.exists() { nested } else { fixtures.join(family) };
@@ -75,7 +77,7 @@ fn recipe(family: &str, out: &Path) -> PathBuf {
         kind = "export"
         "#,
         out = out.display(),
-        checkpoint = checkpoint(family, out).display(),
+        checkpoint = prepared(family, out).display(),
     );
     let path = out.join("loop.toml");
     fs::write(&path, text).expect("it writes");
@@ -120,6 +122,86 @@ fn exact(family: &str) {
     let text = String::from_utf8_lossy(&explained.stdout).into_owned();
     assert!(text.contains("EQUAL: all"), "{family}: {text}");
     assert_eq!(text.contains("experts of mixture 0: "), config.experts.is_some(), "{family}: {text}");
+}
+
+/// What a run exports in other numbers is what it trained, rounded to them: read back, every weight is the trained one's nearest. Where
+/// `TEMPER_EXPORTS` names a folder the exports stay there, for `scripts/dev/make_family_fixtures.py --check`.
+fn exported(family: &str, dtype: &str, nearest: impl Fn(&str, &Tensor) -> Tensor) {
+    let out = tempfile::tempdir().expect("a folder");
+    let recipe = recipe(family, out.path());
+    let text = fs::read_to_string(&recipe).expect("written above").replace("steps = 4", "steps = 1");
+    let settings = format!("[stages.export]\ndtype = \"{dtype}\"\nshard_gb = 1e-5\n");
+    fs::write(&recipe, text.trim_end().to_owned() + "\n" + &settings).expect("it writes");
+    assert_ok(&run(&["run", plain(&recipe)]));
+    let folder = recipe.with_extension("");
+    let trained =
+        checkpoint::load(&folder.join("stages/00-rl/checkpoints/step-000001"), Device::Cpu).expect("it is there");
+    let export = folder.join("export");
+    let read = checkpoint::load(&export, Device::Cpu).expect("it reads back");
+    assert!(trained.params.keys().eq(read.params.keys()), "{family}");
+    for (name, found) in &read.params {
+        assert!(found.equal(&nearest(name, &trained.params[name])), "{family}: {name}");
+    }
+    let list = fs::read_to_string(export.join(checkpoint::INDEX)).expect("it is in shards");
+    let total = serde_json::from_str::<Value>(&list).expect("JSON")["metadata"]["total_size"].as_u64().expect("a size");
+    assert!(total < trained.bytes() * 55 / 100, "{family}: {total} bytes for {} of f32", trained.bytes());
+    let config = fs::read_to_string(export.join("config.json")).expect("a config");
+    assert_eq!(config.contains("\"fp8\""), dtype == "fp8", "{config}");
+    assert!(
+        fs::read_to_string(export.join("README.md")).expect("a card").to_lowercase().contains(dtype),
+        "the card says so"
+    );
+    if let Some(kept) = std::env::var_os("TEMPER_EXPORTS").map(PathBuf::from) {
+        let to = kept.join(format!("{family}.{dtype}"));
+        let widened = kept.join(format!("{family}.{dtype}.f32"));
+        [&to, &widened].into_iter().for_each(|f| fs::create_dir_all(f).expect("a folder"));
+        for file in fs::read_dir(&export).expect("it lists").map(|entry| entry.expect("an entry").path()) {
+            fs::copy(&file, to.join(file.file_name().expect("a name"))).expect("it copies");
+        }
+        checkpoint::save(&read, &widened).expect("it saves");
+    }
+}
+
+fn rounded(t: &Tensor) -> Tensor {
+    t.to_kind(Kind::BFloat16).to_kind(Kind::Float)
+}
+
+#[test]
+fn a_recipe_exports_bf16() {
+    exported("qwen3_moe", "bf16", |_, trained| rounded(trained));
+}
+
+/// By the definition, in other words than the writer's: a block's largest magnitude is 448, and what lies between two numbers of e4m3 goes to
+/// the nearer one, or to the even one.
+#[test]
+fn a_recipe_exports_fp8() {
+    exported("deepseek_v3", "fp8", |name, trained| {
+        let gate = name.contains("mlp.gate.") || name.contains("indexer.weights_proj");
+        match trained.dim() {
+            _ if name.ends_with("e_score_correction_bias") => trained.shallow_clone(),
+            2 if name.contains("layers.") && !gate => in_fp8(trained),
+            _ => rounded(trained),
+        }
+    });
+}
+
+/// The nearest numbers of e4m3 in blocks of 128 × 128.
+fn in_fp8(matrix: &Tensor) -> Tensor {
+    let out = matrix.zeros_like();
+    let (rows, columns) = matrix.size2().expect("a matrix");
+    for i in (0..rows).step_by(128) {
+        for j in (0..columns).step_by(128) {
+            let part = |t: &Tensor| t.narrow(0, i, 128.min(rows - i)).narrow(1, j, 128.min(columns - j));
+            let block = part(matrix);
+            let scale = block.abs().max() / 448.0;
+            let scaled = &block / &scale;
+            // Three bits after the leading one; below 2⁻⁶ the step stays that of 2⁻⁶. `round` takes halves to the even number.
+            let step = scaled.to_kind(Kind::Double).abs().clamp_min(2f64.powi(-6)).log2().floor().exp2() / 8.0;
+            let nearest = ((&scaled / &step).round() * step).to_kind(Kind::Float);
+            part(&out).copy_(&(nearest * scale));
+        }
+    }
+    out
 }
 
 macro_rules! families {

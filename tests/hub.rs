@@ -146,7 +146,8 @@ fn what_the_cache_lacks_of_a_checkpoint_is_asked_for() {
 #[test]
 fn a_run_from_the_hub_is_a_run_of_one_commit() {
     let home = tempfile::tempdir().expect("a folder");
-    let row = |i: usize| json!({ "prompt": format!("{i} + 1 ="), "ground_truth": (i + 1).to_string() }).to_string() + "\n";
+    let row =
+        |i: usize| json!({ "prompt": format!("{i} + 1 ="), "ground_truth": (i + 1).to_string() }).to_string() + "\n";
     let rows: String = (0..8).map(row).collect();
     let mut files = base();
     files.insert("datasets/temper/sums/data/test.jsonl".to_owned(), rows.into_bytes());

@@ -11,7 +11,7 @@ use policy::{Attend, Keys, Model, Task};
 use tch::{Device, Tensor};
 
 use crate::balance::{add_load, balance};
-use crate::language::{add_coverage, row_weights};
+use crate::language::add_coverage;
 use crate::losses::aggregate::{Aggregation, GlobalCounts, token_weights};
 use crate::losses::kl::{KlEstimator, KlStats, KlTerms, kl_penalty};
 use crate::losses::off_policy_mask::off_policy_mask;
@@ -124,7 +124,7 @@ pub struct GrpoReport {
     pub load: Vec<Load>,
     /// The learner's log-probabilities against the sampler's, as this step began.
     pub exactness: Exactness,
-    /// Rows fed.
+    /// Rows of all sequences, those that they share counted for each.
     pub rows: usize,
     /// What the optimiser did.
     pub groups: Vec<GroupStep>,
@@ -175,7 +175,7 @@ pub fn grpo_step(
         })
         .collect();
     let counts = GlobalCounts::of(units.iter().map(|(unit, _)| &unit.layout));
-    let rows: usize = units.iter().map(|(unit, _)| unit.len()).sum();
+    let rows: usize = units.iter().map(|(unit, _)| unit.rows_of_sequences()).sum();
     let asked: Vec<&Model> = reference.into_iter().collect();
     let stepped = trainer.step(model, &asked, units.len(), learning_rate, |shard, i| {
         let (unit, part) = &units[i];
@@ -287,12 +287,12 @@ fn forward_task(model: &Model, unit: &Unit, samples: &[Sample<'_>], all_rows: us
     let device: Device = model.device();
     let mut task = Task::plain(model);
     if matches!(settings.indexer, LiveIndexer::Replay(_)) {
-        let replay = Unit::replay(&trajectories(samples), device);
+        let replay = unit.replay(&trajectories(samples), device);
         task.attend = replay.unwrap_or(Attend::Sparse);
     }
     if settings.routing.replay {
-        task.experts = Unit::replay_experts(&trajectories(samples), device);
+        task.experts = unit.replay_experts(&trajectories(samples), device);
     }
-    task.indexer_weight = settings.indexer.coefficient().map(|_| row_weights(unit.len(), all_rows, device));
+    task.indexer_weight = settings.indexer.coefficient().map(|_| unit.row_weights(all_rows, device));
     task
 }

@@ -12,7 +12,7 @@ use tch::Tensor;
 
 use crate::balance::balance;
 use crate::grpo::{GrpoReport, GrpoSettings, Sample, surrogate};
-use crate::language::{add_coverage, row_weights};
+use crate::language::add_coverage;
 use crate::losses::aggregate::{GlobalCounts, token_weights};
 use crate::losses::distill::{DistillStats, Divergence, distillation, divergence};
 use crate::replay::{Exactness, recorded, to_host};
@@ -63,7 +63,7 @@ pub fn distill_step(
         }
     }
     let counts = GlobalCounts::of(units.iter().map(|(_, unit, _)| &unit.layout));
-    let rows: usize = units.iter().map(|(_, unit, _)| unit.len()).sum();
+    let rows: usize = units.iter().map(|(_, unit, _)| unit.rows_of_sequences()).sum();
     let stepped = trainer.step(student, &teachers, units.len(), learning_rate, |shard, i| {
         let (teacher, unit, samples) = &units[i];
         let weight_T = token_weights(settings.grpo.aggregation, counts, &unit.layout, shard.model.device())?;
@@ -96,9 +96,9 @@ fn unit_loss(
     let mut task = Task::plain(student);
     let trajectories: Vec<_> = samples.iter().map(|s| s.trajectory).collect();
     if settings.grpo.routing.replay {
-        task.experts = Unit::replay_experts(&trajectories, device);
+        task.experts = unit.replay_experts(&trajectories, device);
     }
-    task.indexer_weight = settings.indexer.map(|_| row_weights(unit.len(), all_rows, device));
+    task.indexer_weight = settings.indexer.map(|_| unit.row_weights(all_rows, device));
     let forward = student.forward(&unit.rows, Keys::Fresh, &task);
     report.grpo.load = forward.load;
     let asked = tch::no_grad(|| teacher.forward(&unit.rows, Keys::Fresh, &Task::plain(teacher)));

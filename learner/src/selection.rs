@@ -5,7 +5,7 @@ use policy::{Keys, Model, Task};
 
 use crate::language::row_weights;
 use crate::replay::ints;
-use crate::unit::{Unit, cut};
+use crate::unit::{Sequence, Unit, cut};
 
 /// Measured over the rows of trajectories that see more than k keys; where a row sees fewer, all are selected.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -36,7 +36,7 @@ pub fn compare_selections(model: &Model, trajectories: &[&Trajectory], unit_toke
         SelectionReport { common: vec![0.0; model.config.num_hidden_layers as usize], ..Default::default() };
     for range in cut(&lengths, unit_tokens) {
         let part = &trajectories[range];
-        let unit = Unit::of_trajectories(part, 1.0);
+        let unit = Unit::of_sequences(&part.iter().map(|t| Sequence::text(t.tokens.clone())).collect::<Vec<_>>());
         let indexer_weight = Some(row_weights(unit.len(), all_rows, model.device()));
         let task = Task { indexer_weight, record: true, ..Task::plain(model) };
         let forward = tch::no_grad(|| model.forward(&unit.rows, Keys::Fresh, &task));

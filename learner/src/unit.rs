@@ -9,6 +9,7 @@ use policy::{Attend, KeyIndex, Rows};
 use std::sync::Arc;
 use tch::{Device, Tensor};
 
+use crate::language::row_weights;
 use crate::losses;
 
 /// Sequences a unit may hold at most; more would only make its bookkeeping longer.
@@ -50,6 +51,10 @@ pub struct Unit {
     pub targets: Arc<Targets>,
     /// The trained rows by sequence, for the losses' weights: every row here is trained.
     pub layout: losses::Rows,
+    /// The first position of each sequence that has a row of its own; those before are the sequence's before it.
+    first: Vec<usize>,
+    /// For each row how many sequences have it.
+    sharers: Vec<u32>,
 }
 
 impl Unit {
@@ -57,21 +62,21 @@ impl Unit {
     pub fn of_sequences(sequences: &[Sequence]) -> Self {
         let mut builder = Builder::default();
         for sequence in sequences {
-            builder.push(&sequence.tokens, |t| sequence.trained[t]);
+            builder.push(&sequence.tokens, 0, |t| sequence.trained[t]);
         }
-        builder.finish(
-            Targets { inverse_temperature: 1.0, ..Targets::default() },
-            sequences.iter().map(|s| s.tokens.as_slice()),
-        )
+        builder.finish(Targets { inverse_temperature: 1.0, ..Targets::default() })
     }
 
-    /// A unit of trajectories: the policy's own tokens are trained, over the kept sets that the sampler recorded (INV-5).
+    /// A unit of trajectories: the policy's own tokens are trained, over the kept sets that the sampler recorded (INV-5). Neighbours of one
+    /// prompt share its rows but the last, which each has to itself: of rows that are picked, none is picked twice, so that no gradient is a
+    /// sum in an order that a GPU chooses.
     pub fn of_trajectories(trajectories: &[&Trajectory], inverse_temperature: f32) -> Self {
         let mut builder = Builder::default();
         let mut targets = Targets { inverse_temperature, ..Targets::default() };
         let cut = trajectories.iter().any(|t| !t.kept.is_full());
-        for trajectory in trajectories {
-            builder.push(&trajectory.tokens, |t| trajectory.authors[t] == Author::Policy);
+        for (i, trajectory) in trajectories.iter().enumerate() {
+            let shared = i.checked_sub(1).map_or(0, |before| shared_rows(trajectories[before], trajectory));
+            builder.push(&trajectory.tokens, shared, |t| trajectory.authors[t] == Author::Policy);
             for i in (0..trajectory.completion_len())
                 .filter(|i| trajectory.authors[trajectory.prompt_len + i] == Author::Policy)
             {
@@ -80,7 +85,7 @@ impl Unit {
                 }
             }
         }
-        builder.finish(targets, trajectories.iter().map(|t| t.tokens.as_slice()))
+        builder.finish(targets)
     }
 
     /// A unit for asking, not for learning: the completion tokens that `wanted` names (by trajectory and number in the completion), over the
@@ -121,20 +126,48 @@ impl Unit {
             index.slots.push(slots);
         }
         let layout = losses::Rows::new(counts, vec![true; picked.len()]);
+        let (first, sharers) = (vec![0; index.slots.len()], vec![1; fed.len()]);
         let rows = Rows { tokens: fed, index: Arc::new(index) };
-        Self { rows, picked, targets: Arc::new(targets), layout }
+        Self { rows, picked, targets: Arc::new(targets), layout, first, sharers }
     }
 
-    /// The selections that the sampler recorded for these trajectories, for replay; `None` if one has none.
-    pub fn replay(trajectories: &[&Trajectory], device: Device) -> Option<Attend> {
+    /// The selections that the sampler recorded for the unit's trajectories, for replay; `None` if one has none.
+    pub fn replay(&self, trajectories: &[&Trajectory], device: Device) -> Option<Attend> {
         let recorded = trajectories.iter().map(|t| t.selections.as_ref().map(|s| (s.top_k, s.layers.as_slice())));
-        stack(recorded.collect::<Option<Vec<_>>>()?, device, |&i| i).map(Attend::Replay)
+        self.stack(recorded.collect::<Option<Vec<_>>>()?, device, |&i| i).map(Attend::Replay)
     }
 
-    /// The experts that the sampler recorded for these trajectories, for replay (Keep Routing); `None` if one has none.
-    pub fn replay_experts(trajectories: &[&Trajectory], device: Device) -> Option<Vec<Tensor>> {
+    /// The experts that the sampler recorded for the unit's trajectories, for replay (Keep Routing); `None` if one has none.
+    pub fn replay_experts(&self, trajectories: &[&Trajectory], device: Device) -> Option<Vec<Tensor>> {
         let recorded = trajectories.iter().map(|t| t.routing.as_ref().map(|r| (r.top_k, r.layers.as_slice())));
-        stack(recorded.collect::<Option<Vec<_>>>()?, device, |&e| i32::from(e))
+        self.stack(recorded.collect::<Option<Vec<_>>>()?, device, |&e| i32::from(e))
+    }
+
+    /// For each layer `[rows, top_k]` of what each trajectory recorded, one after the other.
+    fn stack<T>(
+        &self,
+        recorded: Vec<(usize, &[Vec<T>])>,
+        device: Device,
+        number: impl Fn(&T) -> i32,
+    ) -> Option<Vec<Tensor>> {
+        let &(top_k, first) = recorded.first()?;
+        let layer = |l: usize| {
+            let own = recorded.iter().zip(&self.first).map(|((_, layers), &first)| &layers[l][first * top_k..]);
+            let flat: Vec<i32> = own.flat_map(|layer| layer.iter().map(&number)).collect();
+            Tensor::from_slice(&flat).view([-1, top_k as i64]).to_device(device)
+        };
+        Some((0..first.len()).map(layer).collect())
+    }
+
+    /// Rows of all its sequences, a shared one counted for each.
+    pub fn rows_of_sequences(&self) -> usize {
+        self.sharers.iter().map(|&n| n as usize).sum()
+    }
+
+    /// The weight of each row in the mean over `all_rows` rows of sequences: that of [`row_weights`], for each sequence that has it.
+    pub(crate) fn row_weights(&self, all_rows: usize, device: Device) -> Tensor {
+        let sharers: Vec<f32> = self.sharers.iter().map(|&n| n as f32).collect();
+        row_weights(self.len(), all_rows, device) * Tensor::from_slice(&sharers).to_device(device)
     }
 
     /// Rows fed.
@@ -153,14 +186,29 @@ impl Unit {
     }
 }
 
-/// For each layer `[rows, top_k]` of what each trajectory recorded, one after the other.
-fn stack<T>(recorded: Vec<(usize, &[Vec<T>])>, device: Device, number: impl Fn(&T) -> i32) -> Option<Vec<Tensor>> {
-    let &(top_k, first) = recorded.first()?;
-    let layer = |l: usize| {
-        let flat: Vec<i32> = recorded.iter().flat_map(|(_, layers)| layers[l].iter().map(&number)).collect();
-        Tensor::from_slice(&flat).view([-1, top_k as i64]).to_device(device)
-    };
-    Some((0..first.len()).map(layer).collect())
+/// How many of its first rows a trajectory may share with the one before it: where tokens, and what was recorded of the rows, are the same.
+/// Samples of one prompt may differ in what was recorded, where the weights changed while one of them was still being sampled.
+fn shared_rows(before: &Trajectory, this: &Trajectory) -> usize {
+    let rows = this.prompt_len.saturating_sub(1);
+    let same = before.tokens[..before.prompt_len] == this.tokens[..this.prompt_len]
+        && selected(before, rows) == selected(this, rows)
+        && routed(before, rows) == routed(this, rows);
+    if same { rows } else { 0 }
+}
+
+/// What was selected for a trajectory's first rows, by layer.
+fn selected(t: &Trajectory, rows: usize) -> Option<Vec<&[i32]>> {
+    t.selections.as_ref().map(|s| begin(&s.layers, rows * s.top_k))
+}
+
+/// The experts that its first rows went through, by layer.
+fn routed(t: &Trajectory, rows: usize) -> Option<Vec<&[u16]>> {
+    t.routing.as_ref().map(|r| begin(&r.layers, rows * r.top_k))
+}
+
+/// The first numbers of each layer.
+fn begin<T>(layers: &[Vec<T>], length: usize) -> Vec<&[T]> {
+    layers.iter().map(|layer| &layer[..length.min(layer.len())]).collect()
 }
 
 /// Cuts sequences of these lengths (in tokens) into units of about `unit_tokens` rows.
@@ -171,83 +219,52 @@ pub fn cut(lengths: &[usize], unit_tokens: usize) -> Vec<std::ops::Range<usize>>
 
 #[derive(Default)]
 struct Builder {
+    index: KeyIndex,
+    fed: Vec<i64>,
     picked: Vec<i64>,
-    tokens: Vec<u32>,
+    targets: Vec<u32>,
     counts: Vec<usize>,
-    rows: usize,
+    first: Vec<usize>,
+    sharers: Vec<u32>,
 }
 
 impl Builder {
-    fn push(&mut self, tokens: &[u32], trained: impl Fn(usize) -> bool) {
+    /// Adds a sequence whose first `shared` rows are those of the sequence before it.
+    fn push(&mut self, tokens: &[u32], shared: usize, trained: impl Fn(usize) -> bool) {
+        let number = self.index.slots.len() as u32;
+        let mut slots = self.index.slots.last().map_or_else(Vec::new, |slots| slots[..shared].to_vec());
+        slots.iter().for_each(|&slot| self.sharers[slot as usize] += 1);
+        let fed = &tokens[..tokens.len().saturating_sub(1)];
+        for (position, &token) in fed.iter().enumerate().skip(shared) {
+            slots.push(self.fed.len() as u32);
+            self.index.sequence.push(number);
+            self.index.position.push(position as u32);
+            self.fed.push(i64::from(token));
+            self.sharers.push(1);
+        }
         let before = self.picked.len();
         for t in (1..tokens.len()).filter(|&t| trained(t)) {
-            self.picked.push((self.rows + t - 1) as i64);
-            self.tokens.push(tokens[t]);
+            self.picked.push(i64::from(slots[t - 1]));
+            self.targets.push(tokens[t]);
         }
         self.counts.push(self.picked.len() - before);
-        self.rows += tokens.len().saturating_sub(1);
+        self.first.push(shared);
+        self.index.slots.push(slots);
     }
 
-    fn finish<'a>(self, mut targets: Targets, sequences: impl Iterator<Item = &'a [u32]>) -> Unit {
-        let fed: Vec<&[u32]> = sequences.map(|s| &s[..s.len().saturating_sub(1)]).collect();
+    fn finish(self, mut targets: Targets) -> Unit {
+        targets.tokens = self.targets;
         let trained = vec![true; self.picked.len()];
-        targets.tokens = self.tokens;
         Unit {
-            rows: Rows::packed(&fed),
+            rows: Rows { tokens: self.fed, index: Arc::new(self.index) },
             picked: self.picked,
             targets: Arc::new(targets),
             layout: losses::Rows::new(self.counts, trained),
+            first: self.first,
+            sharers: self.sharers,
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use data::{Finish, KeptSets};
-
-    use super::*;
-
-    #[test]
-    fn a_row_predicts_the_token_after_it() {
-        let unit = Unit::of_sequences(&[Sequence::answered(&[5, 6], &[7, 8]), Sequence::text(vec![1, 2, 3])]);
-        assert_eq!(unit.rows.tokens, [5, 6, 7, 1, 2]);
-        assert_eq!(
-            (unit.picked.as_slice(), unit.targets.tokens.as_slice()),
-            ([1, 2, 3, 4].as_slice(), [7, 8, 2, 3].as_slice())
-        );
-        assert_eq!(unit.layout.trained_counts(), [2, 2]);
-    }
-
-    #[test]
-    fn samples_of_one_prompt_share_its_rows() {
-        let trajectory = |prompt: &[u32], completion: &[u32]| Trajectory {
-            prompt_id: "p".into(),
-            sample: 0,
-            tokens: [prompt, completion].concat(),
-            authors: [vec![Author::Prompt; prompt.len()], vec![Author::Policy; completion.len()]].concat(),
-            prompt_len: prompt.len(),
-            logprobs: vec![0.0; completion.len()],
-            versions: (0..completion.len() as u64).collect(),
-            kept: KeptSets::default(),
-            selections: None,
-            routing: None,
-            finish: Finish::Stop,
-        };
-        let all = [
-            trajectory(&[1, 2], &[3, 4, 5]),
-            trajectory(&[1, 2], &[6]),
-            trajectory(&[1, 2], &[7, 8]),
-            trajectory(&[9], &[3]),
-        ];
-        let all: Vec<&Trajectory> = all.iter().collect();
-        let unit = Unit::sharing_prompts(&all, 1.0, |t, i| t.versions[i] < 2);
-        assert_eq!(unit.rows.tokens, [1, 2, 3, 7, 9], "5 was not asked for, and the last tokens are not fed");
-        assert_eq!(unit.rows.index.slots, [vec![0, 1, 2], vec![0, 1], vec![0, 1, 3], vec![4]]);
-        assert_eq!(
-            (unit.rows.index.sequence.as_slice(), unit.rows.index.position.as_slice()),
-            ([0, 0, 0, 2, 3].as_slice(), [0, 1, 2, 2, 0].as_slice())
-        );
-        assert_eq!(unit.picked, [1, 2, 1, 1, 3, 4]);
-        assert_eq!(unit.targets.tokens, [3, 4, 6, 7, 8, 3]);
-    }
-}
+mod tests;

@@ -12,7 +12,7 @@ use crate::compute::{Compute, Precision};
 use crate::doctor::{BLOCK, ProductShape, place_is_hidden};
 use crate::kernels::cuda::on_gpu;
 use crate::kernels::cuda::product::product_bf16;
-use crate::kernels::product::{Layout, product};
+use crate::kernels::product::{Layout, product, widened};
 use crate::packs::Packs;
 
 /// The products of a model.
@@ -110,9 +110,10 @@ impl Products {
         if self.own && x.kind() == Kind::Float {
             return product(x, w, layout, packs);
         }
+        let w = if x.kind() == Kind::Float { widened(w) } else { w.shallow_clone() };
         match layout {
             Layout::Transposed => self.by_rows(x, 0, |x| x.matmul(&w.tr())),
-            Layout::Heads => self.by_rows(&x.transpose(0, 1), 1, |x| x.bmm(w)).transpose(0, 1),
+            Layout::Heads => self.by_rows(&x.transpose(0, 1), 1, |x| x.bmm(&w)).transpose(0, 1),
         }
     }
 

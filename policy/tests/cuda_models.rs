@@ -26,7 +26,7 @@ fn learned(model: &Model) -> Vec<(String, Tensor)> {
     let logits = model.logits(&forward.hidden);
     let mut loss = logits.sin().sum(Kind::Float);
     if let Some(of_indexer) = &forward.indexer_loss {
-        loss = loss + of_indexer;
+        loss += of_indexer;
     }
     let learn = model.params.iter().filter(|(_, p)| p.requires_grad());
     let (names, params): (Vec<_>, Vec<_>) = learn.map(|(name, p)| (name.clone(), p)).unzip();

@@ -2,9 +2,10 @@
 //! forward is what a replay computes (INV-5).
 
 use policy::config::Attention;
+use policy::params::Params;
 use policy::testing::{decode, every_kind, model_of};
-use policy::{Attend, Forward, Keys, Model, ModelConfig, Rows, Task};
-use tch::{Kind, Tensor};
+use policy::{Attend, Compute, Forward, Keys, Model, ModelConfig, Precision, Rows, Task};
+use tch::{Device, Kind, Tensor};
 
 const LENGTHS: [u32; 4] = [3, 40, 1, 21];
 
@@ -45,6 +46,32 @@ fn inv_1_and_inv_2_a_row_has_the_same_bits_in_a_batch_and_one_by_one() {
                 assert!(same(&decoded.experts[step], &forward.experts), "{kind}: experts of row {row}");
             }
             first += length;
+        }
+    }
+}
+
+/// A model that does not learn holds the bf16 of its file, and computes what one that was widened computes.
+#[test]
+fn inv_1_frozen_weights_of_bf16_give_the_bits_of_widened_ones() {
+    let _guard = tch::no_grad_guard();
+    for (kind, config) in every_kind() {
+        let trained = model_of(config.clone());
+        let half = |p: &Tensor| if p.dim() == 2 { p.to_kind(Kind::BFloat16) } else { p.copy() };
+        let half: Params = trained.params.iter().map(|(name, p)| (name.clone(), half(p))).collect();
+        for precision in [Precision::F32, Precision::Bf16] {
+            let compute = Compute { precision, ..Compute::from(Device::Cpu) };
+            let of = |as_held: fn(&Tensor) -> Tensor| {
+                let params = half.iter().map(|(name, p)| (name.clone(), as_held(p))).collect();
+                Model::new(config.clone(), params, compute).expect("exact")
+            };
+            let (widened, frozen) = (of(|p| p.to_kind(Kind::Float)), of(Tensor::shallow_clone));
+            assert!(frozen.bytes() < widened.bytes() * 6 / 10, "{kind}: {} bytes", frozen.bytes());
+            let (logits, forward) = batched(&frozen, &recording(&frozen));
+            let (wanted, wanted_forward) = batched(&widened, &recording(&widened));
+            assert!(logits.equal(&wanted), "{kind}, {precision}");
+            let same = |a: &[Tensor], b: &[Tensor]| a.iter().zip(b).all(|(a, b)| a.equal(b));
+            assert!(same(&forward.selections, &wanted_forward.selections), "{kind}, {precision}");
+            assert!(same(&forward.experts, &wanted_forward.experts), "{kind}, {precision}");
         }
     }
 }

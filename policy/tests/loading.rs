@@ -6,8 +6,10 @@
 use std::path::Path;
 use std::process::Command;
 
-use policy::checkpoint;
-use policy::params::Params;
+use policy::checkpoint::{self, Storage};
+use policy::params::{Params, shapes};
+use policy::testing::tiny_grouped;
+use policy::{Model, ModelConfig};
 use tch::{Device, Kind, Tensor};
 
 /// What a child process is to read.
@@ -21,14 +23,22 @@ fn held_at_most() -> usize {
     kib * 1024
 }
 
-/// Run by the other test, in a process of its own.
+/// Run by the other tests, in a process of its own: reads a file, or a folder for a model that does not learn.
 #[test]
 fn child_reads() {
-    let Ok(file) = std::env::var(FILE) else { return };
+    let Ok(path) = std::env::var(FILE) else { return };
     // A first small tensor, so that what libtorch sets up once is not counted.
     drop(Tensor::zeros([16, 16], (Kind::BFloat16, Device::Cpu)).to_kind(Kind::Float));
-    let before = held_at_most();
-    let tensors = checkpoint::load_tensors(Path::new(&file)).expect("it reads");
+    let (path, before) = (Path::new(&path), held_at_most());
+    let tensors = match path.is_dir() {
+        true => {
+            let params = checkpoint::load_frozen(path, Device::Cpu).expect("it reads").params;
+            let stays = |p: &Tensor| (p.kind() == Kind::BFloat16) == (p.dim() == 2);
+            assert!(params.values().all(stays), "matrices stay bf16, and nothing else");
+            params
+        }
+        false => checkpoint::load_tensors(path).expect("it reads"),
+    };
     let sum: f64 = tensors.values().map(|t| t.get(0).sum(Kind::Double).double_value(&[])).sum();
     println!("held {} {sum}", held_at_most() - before);
 }
@@ -57,4 +67,25 @@ fn reading_holds_at_most_a_tenth_more_than_the_weights() {
     eprintln!("{} MiB held for {} MiB of weights", held / MIB, weights / MIB);
     assert!(held >= weights * 9 / 10, "the measurement sees the weights: {held}");
     assert!(held <= weights * 11 / 10, "{held} bytes held for {weights} of weights");
+}
+
+#[test]
+fn a_model_that_does_not_learn_holds_at_most_a_tenth_more_than_its_file_of_bf16() {
+    let config = ModelConfig {
+        hidden_size: 1024,
+        intermediate_size: 4096,
+        num_hidden_layers: 4,
+        vocab_size: 8192,
+        ..tiny_grouped(None)
+    };
+    let full = |(name, shape): (String, Vec<i64>)| (name, Tensor::full(shape, 0.5, (Kind::Float, Device::Cpu)));
+    let model =
+        Model::new(config.clone(), shapes(&config).into_iter().map(full).collect(), Device::Cpu).expect("exact");
+    let folder = tempfile::tempdir().expect("a folder");
+    checkpoint::save_as(&model, folder.path(), Storage::Bf16).expect("it saves");
+    let file = std::fs::metadata(folder.path().join(checkpoint::WEIGHTS)).expect("it was written").len() as usize;
+    let held = held_reading(folder.path());
+    eprintln!("{} MiB held for a file of {} MiB", held / MIB, file / MIB);
+    assert!(file > 64 * MIB && held >= file * 9 / 10, "the measurement sees the weights: {held}");
+    assert!(held <= file * 11 / 10, "{held} bytes held for a file of {file}");
 }

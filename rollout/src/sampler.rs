@@ -49,8 +49,11 @@ impl Sampling {
             largest(logits)
         } else {
             match &kept {
-                None => self.draw(0..logits.len() as u32, logits, uniform),
-                Some(kept) => self.draw(kept.iter().copied(), logits, uniform),
+                None => self.draw(logits.to_vec(), uniform) as u32,
+                Some(kept) => {
+                    let logits = kept.iter().map(|&token| logits[token as usize]).collect();
+                    kept[self.draw(logits, uniform)]
+                }
             }
         };
         let mut targets =
@@ -101,29 +104,23 @@ impl Sampling {
         exp((logit - top) * self.inverse_temperature())
     }
 
-    /// The token at which the running sum of weights passes `uniform` of the total.
-    fn draw(&self, tokens: impl Iterator<Item = u32> + Clone, logits: &[f32], uniform: f64) -> u32 {
-        let mut weights: Vec<f32> = tokens.clone().map(|token| logits[token as usize]).collect();
+    /// Where among the kept tokens' logits the running sum of weights passes `uniform` of the total.
+    fn draw(&self, mut weights: Vec<f32>, uniform: f64) -> usize {
         weigh(&mut weights, self.inverse_temperature());
         let sums: Vec<f64> = weights.chunks(SUMMED_AT_ONCE).map(|part| f64::from(sum(part))).collect();
         let mut left = uniform * sums.iter().sum::<f64>();
         let mut last = 0;
-        let mut tokens = tokens;
-        for (part, sum) in weights.chunks(SUMMED_AT_ONCE).zip(sums) {
+        for ((part, sum), start) in weights.chunks(SUMMED_AT_ONCE).zip(sums).zip((0..).step_by(SUMMED_AT_ONCE)) {
             if left >= sum {
                 left -= sum;
-                last = tokens
-                    .by_ref()
-                    .take(part.len())
-                    .zip(part)
-                    .fold(last, |last, (t, w)| if *w > 0.0 { t } else { last });
+                last = part.iter().rposition(|weight| *weight > 0.0).map_or(last, |at| start + at);
                 continue;
             }
-            for (token, weight) in tokens.by_ref().take(part.len()).zip(part).filter(|(_, weight)| **weight > 0.0) {
-                last = token;
+            for (at, weight) in part.iter().enumerate().filter(|(_, weight)| **weight > 0.0) {
+                last = start + at;
                 left -= f64::from(*weight);
                 if left < 0.0 {
-                    return token;
+                    return last;
                 }
             }
             // The part's own sum was rounded otherwise: what is left of it belongs to its last token.

@@ -1,7 +1,7 @@
 """The indexer in reinforcement learning, frozen against live against live with replay: one table over several seeds.
 
     cargo build --release
-    python3 scripts/dev/ablation.py [--seeds 1,2,3] [--out runs/ablation] [--threads N] [--steps N] [--temper target/release/temper]
+    python3 scripts/dev/ablation.py [--seeds 1,2,3] [--out runs/ablation] [--threads N] [--device cuda] [--steps N] [--temper target/release/temper]
 
 Runs configs/ablation.toml once a seed, all seeds at once, and reads their metrics.jsonl and summary.json. A cell is the mean over seeds with the
 smallest and the largest value. Needs only the standard library.
@@ -16,7 +16,7 @@ ARMS = ["frozen", "live", "replay"]
 LATE = 10
 
 
-def run(temper, seed, out, threads, sets, look_only):
+def run(temper, seed, out, machine, sets, look_only):
     """Starts one seed's run; a finished one is kept."""
     folder = out / f"seed-{seed}"
     if (folder / "summary.json").exists() or look_only:
@@ -24,7 +24,7 @@ def run(temper, seed, out, threads, sets, look_only):
     verb = ["resume", str(folder)] if (folder / "resolved.toml").exists() else ["run", "configs/ablation.toml", "--set", f"run.out={out}", "--name", folder.name,
             "--set", f"run.seed={seed}", *[w for s in sets for w in ("--set", s)]]
     log = open(out / f"{folder.name}.log", "ab")
-    return folder, subprocess.Popen([temper, *verb, "--device", "cpu", "--threads", str(threads)], stdout=log, stderr=log)
+    return folder, subprocess.Popen([temper, *verb, *machine], stdout=log, stderr=log)
 
 
 def steps(folder, stage, most):
@@ -73,12 +73,14 @@ def main():
     parser.add_argument("--seeds", default="1,2,3")
     parser.add_argument("--out", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--steps", type=int, help="start nothing; look at this many steps of what there is")
     parser.add_argument("--temper", default="target/release/temper")
     parser.add_argument("--set", action="append", default=[], help="as temper's")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    begun = [run(args.temper, seed, args.out, args.threads, args.set, args.steps is not None) for seed in args.seeds.split(",")]
+    machine = ["--device", args.device, "--threads", str(args.threads)]
+    begun = [run(args.temper, seed, args.out, machine, args.set, args.steps is not None) for seed in args.seeds.split(",")]
     for folder, process in begun:
         if process and process.wait() != 0:
             raise SystemExit(f"{folder}: see {folder}.log")

@@ -6,7 +6,8 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use policy::{Compute, checkpoint};
+use policy::checkpoint::{self, CheckpointError};
+use policy::{Compute, Model};
 
 use crate::cli::BenchArgs;
 use crate::exit::{Code, Failure, OrFail};
@@ -16,39 +17,89 @@ use crate::say::tell;
 
 /// Bytes of one plain read.
 const BLOCK: usize = 8 << 20;
-/// Each is measured as often, in turns; the best counts, since other work only slows it.
-const REPEATS: usize = 3;
+/// Rounds of all measurements, in turns: other work on the machine weighs on each alike.
+const ROUNDS: usize = 5;
 
-/// Prints GB/s of plain reading and of loading, both after the system was told to forget the files, and what loading held at most.
+/// A way to load a checkpoint, with what was measured of it.
+struct Way {
+    name: &'static str,
+    load: fn(&Path, Compute) -> Result<Model, CheckpointError>,
+    /// GB/s, by round.
+    rates: Vec<f64>,
+    /// Bytes of its parameters.
+    weights: u64,
+    /// Most bytes that loading added to the process.
+    held: u64,
+}
+
+/// Prints GB/s of plain reading and of loading, both after the system was told to forget the files, and what loading held at most: for a
+/// model that learns, and for one that does not.
 ///
 /// # Errors
 /// [`Code::Checkpoint`] for a folder that is none, [`Code::Disk`] for files that cannot be read.
 pub fn bench(args: &BenchArgs, folder: &Path) -> Result<(), Failure> {
     let device = device::open(args.machine.device.unwrap_or(Device::Auto), args.machine.threads.unwrap_or(0))?;
     let compute = Compute { device, precision: args.precision, recompute: false, exact: true };
-    let config = checkpoint::check(folder).or_fail(Code::Checkpoint)?;
+    checkpoint::check(folder).or_fail(Code::Checkpoint)?;
     let files = checkpoint::files(folder).or_fail(Code::Checkpoint)?;
     let size: u64 =
         files.iter().map(|file| fs::metadata(file).map(|m| m.len())).sum::<io::Result<u64>>().or_fail(Code::Disk)?;
-    let weights = 4 * config.parameters() as u64;
-    let (mut read, mut load, mut held) = (0f64, 0f64, 0);
+    let way = |name, load| Way { name, load, rates: Vec::new(), weights: 0, held: 0 };
+    let mut ways = [way("to learn", checkpoint::load), way("frozen", checkpoint::load_frozen)];
+    let mut reads = Vec::new();
     let mut cold = true;
-    for _ in 0..REPEATS {
+    for _ in 0..ROUNDS {
         cold &= forget(&files).or_fail(Code::Disk)?;
-        read = read.max(rate(size, || read_all(&files).or_fail(Code::Disk))?);
-        cold &= forget(&files).or_fail(Code::Disk)?;
-        forget_peak();
-        let before = status("VmRSS");
-        load = load.max(rate(size, || checkpoint::load(folder, compute).or_fail(Code::Checkpoint).map(drop))?);
-        held = held.max(status("VmHWM").saturating_sub(before));
+        reads.push(rate(size, || read_all(&files).or_fail(Code::Disk))?);
+        for way in &mut ways {
+            cold &= forget(&files).or_fail(Code::Disk)?;
+            way.measure(folder, compute, size)?;
+        }
     }
     let from = if cold { "from the disk" } else { "partly from the page cache, which did not forget all" };
-    tell(format_args!("files      {:.3} GB in {}; {:.3} GB as f32", gb(size), files.len(), gb(weights)))?;
-    tell(format_args!("read       {read:.2} GB/s, {from}"))?;
-    tell(format_args!("load       {load:.2} GB/s, {:.0} % of reading", 100.0 * load / read))?;
-    let share = 100.0 * held as f64 / weights as f64;
-    tell(format_args!("memory     {:.3} GB held at most, {share:.0} % of the weights as f32", gb(held)))?;
-    Ok(())
+    tell(format_args!("files      {:.3} GB in {}", gb(size), files.len()))?;
+    tell(format_args!("read       {}, {from}", spread(&reads, 1.0, " GB/s")))?;
+    ways.iter().try_for_each(|way| way.report(&reads, size))
+}
+
+impl Way {
+    fn measure(&mut self, folder: &Path, compute: Compute, size: u64) -> Result<(), Failure> {
+        forget_peak();
+        let before = status("VmRSS");
+        let mut model = None;
+        let rate = rate(size, || {
+            model = Some((self.load)(folder, compute).or_fail(Code::Checkpoint)?);
+            Ok(())
+        })?;
+        self.rates.push(rate);
+        self.held = self.held.max(status("VmHWM").saturating_sub(before));
+        self.weights = model.map_or(0, |model| model.bytes());
+        Ok(())
+    }
+
+    fn report(&self, reads: &[f64], size: u64) -> Result<(), Failure> {
+        let shares: Vec<f64> = self.rates.iter().zip(reads).map(|(load, read)| load / read).collect();
+        let of = |whole: u64| 100.0 * self.held as f64 / whole as f64;
+        tell(format_args!(
+            "{:<10} {}, {} of the round's read; {:.3} GB held at most, {:.0} % of its {:.3} GB of weights, {:.0} % of the files",
+            self.name,
+            spread(&self.rates, 1.0, " GB/s"),
+            spread(&shares, 100.0, " %"),
+            gb(self.held),
+            of(self.weights),
+            gb(self.weights),
+            of(size),
+        ))
+    }
+}
+
+/// The middle of some numbers, times `scale`, with the smallest and the largest.
+fn spread(numbers: &[f64], scale: f64, unit: &str) -> String {
+    let mut sorted: Vec<f64> = numbers.iter().map(|n| n * scale).collect();
+    sorted.sort_by(f64::total_cmp);
+    let digits = if scale == 1.0 { 2 } else { 0 };
+    let (least, middle, most) = (sorted[0], sorted[sorted.len() / 2], sorted[sorted.len() - 1]);
+    format!("{middle:.digits$}{unit} ({least:.digits$} to {most:.digits$})")
 }
 
 fn gb(bytes: u64) -> f64 {
@@ -109,7 +160,13 @@ fn cached_share(file: &File) -> io::Result<f64> {
 }
 
 /// Lets the kernel count the most memory held anew. Where it refuses, an earlier peak counts too: the number is then too high, never too low.
+/// What malloc kept of what was freed goes back first, since taking it again would not be seen.
 fn forget_peak() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it gives free memory back and touches nothing else.
+    unsafe {
+        libc::malloc_trim(0);
+    }
     let _ = fs::write("/proc/self/clear_refs", "5");
 }
 

@@ -19,15 +19,23 @@ pub use run::{report, resume, run};
 pub use sandbox::sandbox;
 pub use sparsify::sparsify;
 
-/// Starts the process anew with OpenMP threads that sleep while they wait.
-///
-/// libgomp's threads spin by default, and on a small or busy machine they take the core that the other half of a product needs: an
-/// optimiser step was seen to take 90 to 480 ms instead of 4. libgomp reads its settings when it is loaded, before `main`, so the
-/// only way to set them without a wrapper script is to execute oneself again. Whoever sets either variable decides for himself.
-pub fn quiet_threads() {
+/// What libraries read before `main`, each unless its variable is set already.
+const LIBRARIES: [(&str, &str); 3] = [
+    // libgomp's threads spin by default, and on a small or busy machine they take the core that the other half of a product needs: an
+    // optimiser step was seen to take 90 to 480 ms instead of 4.
+    ("OMP_WAIT_POLICY", "passive"),
+    ("GOMP_SPINCOUNT", "0"),
+    // Memory in pages of 2 MiB where the system gives some: weights and keys are read once a step each, and finding thousands of small
+    // pages took a sixth of the time of sampling.
+    ("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"),
+];
+
+/// Starts the process anew with what libraries read before `main`: the only way to set it without a wrapper script is to execute oneself
+/// again.
+pub fn settle_libraries() {
     use std::os::unix::process::CommandExt;
-    let set = |name| std::env::var_os(name).is_some();
-    if set("OMP_WAIT_POLICY") || set("GOMP_SPINCOUNT") {
+    let missing: Vec<_> = LIBRARIES.into_iter().filter(|(name, _)| std::env::var_os(name).is_none()).collect();
+    if missing.is_empty() {
         return;
     }
     let Ok(own) = std::env::current_exe() else { return };
@@ -37,5 +45,5 @@ pub fn quiet_threads() {
         again.arg0(name);
     }
     // Returns only if it failed; the process then goes on as it is, slower at worst.
-    let _ = again.args(arguments).env("OMP_WAIT_POLICY", "passive").env("GOMP_SPINCOUNT", "0").exec();
+    let _ = again.args(arguments).envs(missing).exec();
 }

@@ -2,6 +2,9 @@
 
 use std::fmt::Display;
 
+/// No count of a recipe is greater.
+const MOST: usize = 1 << 30;
+
 use super::Recipe;
 use super::words::suggest;
 
@@ -56,9 +59,9 @@ impl<'a> Findings<'a> {
         self.require(value.is_finite() && ok(value), path, format_args!("must be {what}, and is {value}"));
     }
 
-    /// A count must be at least 1.
+    /// A count must be at least 1, and one that some machine has room for.
     pub fn positive(&mut self, path: Vec<String>, value: usize) {
-        self.require(value >= 1, path, "must be at least 1");
+        self.require((1..=MOST).contains(&value), path, format_args!("must be at least 1 and at most {MOST}"));
     }
 
     /// A domain must be one of the recipe's.

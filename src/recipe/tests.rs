@@ -154,8 +154,33 @@ fn what_is_impossible_is_refused() {
         "rl = { group = 1 }\ndomains = [\"math\"]",
         "20:8 `stages.math-rl.rl.group` must be at least 2: the advantage is the distance from the group's mean",
     );
-    refused("lr = 1e-4", "lr = 0", "22:15 `stages.math-rl.optimizer.lr` must be set, above 0, and is 0");
-    refused("lr = 1e-4", "lr = nan", "22:15 `stages.math-rl.optimizer.lr` must be set, above 0, and is NaN");
+    refused(
+        "lr = 1e-4",
+        "lr = 0",
+        "22:15 `stages.math-rl.optimizer.lr` must be set, above 0 and at most 1e38, and is 0",
+    );
+    refused(
+        "lr = 1e-4",
+        "lr = nan",
+        "22:15 `stages.math-rl.optimizer.lr` must be set, above 0 and at most 1e38, and is NaN",
+    );
+    // What f32 cannot hold, and what no machine has room for.
+    refused(
+        "lr = 1e-4",
+        "lr = 1e39",
+        "22:15 `stages.math-rl.optimizer.lr` must be set, above 0 and at most 1e38, and is 1000000000000000000000000000000000000000",
+    );
+    refused(
+        "= 32",
+        "= 9223372036854775807",
+        "5:1 `sampling.max_new_tokens` must be at least 1 and at most 1073741824",
+    );
+    refused(
+        rl,
+        "rl = { max_staleness = 101 }\ndomains = [\"math\"]",
+        "20:8 `stages.math-rl.rl.max_staleness` must be at most 100",
+    );
+    refused("[sampling]", "[run]\nthreads = 5000\n[sampling]", "5:1 `run.threads` must be at most 1024");
     refused(
         "lr = 1e-4",
         "lr = 1e-4, warmup = 20",

@@ -1,10 +1,13 @@
 //! What makes a recipe impossible, before anything is loaded.
 
 use super::findings::{Finding, Findings, at};
-use super::{Domain, Recipe, Source, validate_stage, validate_verifiers};
+use super::{Domain, ModelSource, Recipe, Source, validate_stage, validate_verifiers};
 
 /// 9999-12-31 23:59:59 UTC: later years are not written with four digits.
 const LAST_SECOND: i64 = 253_402_300_799;
+
+/// No machine has more cores, and each thread costs memory.
+const MOST_THREADS: usize = 1024;
 
 /// A longer limit is none.
 const YEAR_S: f64 = 365.0 * 86_400.0;
@@ -28,6 +31,11 @@ impl Recipe {
 
     fn check_run(&self, f: &mut Findings<'_>) {
         f.require(is_name(&self.run.name), at(&[&"run", &"name"]), NAME_RULE);
+        let threads = at(&[&"run", &"threads"]);
+        f.require(self.run.threads <= MOST_THREADS, threads, format_args!("must be at most {MOST_THREADS}"));
+        if let ModelSource::Fresh { init_std, .. } = &self.model {
+            f.number(at(&[&"model", &"init_std"]), *init_std, "above 0 and at most 1", |std| std > 0.0 && std <= 1.0);
+        }
         f.require(!self.run.out.is_empty(), at(&[&"run", &"out"]), "must name a folder");
         let clock = at(&[&"run", &"clock"]);
         let share = at(&[&"run", &"compare_share"]);

@@ -10,6 +10,9 @@ use super::{Device, DistillLoss, IndexerMode, Kind, MODEL, OnSwap, Recipe, RlSch
 /// What the run log adds to a stage's name for groups that are not of its steps. A stage of that name would write the same files.
 const LOG_SUFFIXES: [&str; 2] = ["-eval", "-traces"];
 
+/// Older weights than so many steps are another policy; each age has a column in the metrics.
+const MOST_STALENESS: u64 = 100;
+
 /// Checks stage `i` of the recipe.
 pub(super) fn check(recipe: &Recipe, i: usize, stage: &Stage, f: &mut Findings<'_>) {
     let here = Here { recipe, i, stage };
@@ -204,7 +207,7 @@ impl Here<'_> {
             return f.add_with_help(self.path("optimizer"), format_args!("is missing: `{}` trains", self.kind()), help);
         };
         let path = |key| self.path2("optimizer", key);
-        f.number(path("lr"), o.lr, "set, above 0", |lr| lr > 0.0);
+        f.number(path("lr"), o.lr, "set, above 0 and at most 1e38", |lr| lr > 0.0 && lr <= 1e38);
         f.number(path("min_lr"), o.min_lr, "between 0 and `lr`", |lr| lr == 0.0 || (0.0..=o.lr).contains(&lr));
         let falls = o.schedule != Schedule::Constant;
         f.require(falls || o.min_lr == 0.0, path("min_lr"), "has no meaning under `schedule = \"constant\"`");
@@ -315,6 +318,8 @@ impl Here<'_> {
         f.number(path("dual_clip"), r.dual_clip, "0 (off) or above 1", |c| c == 0.0 || c > 1.0);
         f.number(path("off_policy_delta"), r.off_policy_delta, "0 (off) or above", |d| d >= 0.0);
         f.number(path("max_error_share"), r.max_error_share, "between 0 and 1", |s| (0.0..=1.0).contains(&s));
+        let bounded = r.max_staleness <= MOST_STALENESS;
+        f.require(bounded, path("max_staleness"), format_args!("must be at most {MOST_STALENESS}"));
         let runs_ahead = r.max_staleness > 0;
         let no_meaning = "has no meaning without `max_staleness` above 0";
         f.require(runs_ahead || r.schedule == RlSchedule::Logical, path("schedule"), no_meaning);

@@ -15,9 +15,9 @@ use super::groups::{draw, logged_or_sampled};
 use super::language;
 use super::models::{self, indexer_coefficient};
 use super::prompts::{Cursor, Pool, Stream};
-use super::rl::{
-    charge, group_stats, grpo_settings, masked, mean, report_metrics, report_routing, round, too_many_errors,
-};
+use super::rl::{round, too_many_errors};
+use super::rl_learner::{charge, grpo_settings, masked};
+use super::rl_metrics::{group_stats, mean, report_metrics, report_routing};
 use super::sample::{Round, inverse_temperature, sample_groups};
 use super::score::passes;
 use super::stage::{Active, Body, Stepped, step_failure};
@@ -192,7 +192,7 @@ impl OnPolicy {
 }
 
 impl Body for OnPolicy {
-    fn other_weights(&self) -> u64 {
+    fn other_weights(&self, _active: &Active<'_>) -> u64 {
         self.teachers.values().map(Model::bytes).sum()
     }
 

@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
 use std::time::Duration;
 
 use data::{Item, Verdict};
@@ -17,6 +19,7 @@ use verifiers::compose::{self, Panel, Worth};
 
 use crate::exit::{Code, Failure, OrFail};
 use crate::recipe::{Recipe, VerifierEntry};
+use crate::say;
 use crate::verifiers_by_name::build_verifier;
 
 /// Metrics of a verdict that the machine's mood decides. They stay out of the run log, which is then the same bytes for every run of a
@@ -39,6 +42,24 @@ pub struct Judge {
 /// What the verifiers of a domain said of each item: by item, then by verifier in the recipe's order.
 pub type Verdicts = Vec<compose::Verdicts>;
 
+/// The run has no watchdog yet when its verifiers start; a plugin may load a model.
+const SLOW_START: Duration = Duration::from_secs(20);
+
+/// Does the work, and says who is waited for once that takes long.
+fn named_if_slow<T: Send>(label: &str, work: impl FnOnce() -> T) -> T {
+    let (done, wait) = channel::<()>();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            if wait.recv_timeout(SLOW_START) == Err(RecvTimeoutError::Timeout) {
+                say!("waiting: the verifier `{label}` has not started after {} s", SLOW_START.as_secs());
+            }
+        });
+        let result = work();
+        drop(done);
+        result
+    })
+}
+
 /// Verdicts on their way.
 pub struct Pending {
     handle: JoinHandle<Verdicts>,
@@ -59,7 +80,8 @@ impl Judge {
             .build()
             .or_fail(Code::Internal)?;
         let build = |entry: &VerifierEntry| -> Result<(Worth, Box<dyn Verifier>), Failure> {
-            Ok((entry.worth(), build_verifier(entry.name, &entry.settings)?))
+            let built = named_if_slow(&entry.worth().label, || build_verifier(entry.name, &entry.settings))?;
+            Ok((entry.worth(), built))
         };
         let mut domains = BTreeMap::new();
         for (name, domain) in &recipe.domains {

@@ -33,6 +33,8 @@ mod models;
 mod preflight;
 mod prompts;
 mod rl;
+mod rl_learner;
+mod rl_metrics;
 pub mod sample;
 mod score;
 mod stage;
@@ -385,10 +387,8 @@ impl Run {
         for (number, state) in self.states()? {
             let stage = &self.recipe.stages[number];
             summary.elapsed_s += state.ledger.elapsed_s;
-            let exactness = &mut summary.exactness;
-            exactness.waived = !self.recipe.run.exact;
-            exactness.max_abs_logprob_diff = exactness.max_abs_logprob_diff.max(state.exactness.max_abs_logprob_diff);
-            exactness.tokens_compared += state.exactness.tokens_compared;
+            summary.exactness.waived = !self.recipe.run.exact;
+            summary.exactness.add(state.exactness.max_abs_logprob_diff, state.exactness.tokens_compared);
             summary.verdicts.pass += state.verdicts.pass;
             summary.verdicts.fail += state.verdicts.fail;
             summary.verdicts.undecided += state.verdicts.undecided;

@@ -105,13 +105,13 @@ fn check_balance(stage: &Stage, config: &ModelConfig) -> Result<(), Failure> {
     .hint("leave `routing.balance` out of the stage"))
 }
 
-/// The checkpoint folder that a stage left, or the run's own model.
+/// The checkpoint folder that a stage left, or the run's own model, for a model that does not learn.
 ///
 /// # Errors
 /// [`Code::Checkpoint`].
 pub fn load_from(run: &Run, name: &str) -> Result<Model, Failure> {
     match source(run, name)? {
-        Source::Folder(folder) => checkpoint::load(&folder, run.compute).or_fail(Code::Checkpoint),
+        Source::Folder(folder) => checkpoint::load_frozen(&folder, run.compute).or_fail(Code::Checkpoint),
         Source::Fresh { .. } => {
             Err(Failure::new(Code::Usage, "the run's model has fresh weights: there is nothing to load"))
         }

@@ -12,7 +12,9 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use learner::trainer::{StepError, Trainer};
+use policy::params::Params;
 use policy::{Model, checkpoint};
+use tch::Tensor;
 
 use super::evaluate::evaluate;
 use super::state::{STATE, StageState};
@@ -63,12 +65,12 @@ pub trait Body {
     ///
     /// # Errors
     /// [`Code::Disk`].
-    fn save(&mut self, _folder: &Path) -> Result<(), Failure> {
+    fn save(&mut self, _active: &Active<'_>, _folder: &Path) -> Result<(), Failure> {
         Ok(())
     }
 
     /// Bytes of weights beside those of the stage's model.
-    fn other_weights(&self) -> u64 {
+    fn other_weights(&self, _active: &Active<'_>) -> u64 {
         0
     }
 }
@@ -137,9 +139,10 @@ pub fn train<'a>(
 fn hold(active: &mut Active<'_>, body: &dyn Body) -> Vec<(String, f64)> {
     const GIB: f64 = (1u64 << 30) as f64;
     let resident = memory::resident();
+    let other_models = body.other_weights(active);
     let found = active.state.memory.get_or_insert_default();
     found.weights = active.model.bytes();
-    found.other_models = found.other_models.max(body.other_weights());
+    found.other_models = found.other_models.max(other_models);
     found.laid_out = found.laid_out.max(active.model.products.bytes());
     found.optimizer = active.trainer.bytes();
     found.cache = found.cache.max(active.run.cache.get());
@@ -253,6 +256,7 @@ fn save(active: &Active<'_>, body: &mut dyn Body) -> Result<(), Failure> {
 }
 
 fn fill(active: &Active<'_>, body: &mut dyn Body, folder: &Path) -> Result<(), Failure> {
+    check_finite(active)?;
     checkpoint::save(&active.model, folder).or_fail(Code::Disk)?;
     if active.stage.lora.is_some() {
         let base = models::adapted_base(active.run, active.stage)?.map(|base| base.display().to_string());
@@ -260,8 +264,23 @@ fn fill(active: &Active<'_>, body: &mut dyn Body, folder: &Path) -> Result<(), F
     }
     active.run.tokenizer.save(folder).or_fail(Code::Disk)?;
     active.trainer.save(&folder.join(OPTIMIZER)).or_fail(Code::Disk)?;
-    body.save(folder)?;
+    body.save(active, folder)?;
     active.state.write(&folder.join(STATE))
+}
+
+/// Refuses weights that are no numbers: with a finite loss and gradient, a step can still be too long for f32.
+fn check_finite(active: &Active<'_>) -> Result<(), Failure> {
+    let Some(name) = not_finite(&active.model.params) else { return Ok(()) };
+    let (stage, step) = (&active.stage.name, active.state.step);
+    let failure =
+        Failure::new(Code::Numeric, format!("stage {stage}, step {step}: the weights `{name}` are not finite"));
+    Err(failure.hint(format!("what was saved before is sound; {}", with_a_lower_rate(active))))
+}
+
+/// The first weights of which one is infinite or NaN.
+fn not_finite(params: &Params) -> Option<&str> {
+    let finite = |weights: &Tensor| [weights.min(), weights.max()].iter().all(|end| end.double_value(&[]).is_finite());
+    params.iter().find(|(_, weights)| !finite(weights)).map(|(name, _)| name.as_str())
 }
 
 /// The step that a resumed run begins from.
@@ -279,15 +298,36 @@ pub fn step_failure(active: &Active<'_>, error: &StepError, batch: &str) -> Fail
         active.state.step + 1
     ));
     if error.is_numeric() {
-        // What was sampled after the last checkpoint came from weights that a lower rate does not give.
-        let sampled = match active.stage.kind {
-            Kind::Rl | Kind::Distill => format!(", move the log's files of steps after {} away,", last_kept(active)),
-            _ => String::new(),
-        };
-        return failure.hint(format!(
-            "the weights are as they were; the batch is kept in {batch}; lower the stage's lr in {}{sampled} and `temper resume`",
-            active.run.folder.root().join("resolved.toml").display(),
-        ));
+        let way = with_a_lower_rate(active);
+        return failure.hint(format!("the weights are as they were; the batch is kept in {batch}; {way}"));
     }
     failure
+}
+
+/// How to go on from the last checkpoint with a lower learning rate.
+fn with_a_lower_rate(active: &Active<'_>) -> String {
+    // What was sampled after the last checkpoint came from weights that a lower rate does not give.
+    let sampled = match active.stage.kind {
+        Kind::Rl | Kind::Distill => format!(", move the log's files of steps after {} away,", last_kept(active)),
+        _ => String::new(),
+    };
+    let recipe = active.run.folder.root().join("resolved.toml");
+    format!("lower the stage's lr in {}{sampled} and `temper resume`", recipe.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_that_are_no_numbers_are_found() {
+        let params = |odd: f32| {
+            let weights = |third: f32| Tensor::from_slice(&[1.0, -2.0, third]);
+            Params::from([("a".to_owned(), weights(0.0)), ("b".to_owned(), weights(odd))])
+        };
+        assert_eq!(not_finite(&params(f32::MAX)), None);
+        for odd in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            assert_eq!(not_finite(&params(odd)), Some("b"), "{odd}");
+        }
+    }
 }

@@ -82,8 +82,7 @@ impl StageState {
 
     /// Adds the learner's comparison.
     pub fn compared(&mut self, found: learner::replay::Exactness) {
-        self.exactness.max_abs_logprob_diff = self.exactness.max_abs_logprob_diff.max(found.max_abs_logprob_diff);
-        self.exactness.tokens_compared += found.tokens_compared;
+        self.exactness.add(found.max_abs_logprob_diff, found.tokens_compared);
     }
 
     /// What a step of the learner held.

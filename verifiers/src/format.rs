@@ -231,8 +231,7 @@ fn without_mark(text: &str) -> &str {
 }
 
 fn one_json(text: &str, schema: Option<&Validator>) -> Result<(), String> {
-    let text = without_mark(text);
-    let mut blocks = code_blocks(text, "json")?;
+    let mut blocks = code_blocks(without_mark(text), "json")?;
     let bare = extract::outside_reasoning(text).join("\n");
     let json = match (blocks.pop(), blocks.len()) {
         (None, _) => bare,

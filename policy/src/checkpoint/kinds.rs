@@ -7,12 +7,23 @@ use super::CheckpointError;
 use super::fp8::{dequantise, scale_name, scale_shape};
 use super::shards::{Shards, View};
 
+/// As [`read`], but for a matrix of bf16, which stays what it is.
+pub(super) fn read_frozen(shards: &Shards, view: &View<'_>) -> Result<Tensor, CheckpointError> {
+    if view.dtype != Dtype::BF16 || view.shape.len() != 2 {
+        return read(shards, view);
+    }
+    let shape: Vec<i64> = view.shape.iter().map(|&n| n as i64).collect();
+    let value = copied(view.bytes(), &shape, Kind::BFloat16, Kind::BFloat16);
+    view.release();
+    Ok(value)
+}
+
 /// A parameter as f32 on the CPU, in memory of its own.
 pub(super) fn read(shards: &Shards, view: &View<'_>) -> Result<Tensor, CheckpointError> {
     check(shards, view)?;
     let shape: Vec<i64> = view.shape.iter().map(|&n| n as i64).collect();
     let value = match kind(view.dtype) {
-        Some(kind) => copied(view.bytes(), &shape, kind),
+        Some(kind) => copied(view.bytes(), &shape, kind, Kind::Float),
         None => {
             let scales = read(shards, &shards.get(&scale_name(&view.name))?)?;
             let scales = Vec::<f32>::try_from(scales.flatten(0, -1)).expect("it was read as f32");
@@ -51,11 +62,11 @@ fn kind(dtype: Dtype) -> Option<Kind> {
     }
 }
 
-/// Bytes of the map as an f32 tensor of its own, with no copy between.
-fn copied(bytes: &[u8], shape: &[i64], kind: Kind) -> Tensor {
+/// Bytes of the map, which are of one kind, as a tensor of its own of another, with no copy between.
+fn copied(bytes: &[u8], shape: &[i64], kind: Kind, wanted: Kind) -> Tensor {
     let aligned = (bytes.as_ptr() as usize).is_multiple_of(kind.elt_size_in_bytes());
     if !aligned || bytes.is_empty() {
-        return Tensor::from_data_size(bytes, shape, kind).to_kind(Kind::Float);
+        return Tensor::from_data_size(bytes, shape, kind).to_kind(wanted);
     }
     let mut strides = vec![1i64; shape.len()];
     for i in (1..shape.len()).rev() {
@@ -64,6 +75,6 @@ fn copied(bytes: &[u8], shape: &[i64], kind: Kind) -> Tensor {
     // SAFETY: the bytes are aligned and hold as many numbers as the shape says, since the header was checked against the file; the
     // borrowed tensor is read once and dropped here, before the map.
     let borrowed = unsafe { Tensor::from_blob(bytes.as_ptr(), shape, &strides, kind, Device::Cpu) };
-    // A conversion has memory of its own; f32 would stay borrowed.
-    if kind == Kind::Float { borrowed.copy() } else { borrowed.to_kind(Kind::Float) }
+    // A conversion has memory of its own; what is not converted would stay borrowed.
+    if kind == wanted { borrowed.copy() } else { borrowed.to_kind(wanted) }
 }

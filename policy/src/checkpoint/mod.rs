@@ -12,6 +12,7 @@ mod write;
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, SafeTensorError};
+use tch::{Device, Tensor};
 
 pub use self::peft::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, PeftError, load_adapters, save_adapters};
 pub use self::shards::INDEX;
@@ -110,6 +111,12 @@ pub enum CheckpointError {
     NoSafeRows(#[from] NoSafeRows),
 }
 
+/// How a parameter is read.
+type Read = fn(&Shards, &View<'_>) -> Result<Tensor, CheckpointError>;
+
+/// Bytes that the disk reads while earlier ones are converted.
+const READ_AHEAD: usize = 64 << 20;
+
 /// The weights file of a checkpoint folder.
 pub const WEIGHTS: &str = "model.safetensors";
 
@@ -120,6 +127,19 @@ pub const WEIGHTS: &str = "model.safetensors";
 pub fn load(folder: &Path, compute: impl Into<Compute>) -> Result<Model, CheckpointError> {
     let config = ModelConfig::read(folder)?;
     let params = load_params(folder, &config)?;
+    Ok(Model::new(config, params, compute)?)
+}
+
+/// Reads a checkpoint folder for a model that will not learn. On the CPU its matrices of bf16 stay bf16 and are widened, which is exact,
+/// where they are multiplied: it computes the bits of [`load`]'s and holds its file's size, not twice that. (A product lays a matrix out
+/// once more, as f32, when it first multiplies with it.)
+///
+/// # Errors
+/// As [`load`].
+pub fn load_frozen(folder: &Path, compute: impl Into<Compute>) -> Result<Model, CheckpointError> {
+    let (config, compute) = (ModelConfig::read(folder)?, compute.into());
+    let read = if compute.device == Device::Cpu { kinds::read_frozen } else { kinds::read };
+    let params = read_params(folder, &config, read)?;
     Ok(Model::new(config, params, compute)?)
 }
 
@@ -326,12 +346,27 @@ pub fn check(folder: &Path) -> Result<ModelConfig, CheckpointError> {
 }
 
 fn load_params(folder: &Path, config: &ModelConfig) -> Result<Params, CheckpointError> {
+    read_params(folder, config, kinds::read)
+}
+
+fn read_params(folder: &Path, config: &ModelConfig, read: Read) -> Result<Params, CheckpointError> {
     let shards = Shards::open(folder)?;
-    let load = |(name, expected): (String, Vec<i64>)| {
-        let value = kinds::read(&shards, &parameter(&shards, &name, &expected)?)?;
-        Ok((name, value))
-    };
-    shapes(config).into_iter().map(load).collect()
+    let wanted: Vec<(String, Vec<i64>)> = shapes(config).into_iter().collect();
+    let mut params = Params::new();
+    let (mut asked, mut ahead) = (wanted.iter(), 0);
+    for (name, expected) in &wanted {
+        let view = parameter(&shards, name, expected)?;
+        ahead = usize::saturating_sub(ahead, view.bytes().len());
+        while ahead < READ_AHEAD
+            && let Some((name, _)) = asked.next()
+        {
+            let Some(view) = shards.find(name) else { continue };
+            view.ask();
+            ahead += view.bytes().len();
+        }
+        params.insert(name.clone(), read(&shards, &view)?);
+    }
+    Ok(params)
 }
 
 /// A parameter as it lies in its file, of the shape that the config asks for.

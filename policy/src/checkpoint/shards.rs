@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use memmap2::{Mmap, UncheckedAdvice};
+use memmap2::{Advice, Mmap, UncheckedAdvice};
 use safetensors::tensor::{Dtype, Metadata, SafeTensors};
 
 use super::{CheckpointError, WEIGHTS};
@@ -137,6 +137,11 @@ impl View<'_> {
 
     pub(super) fn bytes(&self) -> &[u8] {
         &self.shard.map[self.at..self.at + self.length]
+    }
+
+    /// Asks the system to read the parameter while something else is done. It may not, and then it is read when it is needed.
+    pub(super) fn ask(&self) {
+        let _ = self.shard.map.advise_range(Advice::WillNeed, self.at, self.length);
     }
 
     /// Tells the system that the parameter's pages of the map are not needed any more, so that reading a checkpoint does not hold the

@@ -156,6 +156,9 @@ pub struct ModelConfig {
 /// ε of the latents' RMSNorm and of the index key's LayerNorm: fixed in the released models, whatever `rms_norm_eps` says.
 pub const LATENT_NORM_EPS: f64 = 1e-6;
 
+/// The config of a folder in Mistral's own layout.
+const MISTRALS_OWN: &str = "params.json";
+
 impl ModelConfig {
     /// Reads `config.json`, or a folder's.
     ///
@@ -171,6 +174,12 @@ impl ModelConfig {
     /// As [`ModelConfig::read`].
     pub fn read_with_unknown(path: &Path) -> Result<(Self, Vec<String>), ConfigError> {
         let file = if path.is_dir() { path.join("config.json") } else { path.to_path_buf() };
+        if path.join(MISTRALS_OWN).exists() && !file.exists() {
+            let reason = format!(
+                "it holds {MISTRALS_OWN}, Mistral's own layout; what is read is that of transformers, with config.json: convert it first"
+            );
+            return Err(ConfigError::Unsupported { path: path.display().to_string(), reason });
+        }
         let name = file.display().to_string();
         let text = std::fs::read_to_string(&file).map_err(|source| ConfigError::Read { path: name.clone(), source })?;
         let malformed = |reason: String| ConfigError::Malformed { path: name.clone(), reason };

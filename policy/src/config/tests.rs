@@ -171,3 +171,14 @@ fn a_written_config_is_the_same_config() {
         assert_eq!((again, unknown), (config, Vec::new()), "{written}");
     }
 }
+
+/// Mistral Large 3 is released so: what to do is said, and not that a file is missing.
+#[test]
+fn mistrals_own_layout_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("params.json"), "{\"dim\": 7168}").expect("it writes");
+    let error = ModelConfig::read(folder.path()).expect_err("there is no config.json").to_string();
+    assert!(error.contains("params.json, Mistral's own layout") && error.contains("convert it"), "{error}");
+    std::fs::write(folder.path().join("config.json"), qwen3().to_string()).expect("it writes");
+    ModelConfig::read(folder.path()).expect("with both, transformers' is read");
+}

@@ -19,7 +19,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::cuda;
 use super::cuda::attention::Call;
-use super::math::{add_scaled, dot, exp_shifted, ln, max, sum};
+use super::math::{add_scaled, dot, exp_shifted, fetch, ln, max, sum};
 use super::{elsewhere, empty, floats, floats_mut, plain, to_cpu};
 use crate::rows::KeyIndex;
 
@@ -27,6 +27,10 @@ pub use super::attention_reference::reference;
 
 /// Rows that one task takes. Later rows of a sequence cost more, so tasks are small.
 const ROWS_PER_TASK: usize = 4;
+/// Elements of a value that are mixed in registers: four of AVX-512's.
+const MIXED_AT_ONCE: usize = 64;
+/// Keys that are asked for before they are needed: those of a cache lie wherever there was a page.
+const FETCHED_AHEAD: usize = 16;
 
 /// The selected positions of each row: `[rows, k]` i32, ascending, −1 last. `None` selects every visible position.
 pub type Selection = Option<Tensor>;
@@ -274,9 +278,13 @@ pub(crate) fn score(
     let (n, key, shared) = (slots.len(), geometry.key, heads / geometry.key_heads);
     scores.clear();
     scores.resize(heads * n, 0.0);
+    let row = |slot: u32| &keys[slot as usize * geometry.row..][..geometry.row];
+    slots.iter().take(FETCHED_AHEAD).for_each(|&slot| fetch(row(slot)));
     for (j, &slot) in slots.iter().enumerate() {
-        let row = &keys[slot as usize * geometry.row..][..geometry.row];
-        for (g, k) in row[..geometry.key_heads * key].chunks_exact(key).enumerate() {
+        if let Some(&ahead) = slots.get(j + FETCHED_AHEAD) {
+            fetch(row(ahead));
+        }
+        for (g, k) in row(slot)[..geometry.key_heads * key].chunks_exact(key).enumerate() {
             for h in g * shared..(g + 1) * shared {
                 scores[h * n + j] = scale * dot(&q[h * key..][..key], k);
             }
@@ -306,12 +314,34 @@ fn forward_row(
         let inverse = 1.0 / total;
         scores.iter_mut().for_each(|p| *p *= inverse);
     }
-    out.fill(0.0);
-    for (j, &slot) in slots.iter().enumerate() {
-        let row = &keys[slot as usize * geometry.row..][..geometry.row];
+    // A part of the values of all keys after the other, so that it stays in the cache for all heads.
+    for part in (0..width).step_by(MIXED_AT_ONCE) {
         for h in 0..heads {
-            add_scaled(&mut out[h * width..][..width], scores[h * n + j], &row[shape.value(h)]);
+            let (p, value) = (&scores[h * n..][..n], shape.value(h).start);
+            let end = width.min(part + MIXED_AT_ONCE);
+            mix(p, keys, slots, geometry.row, value + part, &mut out[h * width..][part..end]);
         }
+    }
+}
+
+/// `out = Σ_j p_j v_j`, in the order of `j`, for elements from `at` on of each listed row of keys.
+#[inline(always)]
+fn mix(p: &[f32], keys: &[f32], slots: &[u32], row: usize, at: usize, out: &mut [f32]) {
+    if let Ok(out) = <&mut [f32; MIXED_AT_ONCE]>::try_from(&mut *out) {
+        // Of a known width the sums live in registers.
+        let mut sums = [0.0f32; MIXED_AT_ONCE];
+        for (p, &slot) in p.iter().zip(slots) {
+            let v = keys[slot as usize * row + at..].first_chunk::<MIXED_AT_ONCE>().expect("a row holds its values");
+            for l in 0..MIXED_AT_ONCE {
+                sums[l] = p.mul_add(v[l], sums[l]);
+            }
+        }
+        *out = sums;
+        return;
+    }
+    out.fill(0.0);
+    for (p, &slot) in p.iter().zip(slots) {
+        add_scaled(out, *p, &keys[slot as usize * row + at..][..out.len()]);
     }
 }
 

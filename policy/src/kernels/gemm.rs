@@ -13,6 +13,8 @@ use std::cell::RefCell;
 use multiversion::multiversion;
 use native::parallel_chunks;
 
+use super::math::fetch_far;
+
 /// Terms of a sum's block.
 pub const DEEP: usize = 256;
 /// Columns of a panel: two AVX-512 registers. Columns may be cut at its multiples.
@@ -68,8 +70,9 @@ impl Packed {
         (self.panels.len() * size_of::<f32>()) as u64
     }
 
-    fn panel(&self, j: usize) -> &[f32] {
-        &self.panels[j / WIDE * self.k * WIDE..][..self.k * WIDE]
+    /// All panels, from column `j` and row `p` on.
+    fn from(&self, j: usize, p: usize) -> &[f32] {
+        &self.panels[(j / WIDE * self.k + p) * WIDE..]
     }
 }
 
@@ -111,10 +114,13 @@ pub unsafe fn gemm((m, n, k): (usize, usize, usize), a: Factor<'_>, b: Right<'_>
             // Without terms there is one block still, whose sums are 0.
             for p in (0..k.max(1)).step_by(DEEP) {
                 let deep = DEEP.min(k - p);
+                let mut ahead = None;
                 let panel = match b {
                     Right::Packed(packed, first) => {
                         debug_assert!(first % WIDE == 0 && first + n <= packed.n && packed.k == k);
-                        &packed.panel(first + j)[p * WIDE..][..deep * WIDE]
+                        let (panel, after) = packed.from(first + j, p).split_at(deep * WIDE);
+                        ahead = Some(after);
+                        panel
                     }
                     Right::Plain(b) => {
                         let panel = &mut scratch[..deep * WIDE];
@@ -126,7 +132,7 @@ pub unsafe fn gemm((m, n, k): (usize, usize, usize), a: Factor<'_>, b: Right<'_>
                 };
                 let part = if deep > 0 { a.from(0, p) } else { a };
                 // SAFETY: the caller's promise, for columns of it.
-                unsafe { column((m, columns, p == 0), part, panel, Out { data: c.data.add(j), ..c }, most) };
+                unsafe { column((m, columns, p == 0), part, panel, ahead, Out { data: c.data.add(j), ..c }, most) };
             }
         }
     });
@@ -161,13 +167,22 @@ fn pack(b: Factor<'_>, k: usize, columns: usize, out: &mut [f32]) {
     }
 }
 
-/// One block of a panel's product, over all rows.
+/// One block of a panel's product, over all rows. What follows the block in memory, `ahead`, is the next one: the processor does not ask
+/// for it by itself beyond a page of 4 KiB, so it is asked for meanwhile.
 ///
 /// # Safety
 /// As [`gemm`], for `columns` of its columns.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2+fma"))]
-unsafe fn column((m, columns, first): (usize, usize, bool), a: Factor<'_>, panel: &[f32], c: Out, most: usize) {
+unsafe fn column(
+    (m, columns, first): (usize, usize, bool),
+    a: Factor<'_>,
+    panel: &[f32],
+    ahead: Option<&[f32]>,
+    c: Out,
+    most: usize,
+) {
     let (panel, _) = panel.as_chunks::<WIDE>();
+    let mut ahead = ahead.map_or(&[][..], |ahead| ahead.as_chunks::<WIDE>().0);
     let mut i = 0;
     while i < m {
         let part = if panel.is_empty() { a } else { a.from(i, 0) };
@@ -175,10 +190,10 @@ unsafe fn column((m, columns, first): (usize, usize, bool), a: Factor<'_>, panel
         i += unsafe {
             let c = Out { data: c.data.add(i * c.row), ..c };
             match most.min(m - i) {
-                8.. => tile::<8>(part, panel, c, columns, first),
-                4.. => tile::<4>(part, panel, c, columns, first),
-                2.. => tile::<2>(part, panel, c, columns, first),
-                _ => tile::<1>(part, panel, c, columns, first),
+                8.. => tile::<8>(part, panel, std::mem::take(&mut ahead), c, columns, first),
+                4.. => tile::<4>(part, panel, std::mem::take(&mut ahead), c, columns, first),
+                2.. => tile::<2>(part, panel, std::mem::take(&mut ahead), c, columns, first),
+                _ => tile::<1>(part, panel, std::mem::take(&mut ahead), c, columns, first),
             }
         };
     }
@@ -190,13 +205,23 @@ unsafe fn column((m, columns, first): (usize, usize, bool), a: Factor<'_>, panel
 /// As [`gemm`], for these rows and columns.
 #[expect(clippy::needless_range_loop, reason = "iterators are not unrolled in time: see below")]
 #[inline(always)]
-unsafe fn tile<const ROWS: usize>(a: Factor<'_>, panel: &[[f32; WIDE]], c: Out, columns: usize, first: bool) -> usize {
+unsafe fn tile<const ROWS: usize>(
+    a: Factor<'_>,
+    panel: &[[f32; WIDE]],
+    ahead: &[[f32; WIDE]],
+    c: Out,
+    columns: usize,
+    first: bool,
+) -> usize {
     if let Some(last) = panel.len().checked_sub(1) {
         assert!((ROWS - 1) * a.row + last * a.column < a.data.len(), "the left factor is as large as the sizes say");
     }
     let mut sums = [[0.0f32; WIDE]; ROWS];
     let data = a.data.as_ptr();
     for (p, b) in panel.iter().enumerate() {
+        if let Some(ahead) = ahead.get(p) {
+            fetch_far(ahead);
+        }
         for i in 0..ROWS {
             // SAFETY: `i` and `p` are at most those of the assertion.
             let x = unsafe { *data.add(i * a.row + p * a.column) };

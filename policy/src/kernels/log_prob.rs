@@ -115,35 +115,36 @@ pub struct Scored {
 pub fn log_prob_row(logits: &[f32], targets: &Targets, row: usize) -> Scored {
     let inverse_t = targets.inverse_temperature;
     let kept = targets.kept(row);
-    let mut z: Vec<f32> = match kept {
-        None => logits.to_vec(),
-        Some(kept) => kept.iter().map(|&v| logits[v as usize]).collect(),
+    let gathered: Vec<f32>;
+    let logits_kept = match kept {
+        None => logits,
+        Some(kept) => {
+            gathered = kept.iter().map(|&v| logits[v as usize]).collect();
+            &gathered
+        }
     };
-    let most = max(&z) * inverse_t;
-    z.iter_mut().for_each(|z| *z = *z * inverse_t - most);
-    let (total, moment) = exp_moments(&z);
+    let most = max(logits_kept) * inverse_t;
+    let (total, moment) = exp_moments(logits_kept, |logit| logit * inverse_t - most);
     let log_total = ln(total);
     let target = logits[targets.tokens[row] as usize] * inverse_t - most;
     Scored { log_prob: target - log_total, entropy: log_total - moment / total, lse: most + log_total }
 }
 
-/// `Σ e^z` and `Σ z e^z`.
+/// `Σ e^z` and `Σ z e^z`, where `z` is `of` a logit.
 #[inline(always)]
-fn exp_moments(z: &[f32]) -> (f32, f32) {
+fn exp_moments(logits: &[f32], of: impl Fn(f32) -> f32) -> (f32, f32) {
     let (mut totals, mut moments) = ([0.0f32; LANES], [0.0f32; LANES]);
-    let (full, rest) = z.as_chunks::<LANES>();
-    for z in full {
-        for i in 0..LANES {
-            let e = exp(z[i]);
-            totals[i] += e;
-            moments[i] = e.mul_add(z[i], moments[i]);
-        }
-    }
-    for (i, &z) in rest.iter().enumerate() {
+    let (full, rest) = logits.as_chunks::<LANES>();
+    let mut add = |i: usize, logit: f32| {
+        let z = of(logit);
         let e = exp(z);
         totals[i] += e;
         moments[i] = e.mul_add(z, moments[i]);
+    };
+    for logits in full {
+        logits.iter().enumerate().for_each(|(i, &logit)| add(i, logit));
     }
+    rest.iter().enumerate().for_each(|(i, &logit)| add(i, logit));
     (add_lanes(totals), add_lanes(moments))
 }
 

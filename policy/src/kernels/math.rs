@@ -21,6 +21,32 @@ pub fn add_lanes(lanes: [f32; LANES]) -> f32 {
     l[0]
 }
 
+/// Asks for `a` to be brought near, which changes nothing but when it is there.
+#[inline(always)]
+pub fn fetch(a: &[f32]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in a.chunks(64 / size_of::<f32>()) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: the processor may forget it, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = a;
+}
+
+/// As [`fetch`], into the second cache.
+#[inline(always)]
+pub fn fetch_far(a: &[f32]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in a.chunks(64 / size_of::<f32>()) {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: as above.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = a;
+}
+
 /// `Σ a_i b_i`.
 #[inline(always)]
 pub fn dot(a: &[f32], b: &[f32]) -> f32 {

@@ -8,7 +8,7 @@
 //! same rule and with the same bits.
 
 use native::{custom_op, parallel_for, wants_grad};
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use super::cuda::{self, on_gpu};
 use super::gemm::{Factor, Out, Packed, Right, WIDE, gemm};
@@ -35,7 +35,7 @@ pub enum Layout {
 }
 
 /// `x W`: see the module. `x [rows, k]` gives `[rows, n]` with [`Layout::Transposed`], and `x [rows, heads, k]` `[rows, heads, n]` with
-/// [`Layout::Heads`]; f32. `packs` keeps the weights laid out for the next product with them, on the CPU.
+/// [`Layout::Heads`]; f32. `packs` keeps the weights laid out for the next product with them, on the CPU, where they may also be bf16.
 ///
 /// # Panics
 /// If the shapes do not fit: a caller's bug.
@@ -50,7 +50,7 @@ pub fn product(x: &Tensor, w: &Tensor, layout: Layout, packs: &Packs) -> Tensor 
     if !wants_grad(&[x, w]) {
         return out;
     }
-    let (for_x, for_w) = (x.requires_grad(), w.requires_grad());
+    let (for_x, for_w, w_read) = (x.requires_grad(), w.requires_grad(), widened(&w_read));
     let backward = move |grads: &[Option<Tensor>]| {
         let Some(g) = &grads[0] else { return vec![None, None] };
         let g = plain(g);
@@ -60,6 +60,11 @@ pub fn product(x: &Tensor, w: &Tensor, layout: Layout, packs: &Packs) -> Tensor 
         vec![dx, dw]
     };
     custom_op(&[x, w], vec![out], backward).pop().expect("one output")
+}
+
+/// Weights of bf16 as f32, which is exact; others as they are.
+pub(crate) fn widened(w: &Tensor) -> Tensor {
+    if w.kind() == Kind::BFloat16 { w.to_kind(Kind::Float) } else { w.shallow_clone() }
 }
 
 /// The weights without history, copied only where neither rows nor columns lie together.
@@ -130,7 +135,7 @@ impl Shape {
 
     fn forward(self, x: &Tensor, w: &Tensor, packs: &Packs) -> Tensor {
         let mut y = empty(&self.of_rows(self.n));
-        let (x, packed) = (self.input(floats(x)), packs.panels(w, |w| self.pack(w)));
+        let (x, packed) = (self.input(floats(x)), packs.panels(w, |w| self.pack(&widened(w))));
         let right = |head: usize, j: usize| Right::Packed(&packed[head], j);
         let places = (self.n, self.heads * self.n);
         self.multiply((self.rows, self.n, self.k), |head| x.of(head), right, floats_mut(&mut y), places);
@@ -235,7 +240,7 @@ unsafe impl Sync for Base {}
 #[cfg(test)]
 mod tests {
     use native::cuda::{Emulated, emulated};
-    use tch::{Device, Kind};
+    use tch::Device;
 
     use super::*;
 

@@ -32,6 +32,7 @@ use crate::config::{Attention, ModelConfig};
 use crate::doctor::ProductShape;
 use crate::kernels::indexer_loss::Coverage;
 use crate::kernels::norm::rms_norm;
+use crate::kernels::product::widened;
 use crate::lora::Adapters;
 use crate::params::{Params, Shapes, is_adapter, tensor_bytes};
 use crate::products::{NoSafeRows, Products};
@@ -195,7 +196,8 @@ impl Model {
     pub fn forward(&self, rows: &Rows, mut keys: Keys<'_>, task: &Task) -> Forward {
         let rope = Turned::new(&self.rope, &rows.index, self.device());
         let tokens = Tensor::from_slice(&rows.tokens).to_device(self.device());
-        let mut hidden = Tensor::embedding(&self.params["model.embed_tokens.weight"], &tokens, -1, false, false);
+        let embedding = &self.params["model.embed_tokens.weight"];
+        let mut hidden = widened(&Tensor::embedding(embedding, &tokens, -1, false, false));
         let context = Context {
             config: &self.config,
             products: &self.products,

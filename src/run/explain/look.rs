@@ -10,7 +10,7 @@ use super::token;
 use crate::exit::Failure;
 use crate::recipe::Rl;
 use crate::run::evaluate::CHECK_TOKENS;
-use crate::run::rl::{Learned, Learner, mini_step, useful_and_idle};
+use crate::run::rl_learner::{Learned, Learner, mini_step, useful_and_idle};
 use crate::run::sample::text;
 use crate::run::score::{advantages, rewards};
 use crate::run::stage::Active;

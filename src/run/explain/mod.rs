@@ -20,7 +20,7 @@ use data::ScoredGroup;
 use policy::params::is_adapter;
 
 use super::Run;
-use super::rl::{Learned, Learner};
+use super::rl_learner::{Learned, Learner};
 use super::stage::{self, Active};
 use crate::exit::{Code, Failure, OrFail};
 use crate::recipe::{Device, Kind};
@@ -157,7 +157,7 @@ fn against_metrics(active: &Active<'_>, groups: &[ScoredGroup], learned: &Learne
     })?;
     let mut found = learned.metrics.clone();
     if rl.max_staleness > 0 {
-        let (useful, _) = super::rl::useful_and_idle(rl, groups);
+        let (useful, _) = super::rl_learner::useful_and_idle(rl, groups);
         found.extend(look::staleness(&useful, active.version(), rl.max_staleness));
     }
     let mut numbers: Vec<Number> = Vec::new();

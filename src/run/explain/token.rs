@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::look::{Looked, mask, roles};
 use crate::exit::{Code, Failure};
-use crate::run::rl::{Learned, Learner};
+use crate::run::rl_learner::{Learned, Learner};
 use crate::run::stage::Active;
 
 /// A token, explained.

@@ -212,9 +212,11 @@ fn tagged_rivals(text: &str, boxed: &str) -> Vec<Offered> {
         .collect()
 }
 
-/// False for prose without any mathematics, such as "see above".
+/// False for prose that only speaks of an answer: "see above", "see step 3".
 pub fn may_be_an_answer(content: &str) -> bool {
-    content.contains(|c: char| c.is_ascii_digit() || matches!(c, '\\' | '$')) || !content.contains(char::is_whitespace)
+    let marked = content.contains(['\\', '$']) || content.to_ascii_lowercase().contains("answer");
+    let letters = content.bytes().take_while(u8::is_ascii_alphabetic).count();
+    marked || letters < 3 || !content.contains(char::is_whitespace)
 }
 
 /// What stands behind the last answer tags beside the answer in them.
@@ -313,13 +315,19 @@ fn announced(text: &str) -> Option<Finals<'_>> {
 fn last_number(text: &str) -> Option<Finals<'_>> {
     let mut texts: Vec<&str> = Vec::new();
     let mut joined = false;
+    let mut denied = false;
     for word in text.split_whitespace() {
         let core = word
             .rsplit('=')
             .next()
             .unwrap_or(word)
             .trim_matches(['$', '*', '(', ')', '[', ']', '.', ',', ';', ':', '?']);
-        if is_number(core) {
+        // "not 5" and "x > 5" do not say 5.
+        let denies = hedge::denies(core) || core.ends_with(['<', '>', '≤', '≥', '≠']);
+        if is_number(core) && std::mem::replace(&mut denied, denies) {
+            texts.clear();
+            joined = false;
+        } else if is_number(core) {
             if !joined {
                 texts.clear();
             }
@@ -333,6 +341,7 @@ fn last_number(text: &str) -> Option<Finals<'_>> {
             let joins = matches!(core, "and" | "/" | "±") || hedge::may_stand_between(core);
             joined = !texts.is_empty() && (joins || (joined && core.is_empty()));
         }
+        denied = denies;
     }
     (!texts.is_empty()).then(|| Finals::of("last number", text, texts, 0))
 }

@@ -142,26 +142,28 @@ impl<'a> Judge<'a> {
             Stance::Another => self.is_another(last, other),
             Stance::Announced => {
                 let sentence = other.sentence.as_ref().map(|text| Offered { text: text.clone(), ..other.clone() });
-                (!hedge::is_mathematics(last) || self.of_one_kind(last, &other.text))
+                (!hedge::is_mathematics(last) || self.read(last).is_some() && self.read(&other.text).is_some())
                     && self.is_another(last, other)
                     && sentence.is_none_or(|sentence| self.is_another(last, &sentence))
             }
         }
     }
 
-    /// Whether both texts are read, and as answers of one type.
-    fn of_one_kind(&mut self, a: &str, b: &str) -> bool {
-        let mut kind = |text: &str| {
-            let mut reading = Reading::new(text);
-            let answer = reading.answer(Commas::Thousands, self.reader, &mut self.budget).ok()?;
-            let answer = match answer {
-                Answer::Assignment(assignment) => &assignment.value,
-                other => other,
-            };
-            Some(std::mem::discriminant(answer))
-        };
-        let (a, b) = (kind(a), kind(b));
-        a.is_some() && a == b
+    /// What a text is read as.
+    fn read(&mut self, text: &str) -> Option<Answer> {
+        Reading::new(text).answer(Commas::Thousands, self.reader, &mut self.budget).ok().cloned()
+    }
+
+    /// Whether the one is a set, a tuple or a matrix and the other a plain number.
+    fn is_number_beside_structure(&mut self, last: &str, other: &str) -> bool {
+        use Answer::{Intersection, Matrix, Reals, Sequence, Union, Without};
+        let plain = matches!(self.read(other), Some(Answer::Value(value)) if value.form.as_rational().is_some());
+        plain
+            && match self.read(last) {
+                Some(Sequence(Shape::Ratio(_), ..)) => false,
+                Some(Sequence(..) | Union(..) | Intersection(..) | Without(..) | Matrix { .. } | Reals) => true,
+                _ => false,
+            }
     }
 
     /// Whether what is offered beside an answer is proved to be another one, and is not the same but for its rounding.
@@ -171,10 +173,16 @@ impl<'a> Judge<'a> {
         let (policy, settings) = (self.policy, self.settings);
         for last in std::iter::once(last).chain(percent.as_deref()) {
             for places in [None, places] {
-                self.policy = Policy { decimal_places: places.or(settings.decimal_places), ..policy };
+                let decimal_places = places.or(settings.decimal_places);
+                self.policy = Policy { decimal_places, relation_for_set: true, ..policy };
                 let outcome = self.same(&mut Reading::new(last), &mut Reading::new(&other.text));
                 self.policy = policy;
-                if !matches!(outcome, Outcome::Different(_)) {
+                let differs = match outcome {
+                    Outcome::Equal(_) => false,
+                    Outcome::Different(_) => true,
+                    Outcome::Unknown(_) => self.is_number_beside_structure(last, &other.text),
+                };
+                if !differs {
                     return false;
                 }
             }

@@ -111,7 +111,7 @@ fn verify_as_library(item: &Item, end: End<'_>, gold: &str, settings: &MathSetti
         return Verdict::fail(&item.id, "nothing stands outside the reasoning");
     }
     let mut tagged = extract::in_answer_tags(&visible);
-    if extract::boxes(&visible).contents.last().is_some() {
+    if !tagged.is_empty() && !extract::boxes(&visible).contents.is_empty() {
         tagged.retain(|content| extract::may_be_an_answer(content));
     }
     let (last, others) = tagged.split_last().map_or((visible.as_str(), &[][..]), |(last, others)| (*last, others));

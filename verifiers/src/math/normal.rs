@@ -389,7 +389,9 @@ fn without_name(plain: String) -> String {
 /// The digits of an answer that is a number in words and nothing else: `\text{seventeen}`.
 pub fn number_in_words(normal: &str) -> Option<String> {
     const MAX_BYTES: usize = 40;
-    if normal.len() > MAX_BYTES || normal.bytes().any(|b| b.is_ascii_digit()) {
+    // What most answers hold, and no number in words does.
+    let mathematics = |b: u8| b.is_ascii_digit() || b"^_=+/<>()[]|,;:&%!".contains(&b);
+    if !(3..=MAX_BYTES).contains(&normal.len()) || normal.bytes().any(mathematics) {
         return None;
     }
     let plain = without_fonts(normal);

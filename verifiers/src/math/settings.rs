@@ -14,7 +14,8 @@ use super::extract::{Mode, Target};
 pub struct MathSettings {
     /// How the final answer may be announced.
     pub mode: Mode,
-    /// Several different final answers never pass. When false, the last one counts.
+    /// Several different final answers never pass, nor does one that the text takes back. When false, the last one counts, and of a chain of
+    /// equalities its last side.
     pub one_final: bool,
     /// Whether a percent sign may be left off.
     pub percent: Percent,

@@ -64,7 +64,7 @@ impl StdioPlugin {
     /// # Errors
     /// [`Broken`] where it cannot be started or does not answer the hello.
     pub fn new(settings: StdioSettings) -> Result<Self, Broken> {
-        let (process, hello) = start(&settings, Instant::now() + settings.start_timeout)?;
+        let (process, hello) = start(&settings)?;
         let mut idle: Vec<Slot> = (1..settings.workers).map(|_| Slot::default()).collect();
         // The last is taken first.
         idle.push(Slot { process: Some(process), ..Slot::default() });
@@ -129,7 +129,7 @@ impl StdioPlugin {
             if let Some(wait) = slot.not_before.and_then(|at| at.checked_duration_since(Instant::now())) {
                 std::thread::sleep(wait);
             }
-            match start(&self.settings, Instant::now() + self.settings.start_timeout) {
+            match start(&self.settings) {
                 Ok((process, _)) => {
                     *slot = Slot { process: Some(process), ..Slot::default() };
                 }
@@ -159,7 +159,8 @@ fn asked_before(line: &[u8], asked: &VecDeque<u64>) -> bool {
     !asked.is_empty() && serde_json::from_slice(line).is_ok_and(|Numbered { id }| asked.contains(&id))
 }
 
-fn start(settings: &StdioSettings, deadline: Instant) -> Result<(Process, Hello), Broken> {
+fn start(settings: &StdioSettings) -> Result<(Process, Hello), Broken> {
+    let deadline = Instant::now() + settings.start_timeout;
     let mut process = Process::start(&settings.command, &settings.confinement, settings.answer_bytes)?;
     let ask = Ask::Hello { v: VERSION, settings: &settings.settings };
     let answer = process.ask(serde_json::to_vec(&ask).expect("settings are JSON"), deadline);
@@ -168,7 +169,13 @@ fn start(settings: &StdioSettings, deadline: Instant) -> Result<(Process, Hello)
         Ok(hello) => Ok((process, hello)),
         Err(broken) => {
             process.kill();
-            Err(broken)
+            Err(match broken {
+                // What it had is the setting; the process's own start took some of it, each time another part.
+                Broken::Timeout { stderr, .. } => {
+                    Broken::Timeout { seconds: settings.start_timeout.as_secs_f64(), stderr }
+                }
+                other => other,
+            })
         }
     }
 }

@@ -82,7 +82,30 @@ pub fn announcements(text: &str) -> Vec<Announcement<'_>> {
 
 /// What the last few announcements say, without the reasons that are given for it.
 pub fn announced(text: &str) -> Vec<&str> {
-    announcements(text).into_iter().map(|announcement| without_reasons(announcement.says)).collect()
+    announcements(text).into_iter().map(|announcement| without_leads(without_reasons(announcement.says))).collect()
+}
+
+/// What is said without words before it that say nothing: "exactly 72", "therefore equal to 72".
+fn without_leads(says: &str) -> &str {
+    const LEADS: [&str; 10] = [
+        "therefore ",
+        "thus ",
+        "hence ",
+        "then ",
+        "simply ",
+        "just ",
+        "exactly ",
+        "indeed ",
+        "equal to ",
+        "precisely ",
+    ];
+    let mut said = says;
+    while let Some(lead) =
+        LEADS.iter().find(|lead| said.get(..lead.len()).is_some_and(|head| head.eq_ignore_ascii_case(lead)))
+    {
+        said = said[lead.len()..].trim_start();
+    }
+    if said.is_empty() { says } else { said }
 }
 
 /// A sentence up to where a clause begins that says why, or what else is true: "72, which is even", "72 since 8·9 = 72", "72 (six dozen)".

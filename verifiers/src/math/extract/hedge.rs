@@ -6,6 +6,7 @@
 
 mod announced;
 mod before;
+mod cases;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -15,7 +16,7 @@ mod withdrawal;
 use std::borrow::Cow;
 
 use self::values::{Kind, answer_at, number_at};
-use self::vocabulary::{AS_WELL, DENIALS, FILLERS, GOES_ON, OFFERS, RETRACTS};
+use self::vocabulary::{AS_WELL, DENIALS, FILLERS, GOES_ON, OFFERS, RETRACTS, WRONG};
 use super::spans::percent_end;
 
 pub use self::before::before;
@@ -91,11 +92,16 @@ pub fn behind(text: &str, end: usize, answer: &str) -> Vec<Offered> {
         }
         let instead = walk.retracts && after.ends_sentence();
         let offered = !walk.denies && (walk.offers && ends || instead) || after.is_offered_behind();
-        if !offered {
+        if !offered || after.is_rejected() {
             break;
         }
         found.push(Offered { of_percent, ..Offered::new(answer, Stance::Another) });
         walk.close();
+    }
+    if kind == Kind::Value && found.is_empty() {
+        let mut closed = Walk::at(rest);
+        closed.close();
+        found.extend(cases::other_case(closed.rest));
     }
     announced::behind(&text[from..], kind, &mut found);
     found
@@ -143,6 +149,11 @@ pub fn joins_counted(between: &str, behind: &str) -> bool {
 /// Whether a word may stand between two answers that are offered together.
 pub fn may_stand_between(word: &str) -> bool {
     OFFERS.has(word) || FILLERS.has(word)
+}
+
+/// Whether a word says that what stands behind it is not so, or more or less than so.
+pub fn denies(word: &str) -> bool {
+    DENIALS.has(word) || word.eq_ignore_ascii_case("than")
 }
 
 /// Whether a text is neither the letter of a choice nor yes or no nor a word.
@@ -307,6 +318,28 @@ impl<'a> Walk<'a> {
         here.rest = here.rest.trim_start_matches([',', ' ']);
         here.word()
             .is_some_and(|(word, _)| ["because", "since", "as", "so", "instead", "not", "too"].contains(&word.as_str()))
+    }
+
+    /// Whether the words behind an answer reject it: "the other option, 71, is wrong", "71 does not work".
+    fn is_rejected(&self) -> bool {
+        const MAX_WORDS: usize = 4;
+        let mut here = Walk::at(self.rest);
+        here.close();
+        // "71, not 72" does not.
+        if here.rest.starts_with(", not ") {
+            return false;
+        }
+        for _ in 0..MAX_WORDS {
+            here.rest = here.rest.trim_start_matches([' ', '\t', ',']);
+            let Some((lower, _)) = here.word() else { return false };
+            if DENIALS.has(&lower) || WRONG.has(&lower) || lower.ends_with("n't") {
+                return true;
+            }
+            if !(FILLERS.has(&lower) || matches!(&*lower, "does" | "were" | "which" | "clearly" | "fails")) {
+                return false;
+            }
+        }
+        false
     }
 
     /// Whether the words behind an answer offer it: "71 is also possible".

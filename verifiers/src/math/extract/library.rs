@@ -260,7 +260,10 @@ impl Search<'_> {
                 ["more", "less", "fewer", "greater", "higher", "lower", "above", "below", "larger", "smaller"]
                     .contains(&next)
             });
-        if bounded || between.split(|c: char| !(c.is_alphabetic() || c == '\'')).any(word) {
+        if bounded
+            || between.contains(['<', '>', '≤', '≥', '≠'])
+            || between.split(|c: char| !(c.is_alphabetic() || c == '\'')).any(word)
+        {
             return format!("not {}", &self.text[start..end]);
         }
         text
@@ -309,6 +312,10 @@ impl Search<'_> {
         let keep = self.numbers.len().saturating_sub(MAX_CANDIDATES);
         for at in keep..self.numbers.len() {
             let (start, end, text) = self.joined(at);
+            let before = self.text[..start].trim_end_matches(['$', ' ', '(']);
+            let denied =
+                before.rsplit(char::is_whitespace).next().is_some_and(|word| word.len() > 2 && hedge::denies(word));
+            let text = if denied { format!("not {text}") } else { text };
             ranked.push(Ranked { rank: ANYTHING, start, end, candidate: Candidate::new(text, "number") });
         }
     }

@@ -31,7 +31,7 @@ fn is_struck_out(head: &str) -> bool {
     ["~~", "\\cancel{", "\\xcancel{", "\\bcancel{", "\\sout{", "<s>", "<del>"].iter().any(|mark| head.ends_with(mark))
 }
 
-/// Whether the last words deny what comes next: "the answer is not", "it cannot be". What a variable is not may be asked for.
+/// Whether the last words deny what comes next: "the answer is not", "it cannot be". What something else is not may be asked for.
 fn is_denied(head: &str) -> bool {
     let clause = &head[head.rfind([',', ';', ':', '.', '?', '!', '\n', '(']).map_or(0, |at| at + 1)..];
     let mut words: Vec<&str> = words(clause).collect();
@@ -51,8 +51,24 @@ fn is_denied(head: &str) -> bool {
     {
         words.pop();
     }
-    let of_variable = words.last().is_some_and(|subject| subject.chars().count() == 1) || clause.contains(['$', '\\']);
-    !of_variable
+    const SUBJECTS: [&str; 14] = [
+        "answer",
+        "it",
+        "it's",
+        "that",
+        "that's",
+        "this",
+        "result",
+        "value",
+        "solution",
+        "total",
+        "so",
+        "but",
+        "and",
+        "definitely",
+    ];
+    !clause.contains(['$', '\\'])
+        && words.last().is_none_or(|subject| SUBJECTS.iter().any(|known| known.eq_ignore_ascii_case(subject)))
 }
 
 /// The value that an "or" joins to the answer: "71 or", "71, or maybe".
