@@ -170,11 +170,7 @@ fn what_is_impossible_is_refused() {
         "lr = 1e39",
         "22:15 `stages.math-rl.optimizer.lr` must be set, above 0 and at most 1e38, and is 1000000000000000000000000000000000000000",
     );
-    refused(
-        "= 32",
-        "= 9223372036854775807",
-        "5:1 `sampling.max_new_tokens` must be at least 1 and at most 1073741824",
-    );
+    refused("= 32", "= 9223372036854775807", "5:1 `sampling.max_new_tokens` must be at least 1 and at most 1073741824");
     refused(
         rl,
         "rl = { max_staleness = 101 }\ndomains = [\"math\"]",

@@ -113,7 +113,7 @@ fn children(pid: i32) -> Vec<i32> {
 }
 
 /// The entries of a directory that are numbers.
-fn numbers(directory: &str) -> impl Iterator<Item = i32> {
+fn numbers(directory: &str) -> impl Iterator<Item = i32> + use<> {
     fs::read_dir(directory).into_iter().flatten().flatten().filter_map(|e| e.file_name().to_str()?.parse().ok())
 }
 

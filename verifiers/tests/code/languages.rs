@@ -211,7 +211,7 @@ fn a27_compile_time_bombs_are_compile_errors() {
         let start = std::time::Instant::now();
         let verdict = verifier.verify(&[fenced("cpp", bomb, sums(), Value::Null)]).remove(0);
         assert_eq!(verdict.tags.get("verdict").map(String::as_str), Some("CE"), "{bomb}\n{verdict:?}");
-        assert!(start.elapsed().as_secs_f64() < 5.0, "{bomb}: {:?}", start.elapsed());
+        assert!(start.elapsed().as_secs_f64() < 15.0, "{bomb}: {:?}", start.elapsed());
     }
     assert_eq!(verifier.verify(&[fenced("cpp", C_SUM, sums(), Value::Null)])[0].status, Status::Pass);
 }

@@ -6,7 +6,6 @@
 mod api;
 mod asserts;
 mod awaiting;
-mod busy;
 mod classes;
 mod escapes;
 mod exhaustion;
