@@ -188,7 +188,7 @@ fn b16_b17_b18_crashes_and_bombs_stay_in_the_child() {
     ] {
         let verdict = judge(program, add_tests());
         assert_eq!(verdict.status, Status::Fail, "{program}: {verdict:?}");
-        assert!(verdict.metrics["wall_s"] < 4.25, "{program}: {verdict:?}");
+        assert!(verdict.metrics["wall_s"] < PATIENCE_S, "{program}: {verdict:?}");
         passes(HONEST, add_tests());
     }
     let parser = format!("{}1{}", "(".repeat(5000), ")".repeat(5000));
