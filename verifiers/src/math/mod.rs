@@ -38,19 +38,26 @@ use self::extract::End;
 use self::extract::library::{self, Candidate};
 pub use self::extract::{Mode, Target};
 use self::judge::{Judge, Reading};
+use self::settings::Base;
 pub use self::settings::MathSettings;
 use crate::Verifier;
 
 /// Compares final answers with `ground_truth`, which may be LaTeX, plain text or a number.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct MathVerifier {
-    settings: MathSettings,
+    base: Base,
+}
+
+impl Default for MathVerifier {
+    fn default() -> Self {
+        Self::new(MathSettings::default())
+    }
 }
 
 impl MathVerifier {
     /// A verifier with these settings.
     pub fn new(settings: MathSettings) -> Self {
-        Self { settings }
+        Self { base: Base::new(settings) }
     }
 
     fn verify_one(&self, item: &Item) -> Verdict {
@@ -64,11 +71,11 @@ impl MathVerifier {
 
     /// The verdict, and how many bytes of the completion were not read.
     fn verdict(&self, item: &Item) -> (Verdict, usize) {
-        let own = match self.settings.overridden(&item.extra_info) {
+        let own = match self.base.overridden(&item.extra_info) {
             Ok(own) => own,
             Err(error) => return (Verdict::error(&item.id, format!("extra_info.math of the item: {error}")), 0),
         };
-        let settings = own.as_ref().unwrap_or(&self.settings);
+        let settings = own.as_ref().unwrap_or(&self.base.settings);
         let gold = match gold_text(&item.ground_truth) {
             Ok(gold) => gold,
             Err(reason) => return (Verdict::error(&item.id, reason), 0),

@@ -400,9 +400,23 @@ pub fn number_in_words(normal: &str) -> Option<String> {
 }
 
 fn without_fonts(normal: &str) -> String {
-    let mut plain = normal.to_owned();
-    for wrapper in ["\\textbf", "\\text", "\\mathrm", "\\mathbf", "\\left", "\\right", "{", "}", "**", "$"] {
-        plain = plain.replace(wrapper, "");
+    const COMMANDS: [&str; 6] = ["\\textbf", "\\text", "\\mathrm", "\\mathbf", "\\left", "\\right"];
+    let marks = ['\\', '{', '}', '*', '$'];
+    let mut plain = String::with_capacity(normal.len());
+    let mut rest = normal;
+    while let Some(at) = rest.find(marks) {
+        plain.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let width = match rest.as_bytes()[0] {
+            b'\\' => COMMANDS.iter().find(|command| rest.starts_with(**command)).map_or(0, |command| command.len()),
+            b'*' => 2 * usize::from(rest.starts_with("**")),
+            _ => 1,
+        };
+        if width == 0 {
+            plain.push_str(&rest[..1]);
+        }
+        rest = &rest[width.max(1)..];
     }
+    plain.push_str(rest);
     plain.trim().to_owned()
 }

@@ -129,7 +129,7 @@ impl Quotient {
 
     /// True when the denominator is 1.
     pub fn is_whole(&self) -> bool {
-        self.denominator.as_constant().is_some_and(|value| value.is_one())
+        self.denominator.is_one()
     }
 
     /// True when two different forms that hold these atoms could still be the same value.
@@ -193,6 +193,9 @@ impl Quotient {
     fn reduced(numerator: Polynomial, denominator: Polynomial, budget: &mut Budget) -> Result<Self, Unread> {
         if numerator.is_zero() || numerator == denominator {
             return Ok(Self::rational(if numerator.is_zero() { Rational::ZERO } else { Rational::ONE }));
+        }
+        if denominator.is_one() {
+            return Ok(Self::whole(numerator.multiply(&denominator, budget)?));
         }
         if let Some((monomial, coefficient)) = denominator.as_term() {
             let inverse =

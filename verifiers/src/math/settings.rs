@@ -1,7 +1,8 @@
 //! The switches of the math verifier.
 
+use serde::de::value::MapDeserializer;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::compare::{Percent, Policy, Units};
 use super::evaluate::{LogBase, Reader};
@@ -68,19 +69,34 @@ impl Default for MathSettings {
     }
 }
 
-impl MathSettings {
-    /// These settings with an item's own on top.
-    pub(super) fn overridden(&self, extra_info: &Value) -> Result<Option<Self>, serde_json::Error> {
-        let Some(own) = extra_info.get("math") else { return Ok(None) };
-        let mut merged = serde_json::to_value(self)?;
-        match (merged.as_object_mut(), own.as_object()) {
-            (Some(merged), Some(own)) => merged.extend(own.clone()),
-            // Not an object: deserialising it names the mistake.
-            _ => merged = own.clone(),
-        }
-        serde_json::from_value(merged).map(Some)
+/// A verifier's settings, ready to have those of an item put on top.
+#[derive(Debug, Clone)]
+pub(super) struct Base {
+    pub(super) settings: MathSettings,
+    /// The same, by name.
+    by_name: Map<String, Value>,
+}
+
+impl Base {
+    pub(super) fn new(settings: MathSettings) -> Self {
+        let Ok(Value::Object(by_name)) = serde_json::to_value(&settings) else {
+            unreachable!("settings are an object")
+        };
+        Self { settings, by_name }
     }
 
+    /// These settings with an item's own on top.
+    pub(super) fn overridden(&self, extra_info: &Value) -> Result<Option<MathSettings>, serde_json::Error> {
+        let Some(own) = extra_info.get("math") else { return Ok(None) };
+        // Not an object: deserialising it names the mistake.
+        let Some(changed) = own.as_object() else { return MathSettings::deserialize(own).map(Some) };
+        let kept = self.by_name.iter().filter(|(name, _)| !changed.contains_key(*name));
+        let merged = kept.chain(changed).map(|(name, value)| (name.as_str(), value));
+        MathSettings::deserialize(MapDeserializer::new(merged)).map(Some)
+    }
+}
+
+impl MathSettings {
     pub(super) fn reader(&self) -> Reader {
         let library = self.mode == Mode::MathVerify;
         Reader {
