@@ -89,12 +89,13 @@ impl Failure {
     /// A failure from an error and its chain of causes. A full or read-only disk anywhere in the chain decides the
     /// code, and so does memory that libtorch did not find.
     pub fn from_error(code: Code, error: &(dyn Error + 'static)) -> Self {
-        let disk = causes(error).find_map(|cause| cause.downcast_ref::<io::Error>()).filter(|io| is_disk(io));
+        let io = || causes(error).filter_map(|cause| cause.downcast_ref::<io::Error>());
         let message = chain(error);
-        match disk {
+        match io().find(|io| is_disk(io)) {
             Some(_) => Self::new(Code::Disk, message)
                 .hint("make room or choose another folder with `--set run.out=DIR`; what was saved is intact"),
             None if is_out_of_memory(&message) => Self::new(Code::Memory, message).hint(memory::HINT),
+            None if io().any(is_open_files) => Self::new(code, message).hint("allow more open files: `ulimit -n 4096`"),
             None => Self::new(code, message),
         }
     }
@@ -230,6 +231,11 @@ fn is_disk(error: &io::Error) -> bool {
     matches!(error.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem | FileTooLarge)
 }
 
+/// The process, or the system, may open no file more.
+fn is_open_files(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -246,6 +252,13 @@ mod tests {
         assert!(failure.message.starts_with("cannot write `a.bin`: No space left"), "{failure}");
         let absent = Outer(io::Error::from_raw_os_error(libc::ENOENT));
         assert_eq!(Failure::from_error(Code::Checkpoint, &absent).code, Code::Checkpoint);
+    }
+
+    #[test]
+    fn too_many_open_files_have_a_hint() {
+        let failure = Failure::from_error(Code::Data, &Outer(io::Error::from_raw_os_error(libc::EMFILE)));
+        assert_eq!(failure.code, Code::Data);
+        assert!(failure.hint.is_some_and(|hint| hint.contains("ulimit")));
     }
 
     #[test]

@@ -81,6 +81,11 @@ impl Window {
         Self { limits, version: 0, next: 0, open: Vec::new() }
     }
 
+    /// What it was made for.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
     /// The version of the weights that sample now.
     pub fn version(&self) -> u64 {
         self.version

@@ -24,6 +24,15 @@ pub fn torch_version() -> &'static str {
     version.to_str().unwrap_or("unknown")
 }
 
+/// The vector instructions that libtorch's kernels on the CPU were chosen for, such as `AVX512`: the machine's, or what
+/// `ATEN_CPU_CAPABILITY` says.
+pub fn cpu_capability() -> &'static str {
+    // SAFETY: the C side returns a text that lives as long as the program.
+    let capability = unsafe { std::ffi::CStr::from_ptr(temper_cpu_capability()) };
+    capability.to_str().unwrap_or("unknown")
+}
+
 unsafe extern "C" {
     fn temper_torch_version() -> *const std::ffi::c_char;
+    fn temper_cpu_capability() -> *const std::ffi::c_char;
 }

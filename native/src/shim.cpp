@@ -4,6 +4,7 @@
 // engine's own C wrapper in torch-sys.
 
 #include <ATen/Parallel.h>
+#include <ATen/Version.h>
 #include <c10/core/CPUAllocator.h>
 #include <c10/core/CachingDeviceAllocator.h>
 #include <malloc.h>
@@ -192,6 +193,16 @@ void temper_parallel_for(int64_t n_tasks, void* closure, Task task) {
 
 // The version of libtorch that this file was compiled for.
 const char* temper_torch_version() { return TORCH_VERSION; }
+
+// The vector instructions that libtorch's own kernels use here.
+const char* temper_cpu_capability() noexcept {
+  try {
+    static const std::string capability = at::get_cpu_capability();
+    return capability.c_str();
+  } catch (...) {
+    return "unknown";
+  }
+}
 
 // What `new` calls where it finds no memory, in place of throwing.
 void temper_on_out_of_memory(void (*handler)()) { std::set_new_handler(handler); }

@@ -41,7 +41,7 @@ pub struct Ahead {
     pub(super) tick: u64,
     /// What was decided in them, where the clock decides.
     pub(super) seen: Vec<Seen>,
-    limits: Limits,
+    pub(super) limits: Limits,
     on_swap: OnSwap,
     /// Steps of the sampler beside a step of the learner.
     overlap: usize,

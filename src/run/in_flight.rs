@@ -15,7 +15,7 @@ use super::judge::Verdicts;
 use super::prompts::{Cursor, Stream};
 use super::sample::{Round, scored, send, text};
 use crate::exit::{Code, Failure, OrFail};
-use crate::schedule::Window;
+use crate::schedule::{Limits, Window};
 
 /// The file in a checkpoint's folder.
 const IN_FLIGHT: &str = "in-flight.json";
@@ -67,10 +67,23 @@ impl Ahead {
         let text = std::fs::read_to_string(&path).or_fail(Code::Checkpoint);
         let kept = text.and_then(|text| serde_json::from_str(&text).or_fail(Code::Checkpoint));
         let kept: InFlight = kept.map_err(|f| f.context(path.display()))?;
+        self.same_limits(kept.window.limits()).map_err(|f| f.context(path.display()))?;
         (self.window, self.tick, self.seen) = (kept.window, kept.tick, kept.seen);
         stream.cursor = kept.cursor;
         kept.groups.into_iter().try_for_each(|group| self.go_on(run, round, group))?;
         Ok(self)
+    }
+
+    /// What is open was admitted under limits of its own: others, set in between, would not hold for it.
+    fn same_limits(&self, kept: Limits) -> Result<(), Failure> {
+        let (now, words) = (self.limits, |of: Limits| {
+            format!("{} prompts a step, max_staleness {}, max_refill {}", of.prompts, of.max_staleness, of.max_refill)
+        });
+        if kept == now {
+            return Ok(());
+        }
+        let message = format!("it was made with {}, and the recipe says {}", words(kept), words(now));
+        Err(Failure::new(Code::Checkpoint, message).hint("set them in the run's resolved.toml as they were"))
     }
 
     /// Keeps all that is in flight in a checkpoint's folder. Sampling goes on as if it had not been asked.

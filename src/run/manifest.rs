@@ -26,7 +26,7 @@ pub fn tell_differences(root: &Path, recipe: &Recipe, compute: Compute) {
     let text = std::fs::read_to_string(root.join("manifest.json")).unwrap_or_default();
     let began: Value = serde_json::from_str(&text).unwrap_or_default();
     let now = describe(recipe, compute);
-    for what in ["temper", "program", "libtorch", "device", "precision", "exact", "cpu"] {
+    for what in ["temper", "program", "libtorch", "device", "precision", "exact", "cpu", "instructions"] {
         if !began[what].is_null() && began[what] != now[what] {
             say!(
                 "warning: the run began with {what} {} and goes on with {}: its bits may be others",
@@ -48,6 +48,7 @@ fn describe(recipe: &Recipe, compute: Compute) -> Value {
         "exact": compute.exact,
         "threads": tch::get_num_threads(),
         "cpu": cpu_name(),
+        "instructions": native::cpu_capability(),
         "cores": std::thread::available_parallelism().map_or(0, usize::from),
     })
 }

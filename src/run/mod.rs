@@ -42,7 +42,7 @@ mod state;
 mod watchdog;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -326,8 +326,21 @@ impl Run {
         let open = later.filter(|(at, _)| !self.done(*at).exists());
         let open: Vec<&str> = open.map(|(_, stage)| stage.name.as_str()).collect();
         let this = &self.recipe.stages[number].name;
-        let keep = |stage: &str, at: u64| !open.contains(&stage) && (stage != this || at <= step);
+        let done = RefCell::new(BTreeSet::new());
+        let keep = |stage: &str, at: u64| {
+            let (ours, before) = (stage == this, at <= step);
+            if ours && before {
+                done.borrow_mut().insert(at);
+            }
+            !open.contains(&stage) && (!ours || before)
+        };
         *self.metrics.borrow_mut() = Metrics::open(self.folder.root(), keep)?;
+        let lost = step.saturating_sub(done.borrow().len() as u64);
+        if lost > 0 {
+            say!(
+                "warning: metrics.jsonl has no row of {lost} of the {step} steps of stage {this} that are done; the weights are whole"
+            );
+        }
         Ok(())
     }
 
