@@ -7,31 +7,31 @@ use super::CheckpointError;
 use super::fp8::{dequantise, scale_name, scale_shape};
 use super::shards::{Shards, View};
 
-/// As [`read`], but for a matrix of bf16, which stays what it is.
-pub(super) fn read_frozen(shards: &Shards, view: &View<'_>) -> Result<Tensor, CheckpointError> {
-    if view.dtype != Dtype::BF16 || view.shape.len() != 2 {
-        return read(shards, view);
-    }
-    let shape: Vec<i64> = view.shape.iter().map(|&n| n as i64).collect();
-    let value = copied(view.bytes(), &shape, Kind::BFloat16, Kind::BFloat16);
-    view.release();
-    Ok(value)
-}
-
 /// A parameter as f32 on the CPU, in memory of its own.
 pub(super) fn read(shards: &Shards, view: &View<'_>) -> Result<Tensor, CheckpointError> {
     check(shards, view)?;
-    let shape: Vec<i64> = view.shape.iter().map(|&n| n as i64).collect();
-    let value = match kind(view.dtype) {
-        Some(kind) => copied(view.bytes(), &shape, kind, Kind::Float),
-        None => {
-            let scales = read(shards, &shards.get(&scale_name(&view.name))?)?;
-            let scales = Vec::<f32>::try_from(scales.flatten(0, -1)).expect("it was read as f32");
-            Tensor::from_slice(&dequantise(view.bytes(), &scales, view.shape[1])).view(shape.as_slice())
-        }
-    };
-    view.release();
+    let mut value = Tensor::empty(view.dimensions(), (Kind::Float, Device::Cpu));
+    convert(view.bytes(), view, &scales(shards, view)?, &mut value);
+    view.release(0..view.bytes().len());
     Ok(value)
+}
+
+/// The scales of an FP8 matrix; none for any other parameter.
+pub(super) fn scales(shards: &Shards, view: &View<'_>) -> Result<Vec<f32>, CheckpointError> {
+    if kind(view.dtype).is_some() {
+        return Ok(Vec::new());
+    }
+    let scales = read(shards, &shards.get(&scale_name(&view.name))?)?;
+    Ok(Vec::try_from(scales.flatten(0, -1)).expect("it was read as f32"))
+}
+
+/// Bytes of a parameter, all or some of its rows, into a tensor of as many numbers; with the scales of those rows, where it is FP8.
+pub(super) fn convert(bytes: &[u8], view: &View<'_>, scales: &[f32], into: &mut Tensor) {
+    let shape = into.size();
+    match kind(view.dtype) {
+        Some(kind) => copy(bytes, &shape, kind, into),
+        None => into.copy_(&Tensor::from_slice(&dequantise(bytes, scales, view.shape[1])).view(shape.as_slice())),
+    }
 }
 
 /// Whether a parameter's kind can be read, without reading it.
@@ -62,11 +62,11 @@ fn kind(dtype: Dtype) -> Option<Kind> {
     }
 }
 
-/// Bytes of the map, which are of one kind, as a tensor of its own of another, with no copy between.
-fn copied(bytes: &[u8], shape: &[i64], kind: Kind, wanted: Kind) -> Tensor {
+/// Bytes of the map, which are numbers of one kind, into a tensor, with no copy between.
+fn copy(bytes: &[u8], shape: &[i64], kind: Kind, into: &mut Tensor) {
     let aligned = (bytes.as_ptr() as usize).is_multiple_of(kind.elt_size_in_bytes());
     if !aligned || bytes.is_empty() {
-        return Tensor::from_data_size(bytes, shape, kind).to_kind(wanted);
+        return into.copy_(&Tensor::from_data_size(bytes, shape, kind));
     }
     let mut strides = vec![1i64; shape.len()];
     for i in (1..shape.len()).rev() {
@@ -75,6 +75,5 @@ fn copied(bytes: &[u8], shape: &[i64], kind: Kind, wanted: Kind) -> Tensor {
     // SAFETY: the bytes are aligned and hold as many numbers as the shape says, since the header was checked against the file; the
     // borrowed tensor is read once and dropped here, before the map.
     let borrowed = unsafe { Tensor::from_blob(bytes.as_ptr(), shape, &strides, kind, Device::Cpu) };
-    // A conversion has memory of its own; what is not converted would stay borrowed.
-    if kind == wanted { borrowed.copy() } else { borrowed.to_kind(wanted) }
+    into.copy_(&borrowed);
 }

@@ -6,15 +6,17 @@
 mod fp8;
 mod kinds;
 mod peft;
+mod reading;
 mod shards;
 mod write;
 
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, SafeTensorError};
-use tch::{Device, Tensor};
+use tch::Device;
 
 pub use self::peft::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, PeftError, load_adapters, save_adapters};
+use self::reading::{Held, read_all};
 pub use self::shards::INDEX;
 use self::shards::{Shards, View};
 use self::write::{Piece, Source, fused, pieces, write_file, write_folder};
@@ -111,12 +113,6 @@ pub enum CheckpointError {
     NoSafeRows(#[from] NoSafeRows),
 }
 
-/// How a parameter is read.
-type Read = fn(&Shards, &View<'_>) -> Result<Tensor, CheckpointError>;
-
-/// Bytes that the disk reads while earlier ones are converted.
-const READ_AHEAD: usize = 64 << 20;
-
 /// The weights file of a checkpoint folder.
 pub const WEIGHTS: &str = "model.safetensors";
 
@@ -138,8 +134,8 @@ pub fn load(folder: &Path, compute: impl Into<Compute>) -> Result<Model, Checkpo
 /// As [`load`].
 pub fn load_frozen(folder: &Path, compute: impl Into<Compute>) -> Result<Model, CheckpointError> {
     let (config, compute) = (ModelConfig::read(folder)?, compute.into());
-    let read = if compute.device == Device::Cpu { kinds::read_frozen } else { kinds::read };
-    let params = read_params(folder, &config, read)?;
+    let held = if compute.device == Device::Cpu { Held::AsStored } else { Held::F32 };
+    let params = read_params(folder, &config, held)?;
     Ok(Model::new(config, params, compute)?)
 }
 
@@ -320,8 +316,10 @@ pub fn save_tensors(tensors: &Params, path: &Path) -> Result<(), CheckpointError
 /// As [`load`].
 pub fn load_tensors(path: &Path) -> Result<Params, CheckpointError> {
     let shards = Shards::of_file(path)?;
-    let read = |name: &str| Ok((name.to_owned(), kinds::read(&shards, &shards.get(name)?)?));
-    shards.names().map(read).collect()
+    let names: Vec<&str> = shards.names().collect();
+    let views = names.iter().map(|name| shards.get(name)).collect::<Result<Vec<_>, _>>()?;
+    let tensors = read_all(&shards, &views, Held::F32)?;
+    Ok(names.into_iter().map(str::to_owned).zip(tensors).collect())
 }
 
 /// The weights files of a checkpoint folder.
@@ -346,27 +344,16 @@ pub fn check(folder: &Path) -> Result<ModelConfig, CheckpointError> {
 }
 
 fn load_params(folder: &Path, config: &ModelConfig) -> Result<Params, CheckpointError> {
-    read_params(folder, config, kinds::read)
+    read_params(folder, config, Held::F32)
 }
 
-fn read_params(folder: &Path, config: &ModelConfig, read: Read) -> Result<Params, CheckpointError> {
+fn read_params(folder: &Path, config: &ModelConfig, held: Held) -> Result<Params, CheckpointError> {
     let shards = Shards::open(folder)?;
-    let wanted: Vec<(String, Vec<i64>)> = shapes(config).into_iter().collect();
-    let mut params = Params::new();
-    let (mut asked, mut ahead) = (wanted.iter(), 0);
-    for (name, expected) in &wanted {
-        let view = parameter(&shards, name, expected)?;
-        ahead = usize::saturating_sub(ahead, view.bytes().len());
-        while ahead < READ_AHEAD
-            && let Some((name, _)) = asked.next()
-        {
-            let Some(view) = shards.find(name) else { continue };
-            view.ask();
-            ahead += view.bytes().len();
-        }
-        params.insert(name.clone(), read(&shards, &view)?);
-    }
-    Ok(params)
+    let wanted = shapes(config);
+    let view = |(name, shape): (&String, &Vec<i64>)| parameter(&shards, name, shape);
+    let views = wanted.iter().map(view).collect::<Result<Vec<_>, _>>()?;
+    let tensors = read_all(&shards, &views, held)?;
+    Ok(wanted.into_keys().zip(tensors).collect())
 }
 
 /// A parameter as it lies in its file, of the shape that the config asks for.

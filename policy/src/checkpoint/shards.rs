@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use memmap2::{Advice, Mmap, UncheckedAdvice};
@@ -139,17 +140,23 @@ impl View<'_> {
         &self.shard.map[self.at..self.at + self.length]
     }
 
-    /// Asks the system to read the parameter while something else is done. It may not, and then it is read when it is needed.
-    pub(super) fn ask(&self) {
-        let _ = self.shard.map.advise_range(Advice::WillNeed, self.at, self.length);
+    /// Its shape, as libtorch wants it.
+    pub(super) fn dimensions(&self) -> Vec<i64> {
+        self.shape.iter().map(|&n| n as i64).collect()
     }
 
-    /// Tells the system that the parameter's pages of the map are not needed any more, so that reading a checkpoint does not hold the
-    /// file beside the model.
-    pub(super) fn release(&self) {
+    /// Asks the system to read a part of the parameter while something else is done. It may not, and then it is read when it is needed.
+    pub(super) fn ask(&self, part: Range<usize>) {
+        let _ = self.shard.map.advise_range(Advice::WillNeed, self.at + part.start, part.len());
+    }
+
+    /// Tells the system that these pages of the map are not needed any more, so that reading a checkpoint does not hold the file beside
+    /// the model.
+    pub(super) fn release(&self, part: Range<usize>) {
+        let (at, length) = (self.at + part.start, part.len());
         // SAFETY: the map is of a file and read-only, so a page that is touched again is read again with the same contents. An error
         // changes nothing but memory.
-        let _ = unsafe { self.shard.map.unchecked_advise_range(UncheckedAdvice::DontNeed, self.at, self.length) };
+        let _ = unsafe { self.shard.map.unchecked_advise_range(UncheckedAdvice::DontNeed, at, length) };
     }
 }
 
