@@ -334,6 +334,9 @@ fn place(typed: &str) -> Result<(usize, usize), String> {
 /// `temper doctor`.
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
+    /// A run's folder whose log, checkpoints and states are read and held against their checksums, instead of the machine
+    #[arg(long, value_name = "RUN")]
+    pub run: Option<PathBuf>,
     /// Checkpoint folder whose shapes are measured too
     #[arg(long, value_name = "DIR")]
     pub checkpoint: Option<PathBuf>,

@@ -92,6 +92,9 @@ impl Failure {
         let io = || causes(error).filter_map(|cause| cause.downcast_ref::<io::Error>());
         let message = chain(error);
         match io().find(|io| is_disk(io)) {
+            Some(io) if io.kind() == io::ErrorKind::ReadOnlyFilesystem => Self::new(Code::Disk, message).hint(
+                "the folder cannot be written: make it writable, or work in a copy of it; what was saved is intact",
+            ),
             Some(_) => Self::new(Code::Disk, message)
                 .hint("make room or choose another folder with `--set run.out=DIR`; what was saved is intact"),
             None if is_out_of_memory(&message) => Self::new(Code::Memory, message).hint(memory::HINT),

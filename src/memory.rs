@@ -114,7 +114,9 @@ fn out_of_memory(more: &[&[u8]], hint: &str) -> ! {
 
 /// True where the words of a panic or an error say that libtorch found no memory, on the CPU or on a GPU, or that there was none for a thread.
 pub fn is_out_of_memory(words: &str) -> bool {
-    ["can't allocate memory", "CUDA out of memory", "failed to spawn thread"].iter().any(|known| words.contains(known))
+    ["can't allocate memory", "CUDA out of memory", "failed to spawn thread", "not enough memory"]
+        .iter()
+        .any(|known| words.contains(known))
 }
 
 /// Bytes of the process in the machine's memory.

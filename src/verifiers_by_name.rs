@@ -1,5 +1,7 @@
 //! Verifiers by the names that recipes and `temper verify` use.
 
+use std::sync::Once;
+
 use serde::de::DeserializeOwned;
 use toml::Table;
 use verifiers::Verifier;
@@ -15,6 +17,7 @@ use verifiers::repetition::{RepetitionSettings, RepetitionVerifier};
 use crate::exit::{Code, Failure};
 use crate::recipe::VerifierName;
 use crate::recipe::words::explain;
+use crate::say;
 
 /// Why there is no such verifier.
 #[derive(Debug, thiserror::Error)]
@@ -77,7 +80,13 @@ enum Ready {
 pub fn build_verifier(name: VerifierName, settings: &Table) -> Result<Box<dyn Verifier>, BuildError> {
     Ok(match read(name, settings)? {
         Ready::Math(settings) => Box::new(MathVerifier::new(settings)),
-        Ready::Code(settings) => Box::new(CodeVerifier::on(start_sandbox(settings)?)),
+        Ready::Code(settings) => {
+            let sandbox = start_sandbox(settings)?;
+            // Each domain has its own cells, and all of them the same walls.
+            static SAID: Once = Once::new();
+            SAID.call_once(|| say!("sandbox: {}", sandbox.isolation()));
+            Box::new(CodeVerifier::on(sandbox))
+        }
         Ready::Format(verifier) => Box::new(verifier),
         Ready::Length(verifier) => Box::new(verifier),
         Ready::Language(verifier) => Box::new(verifier),

@@ -170,7 +170,10 @@ fn inv_9_a_stall_names_who_waits_for_what_and_leaves_a_dump() {
     assert_eq!(output.status.code(), Some(10), "{text}");
     assert!(text.contains("the sampler has waited 4 s for verdicts on prompt"), "{text}");
     let dump = json(&stalled.with_extension("").join("stalled.json"));
-    assert!(dump["waits"][0]["for"].as_str().is_some_and(|what| what.ends_with("from plugin")), "{dump}");
+    assert!(
+        dump["waits"][0]["for"].as_str().is_some_and(|what| what.contains("from plugin, which count as errors after")),
+        "{dump}"
+    );
     assert!(dump["queues"]["groups without verdicts"].as_u64() > Some(0), "{dump}");
     assert!(dump["events"].as_array().is_some_and(|events| !events.is_empty()), "{dump}");
 }
@@ -256,6 +259,37 @@ fn inv_9_a_plugin_that_fails_for_a_fifth_gives_no_wrong_reward_and_the_same_byte
     assert_eq!(verdicts["error"], errors, "{verdicts}");
     assert!(timeless(&first).1.iter().any(|row| row["training/masked_share"].as_f64() > Some(0.0)));
     assert_same(&first, &run(&with_plugin(out.path(), "flaky-again", FLAKY, "")));
+}
+
+/// Says something else each time it is asked, and fails for a fifth.
+const RANDOM: &str = "
+import random
+def compute_score(solution_str, ground_truth):
+    draw = random.SystemRandom().random()
+    if draw < 0.2:
+        raise RuntimeError('flaky')
+    return round(draw, 3)
+";
+
+#[test]
+fn inv_6_what_a_verifier_said_of_groups_that_a_step_left_is_in_the_log() {
+    for schedule in ["logical", "timed"] {
+        let out = tempfile::tempdir().expect("a folder");
+        let folder = run(&with_plugin(out.path(), schedule, RANDOM, &format!("schedule = \"{schedule}\"")));
+        let before = bytes(&folder);
+        let left = before.iter().filter(|(file, _)| file.to_string_lossy().ends_with(".left.json")).count();
+        assert!(left > 0, "{schedule}: every step takes all that it judged");
+        // As after a kill when all was logged and only the first checkpoint written.
+        let stage = folder.join("stages/02-rl");
+        fs::remove_file(stage.join("stage.json")).expect("it was there");
+        for checkpoint in ["step-000004", "step-000006"] {
+            fs::remove_dir_all(stage.join("checkpoints").join(checkpoint)).expect("it was there");
+        }
+        fs::remove_dir_all(folder.join("export")).expect("it was there");
+        fs::remove_dir_all(folder.join("stages/03-export")).expect("it was there");
+        assert_ok(&temper(&["resume", plain(&folder)]).output().expect("the binary runs"));
+        assert_eq!(bytes(&folder), before, "{schedule}");
+    }
 }
 
 fn sha2_first_byte(text: &str) -> u8 {

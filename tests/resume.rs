@@ -8,7 +8,8 @@ use std::time::Duration;
 mod common;
 
 use common::{
-    WAITING, assert_ok, assert_same, plain, recipe, recipe_with, run_recipe, stop_at, strike, temper, wait_for_log,
+    WAITING, assert_ok, assert_same, bytes, change, plain, recipe, recipe_with, run_recipe, stop_at, strike, temper,
+    timeless, wait_for_log,
 };
 
 fn resume(folder: &Path) -> Output {
@@ -105,4 +106,89 @@ fn prompts_that_were_changed_are_not_gone_on_with() {
     assert!(text.contains("sums.jsonl is not what it was"), "{text}");
     fs::write(&file, rows(40)).expect("it writes");
     assert_ok(&resume(&folder));
+}
+
+#[test]
+fn inv_6_a_stage_that_is_redone_leaves_the_metrics_of_a_later_one() {
+    let out = tempfile::tempdir().expect("a folder");
+    let folder = run_recipe(&recipe(out.path(), "whole", ""));
+    let (before, rows) = (bytes(&folder), timeless(&folder).1);
+    // What the hint says where a checkpoint of the warm-up is damaged, while rl stands at its step 4.
+    let stages = folder.join("stages");
+    for done in ["01-warmup", "02-rl", "03-export"] {
+        fs::remove_file(stages.join(done).join("stage.json")).expect("it was there");
+    }
+    fs::remove_dir_all(stages.join("02-rl/checkpoints/step-000006")).expect("it was there");
+    fs::remove_dir_all(folder.join("export")).expect("it was there");
+    let output = resume(&folder);
+    assert_ok(&output);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!text.contains("warning"), "{text}");
+    assert_eq!(timeless(&folder).1, rows);
+    assert_eq!(bytes(&folder), before);
+
+    // One that is there no more is missed.
+    fs::remove_file(stages.join("02-rl/stage.json")).expect("it was there");
+    fs::remove_file(folder.join("metrics.jsonl")).expect("it was there");
+    let text = String::from_utf8_lossy(&resume(&folder).stderr).into_owned();
+    assert!(text.contains("no row of 6 of the 6 steps of stage rl"), "{text}");
+}
+
+#[test]
+fn what_a_run_goes_on_with_is_held_against_what_it_began_with() {
+    let out = tempfile::tempdir().expect("a folder");
+    let tokenizer = out.path().join("tokenizer");
+    fs::create_dir(&tokenizer).expect("it is made");
+    let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/base");
+    for file in ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja"] {
+        if base.join(file).exists() {
+            fs::copy(base.join(file), tokenizer.join(file)).expect("it is copied");
+        }
+    }
+    let path = recipe(out.path(), "held", "");
+    let configs = base.parent().expect("a folder").display();
+    change(&path, &[(&format!("tokenizer = \"{configs}/base\""), &format!("tokenizer = \"{}\"", tokenizer.display()))]);
+    let folder = run_recipe(&path);
+    let said = |code: i32| {
+        let output = resume(&folder);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{text}");
+        text
+    };
+
+    let doctor = || temper(&["doctor", "--run", plain(&folder)]).output().expect("the binary runs");
+    assert_ok(&doctor());
+    let page = folder.join("log/rl-000003.parquet");
+    let bytes = fs::read(&page).expect("it reads");
+    let mut flipped = bytes.clone();
+    flipped[bytes.len() / 3] ^= 4;
+    fs::write(&page, flipped).expect("it writes");
+    let output = doctor();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(3), "{text}");
+    assert!(text.contains("damaged") && text.contains("rl-000003.parquet"), "{text}");
+    fs::write(&page, bytes).expect("it writes");
+
+    let recipe = fs::read_to_string(folder.join("resolved.toml")).expect("it reads");
+    fs::write(folder.join("resolved.toml"), recipe.replace("top_p = 0.9", "top_p = 0.8")).expect("it writes");
+    let text = said(0);
+    assert!(text.contains("resolved.toml was changed since the run began: sampling.top_p was 0.9"), "{text}");
+    assert_eq!(text.matches("warning").count(), 1, "{text}");
+    fs::write(folder.join("resolved.toml"), recipe).expect("it writes");
+
+    // A digit of what a stage has used decides how long a later one is.
+    let done = folder.join("stages/00-pretrain/stage.json");
+    let text = fs::read_to_string(&done).expect("it reads");
+    let (before, after) = text.split_once("\"flops\":").expect("it is there");
+    let digit = if after.starts_with('1') { "2" } else { "1" };
+    fs::write(&done, format!("{before}\"flops\":{digit}{}", &after[1..])).expect("it writes");
+    let refused = said(4);
+    assert!(refused.contains("00-pretrain/stage.json") && refused.contains("hint: delete it"), "{refused}");
+    fs::write(&done, text).expect("it writes");
+
+    let config = tokenizer.join("tokenizer_config.json");
+    let text = fs::read_to_string(&config).expect("it reads");
+    fs::write(&config, text + " ").expect("it writes");
+    let refused = said(4);
+    assert!(refused.contains("tokenizer_config.json is not what it was when the run began"), "{refused}");
 }

@@ -1,5 +1,7 @@
 //! `temper doctor`: what this machine can do, and what it lacks.
 
+use std::path::Path;
+
 use policy::Precision;
 use policy::config::ModelConfig;
 use policy::doctor::{BLOCK, place_is_hidden};
@@ -13,7 +15,7 @@ use verifiers::code::{CodeSettings, CodeVerifier};
 use crate::cli::DoctorArgs;
 use crate::exit::{Code, Failure, OrFail};
 use crate::recipe::{Device, VerifierName};
-use crate::run::device;
+use crate::run::{audit, device};
 use crate::say::tell;
 use crate::verifiers_by_name::build_verifier;
 
@@ -21,8 +23,11 @@ use crate::verifiers_by_name::build_verifier;
 ///
 /// # Errors
 /// [`Code::Device`] where a kernel on the GPU does not compute what the CPU does, or, where our kernels do not run, a product of the model
-/// is not row-invariant, so that exact mode would refuse to start.
+/// is not row-invariant, so that exact mode would refuse to start; and [`Code::Data`] where a file of a run is damaged.
 pub fn doctor(args: &DoctorArgs) -> Result<(), Failure> {
+    if let Some(root) = &args.run {
+        return of_run(root);
+    }
     let device = device::open(args.machine.device.unwrap_or(Device::Auto), args.machine.threads.unwrap_or(0))?;
     tell(format_args!("device     {device:?}, {} threads", tch::get_num_threads()))?;
     match native::cuda::load() {
@@ -48,6 +53,20 @@ pub fn doctor(args: &DoctorArgs) -> Result<(), Failure> {
             tell(format_args!("kernels    on the CPU: {error}"))?;
             products(device, &config, args.precision)
         }
+    }
+}
+
+/// Whether the files of a run are what was written.
+fn of_run(root: &Path) -> Result<(), Failure> {
+    let found = audit::audit(root)?;
+    tell(format_args!("sound      {} files of the log and of states, and checkpoints", found.sound))?;
+    for damage in &found.damaged {
+        tell(format_args!("damaged    {damage}"))?;
+    }
+    match found.damaged.len() {
+        0 => Ok(()),
+        n => Err(Failure::new(Code::Data, format!("{n} files or checkpoints of {} are damaged", root.display()))
+            .hint("restore them from a copy; docs/reliability.md says what `temper resume` makes anew")),
     }
 }
 

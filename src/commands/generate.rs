@@ -10,7 +10,7 @@ use crate::cli::GenerateArgs;
 use crate::exit::{Code, Failure, OrFail};
 use crate::hub;
 use crate::recipe::Device;
-use crate::run::{device, sample};
+use crate::run::{device, preflight, sample};
 use crate::say::{tell, tell_plain};
 
 /// Positions of a cache page.
@@ -23,6 +23,7 @@ const PAGE: usize = 16;
 pub fn generate(args: &GenerateArgs) -> Result<(), Failure> {
     let device = device::open(args.machine.device.unwrap_or(Device::Auto), args.machine.threads.unwrap_or(0))?;
     let folder = hub::local(&args.checkpoint)?;
+    preflight::tell_unknown_fields(&folder)?;
     let model = checkpoint::load_frozen(&folder, device).or_fail(Code::Checkpoint)?;
     let tokenizer = Tokenizer::load(&folder).or_fail(Code::Checkpoint)?;
     if args.chat {

@@ -11,6 +11,10 @@ use crate::say;
 use crate::verifiers_by_name::{code_settings, start_sandbox};
 use crate::verify::settings;
 
+/// The most memory of a program where nothing else is set: what trainers that speak SandboxFusion's protocol ask for by default. A request may ask
+/// for less.
+const MEMORY_MB: u64 = 1024;
+
 /// Runs a subcommand of `temper sandbox`.
 ///
 /// # Errors
@@ -22,8 +26,12 @@ pub fn sandbox(command: &SandboxCommand) -> Result<(), Failure> {
 }
 
 fn serve(args: &SandboxServeArgs) -> Result<(), Failure> {
-    let mut settings = code_settings(&settings(&args.set)?)?;
+    let set = settings(&args.set)?;
+    let mut settings = code_settings(&set)?;
     settings.strict |= args.strict;
+    if !set.contains_key("memory_mb") {
+        settings.memory_mb = MEMORY_MB;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().or_fail(Code::Internal)?;
     match runtime.block_on(until_told(args, settings))? {
         // The cells end with the last of the requests.

@@ -23,6 +23,7 @@ use rollout::{Begun, Engine, FinishedGroup, Request};
 
 use super::decisions::{Decisions, Seen};
 use super::evaluate::CHECK_TOKENS;
+use super::left::Left;
 use super::prompts::Stream;
 use super::sample::{Round, Waiting, engine, scored, send};
 use super::stage::Active;
@@ -87,6 +88,14 @@ impl Progress {
     }
 }
 
+/// What the log has of a step; nothing where it is still to be sampled.
+#[derive(Default)]
+pub struct Logged {
+    pub groups: Vec<ScoredGroup>,
+    /// Verdicts of groups that it judged, and left to a later step.
+    pub left: Left,
+}
+
 impl Ahead {
     /// The sampler of a stage at its start, whose longest prompt has `longest` tokens.
     ///
@@ -116,7 +125,8 @@ impl Ahead {
     }
 
     /// The groups of the next step: those to learn from, then those without a signal. `signal` tells them apart. `logged` are the
-    /// step's groups where the log has them: they are sampled again, since those after them go on from there, and not judged again.
+    /// step's groups where the log has them, with the verdicts of those that it judged and left: they are sampled again, since those after
+    /// them go on from there, and not judged again.
     ///
     /// # Errors
     /// As sampling. After [`Code::Interrupted`] the next call goes on. [`Code::Internal`] where `logged` are others.
@@ -125,7 +135,7 @@ impl Ahead {
         active: &Active<'_>,
         round: &Round<'_>,
         stream: &mut Stream,
-        logged: &[ScoredGroup],
+        logged: &Logged,
         mut decisions: Option<&mut Decisions>,
         signal: impl Fn(&ScoredGroup) -> bool,
     ) -> Result<Vec<ScoredGroup>, Failure> {
@@ -145,7 +155,7 @@ impl Ahead {
             for id in to_judge {
                 let informative = signal(self.judge(active.run, round, id, logged)?);
                 // What was judged in a logged step and is not in it had a signal, and was left for a later one.
-                let left = !logged.is_empty() && !logged.contains(self.judged(id));
+                let left = !logged.groups.is_empty() && !logged.groups.contains(self.judged(id));
                 self.window.judge(id, informative || left);
             }
             if self.window.ready() {
@@ -302,13 +312,7 @@ impl Ahead {
     }
 
     /// Waits for a group's verdicts, which have a deadline, or takes them from the log.
-    fn judge(
-        &mut self,
-        run: &Run,
-        round: &Round<'_>,
-        id: u64,
-        logged: &[ScoredGroup],
-    ) -> Result<&ScoredGroup, Failure> {
+    fn judge(&mut self, run: &Run, round: &Round<'_>, id: u64, logged: &Logged) -> Result<&ScoredGroup, Failure> {
         let mut open = self.open.remove(&id).expect("the window judges open groups");
         open.progress = match open.progress {
             Progress::Judging(waiting) => {
@@ -317,10 +321,13 @@ impl Ahead {
                     let trajectories = group.samples.iter().map(|s| &s.trajectory);
                     group.prompt.id == prompt.id && trajectories.eq(&waiting.trajectories)
                 };
-                if let Some(group) = logged.iter().find(same) {
+                if let Some(group) = logged.groups.iter().find(same) {
                     Progress::Judged(Box::new(group.clone()))
                 } else {
-                    let verdicts = run.wait_for_verdicts(&prompt, waiting.pending)?;
+                    let verdicts = match logged.left.get(&id) {
+                        Some(verdicts) => verdicts.clone(),
+                        None => run.wait_for_verdicts(&prompt, waiting.pending)?,
+                    };
                     let admitted = Round { version: open.version, ..*round };
                     Progress::Judged(Box::new(scored(
                         run,
@@ -336,6 +343,15 @@ impl Ahead {
         };
         self.open.insert(id, open);
         Ok(self.judged(id))
+    }
+
+    /// What was said of the groups that are judged and were left by the step that was taken.
+    pub fn left(&self) -> Left {
+        let judged = self.open.iter().filter_map(|(id, open)| match &open.progress {
+            Progress::Judged(group) => Some((*id, group.samples.iter().map(|s| s.verdicts.clone()).collect())),
+            Progress::Sampling | Progress::Judging(_) => None,
+        });
+        judged.collect()
     }
 
     pub(super) fn judged(&self, id: u64) -> &ScoredGroup {

@@ -4,8 +4,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use sha2::{Digest, Sha256};
-
+use super::sealed;
 use super::stage::Active;
 use crate::exit::{Code, Failure, OrFail};
 pub use crate::seen::Seen;
@@ -26,7 +25,8 @@ impl Decisions {
         let groups = active.run.log.path(&active.stage.name, active.state.step + 1).or_fail(Code::Internal)?;
         let path = groups.with_extension("decisions.json");
         let sight = if is_logged {
-            let read = std::fs::read_to_string(&path).or_fail(Code::Data).and_then(|text| unsealed(&text));
+            let read =
+                std::fs::read_to_string(&path).or_fail(Code::Data).and_then(|text| sealed::open::<Vec<Seen>>(&text));
             let all = read.map_err(|failure| {
                 let name = &active.stage.name;
                 failure.context(path.display()).hint(format!(
@@ -51,42 +51,6 @@ impl Decisions {
     /// # Errors
     /// [`Code::Disk`].
     pub fn log(&self, seen: &[Seen]) -> Result<(), Failure> {
-        data::atomic::write_atomic(&self.path, |f| f.write_all(sealed(seen).as_bytes())).or_fail(Code::Disk)
-    }
-}
-
-/// Decisions, and a line with the SHA-256 of theirs.
-fn sealed(seen: &[Seen]) -> String {
-    let text = serde_json::to_string(seen).expect("numbers are plain JSON");
-    format!("{text}\n\"{}\"\n", checksum(&text))
-}
-
-fn unsealed(text: &str) -> Result<Vec<Seen>, Failure> {
-    let damaged = || Failure::new(Code::Data, "it is not what was written: its SHA-256 differs");
-    let (decisions, sum) = text.split_once('\n').ok_or_else(damaged)?;
-    if sum.trim_end() != format!("\"{}\"", checksum(decisions)) {
-        return Err(damaged());
-    }
-    serde_json::from_str(decisions).or_fail(Code::Data)
-}
-
-fn checksum(text: &str) -> String {
-    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn decisions_that_are_not_what_was_written_are_refused() {
-        let seen: Vec<Seen> = serde_json::from_str("[[17,6],[18,7]]").expect("two");
-        let text = sealed(&seen);
-        assert_eq!(sealed(&unsealed(&text).expect("as written")), text);
-        for damaged in
-            [text.replace("17", "16"), text.replace('\n', ""), "[]".to_owned(), String::new(), text[..9].to_owned()]
-        {
-            assert!(unsealed(&damaged).is_err(), "{damaged}");
-        }
+        data::atomic::write_atomic(&self.path, |f| f.write_all(sealed::seal(&seen).as_bytes())).or_fail(Code::Disk)
     }
 }

@@ -1,5 +1,6 @@
 //! `manifest.json`: what made a run what it is. And what a base checkpoint says it cost.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::Path;
 
@@ -21,11 +22,22 @@ pub fn write(root: &Path, recipe: &Recipe, compute: Compute) -> Result<(), Failu
     data::atomic::write_atomic(&root.join("manifest.json"), |file| file.write_all(text.as_bytes())).or_fail(Code::Disk)
 }
 
-/// Says where a resumed run is not on the machine, or by the program, with which it began: its bits may then be others.
+/// Says where a resumed run is not on the machine, by the program, or of the recipe with which it began: its bits may then be others.
 pub fn tell_differences(root: &Path, recipe: &Recipe, compute: Compute) {
-    let text = std::fs::read_to_string(root.join("manifest.json")).unwrap_or_default();
-    let began: Value = serde_json::from_str(&text).unwrap_or_default();
+    let path = root.join("manifest.json");
+    let text = std::fs::read_to_string(&path).unwrap_or_default();
+    let Ok(began) = serde_json::from_str::<Value>(&text) else {
+        say!("warning: {} cannot be read: whether the run goes on as it began is not known", path.display());
+        return;
+    };
     let now = describe(recipe, compute);
+    let mut changed = Vec::new();
+    differences(&began["recipe"], &now["recipe"], "", &mut changed);
+    for (setting, before, after) in
+        changed.iter().filter(|(setting, ..)| !["run.device", "run.threads"].contains(&setting.as_str()))
+    {
+        say!("warning: resolved.toml was changed since the run began: {setting} was {before} and is {after}");
+    }
     for what in ["temper", "program", "libtorch", "device", "precision", "exact", "cpu", "instructions"] {
         if !began[what].is_null() && began[what] != now[what] {
             say!(
@@ -34,6 +46,22 @@ pub fn tell_differences(root: &Path, recipe: &Recipe, compute: Compute) {
                 now[what]
             );
         }
+    }
+}
+
+/// The settings in which two recipes differ, with both values.
+fn differences(a: &Value, b: &Value, at: &str, found: &mut Vec<(String, Value, Value)>) {
+    let inner = |name: &str| if at.is_empty() { name.to_owned() } else { format!("{at}.{name}") };
+    match (a, b) {
+        (Value::Object(left), Value::Object(right)) => {
+            let names: BTreeSet<&String> = left.keys().chain(right.keys()).collect();
+            names.into_iter().for_each(|name| differences(&a[name], &b[name], &inner(name), found));
+        }
+        (Value::Array(left), Value::Array(right)) if left.len() == right.len() => {
+            (0..left.len()).for_each(|i| differences(&left[i], &right[i], &inner(&i.to_string()), found));
+        }
+        _ if a != b => found.push((at.to_owned(), a.clone(), b.clone())),
+        _ => {}
     }
 }
 
@@ -49,6 +77,7 @@ fn describe(recipe: &Recipe, compute: Compute) -> Value {
         "threads": tch::get_num_threads(),
         "cpu": cpu_name(),
         "instructions": native::cpu_capability(),
+        "recipe": recipe,
         "cores": std::thread::available_parallelism().map_or(0, usize::from),
     })
 }

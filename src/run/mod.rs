@@ -12,6 +12,7 @@
 //! ```
 
 mod ahead;
+pub mod audit;
 mod card;
 mod checkpoints;
 mod data_files;
@@ -24,19 +25,22 @@ mod export;
 mod folder;
 mod groups;
 mod in_flight;
+mod inputs;
 mod interrupt;
 mod judge;
 mod language;
+mod left;
 mod manifest;
 mod metrics;
 mod models;
-mod preflight;
+pub mod preflight;
 mod prompts;
 mod rl;
 mod rl_learner;
 mod rl_metrics;
 pub mod sample;
 mod score;
+mod sealed;
 mod stage;
 mod state;
 mod watchdog;
@@ -59,6 +63,7 @@ use crate::say;
 use crate::summary::{Exactness, Score, StageSummary, Summary, TextScore};
 use data_files::DataFiles;
 use folder::RunFolder;
+use inputs::Inputs;
 use judge::{Judge, Pending, Verdicts};
 use metrics::Metrics;
 pub(crate) use models::INDEXER_STD;
@@ -117,8 +122,10 @@ pub fn start(mut recipe: Recipe) -> Result<Summary, Failure> {
     let judge = Judge::new(&recipe)?;
     let folder = RunFolder::create(&root)?;
     files.write(&root)?;
-    let resolved = recipe.with_absolute_paths().or_fail(Code::Usage)?.to_toml();
-    manifest::write(&root, &recipe, compute)?;
+    let absolute = recipe.with_absolute_paths().or_fail(Code::Usage)?;
+    Inputs::of(&absolute)?.write(&root)?;
+    manifest::write(&root, &absolute, compute)?;
+    let resolved = absolute.to_toml();
     // Written last: a folder with it holds a run.
     data::atomic::write_atomic(&root.join("resolved.toml"), |f| f.write_all(resolved.as_bytes()))
         .or_fail(Code::Disk)?;
@@ -138,6 +145,7 @@ pub fn resume(root: &Path, device: Option<crate::recipe::Device>, threads: Optio
     recipe.run.threads = threads.unwrap_or(recipe.run.threads);
     let compute = device::compute(&recipe.run)?;
     DataFiles::read(root)?.check()?;
+    Inputs::check(root)?;
     manifest::tell_differences(root, &recipe, compute);
     let (tokenizer, judge) = (open_tokenizer(&recipe)?, Judge::new(&recipe)?);
     Run::open(recipe, folder, compute, tokenizer, judge)?.carry_on()
@@ -153,6 +161,7 @@ pub fn evaluate_checkpoint(mut recipe: Recipe) -> Result<Evaluation, Failure> {
     recipe.stages.clear();
     let compute = device::compute(&recipe.run)?;
     hub::fetch(&mut recipe)?;
+    preflight::tell_unknown(&recipe)?;
     let (tokenizer, judge) = (open_tokenizer(&recipe)?, Judge::new(&recipe)?);
     let run = Run::open(recipe, RunFolder::create(&folder)?, compute, tokenizer, judge)?;
     let mut state = StageState::default();
@@ -271,7 +280,7 @@ impl Run {
     pub fn mark_done(&self, number: usize, state: &StageState) -> Result<(), Failure> {
         let path = self.done(number);
         std::fs::create_dir_all(path.parent().expect("it is in the stage's folder")).or_fail(Code::Disk)?;
-        state.write(&path)
+        state.write_done(&path)
     }
 
     /// The file that is there once a stage is done.
@@ -302,7 +311,14 @@ impl Run {
     /// As [`Judge::wait`].
     fn wait_for_verdicts(&self, prompt: &Prompt, pending: Pending) -> Result<Verdicts, Failure> {
         let verifiers = || self.recipe.domains[&prompt.domain].verifiers.iter().map(|v| v.worth().label);
-        let what = || format!("verdicts on prompt {} from {}", prompt.id, verifiers().collect::<Vec<_>>().join(", "));
+        let deadline = self.recipe.run.verdict_deadline_s;
+        let what = || {
+            let verifiers = verifiers().collect::<Vec<_>>().join(", ");
+            format!(
+                "verdicts on prompt {} from {verifiers}, which count as errors after {deadline} s (run.verdict_deadline_s)",
+                prompt.id
+            )
+        };
         let _wait = self.watchdog.wait("the sampler", what);
         self.judge.wait(pending)
     }
@@ -316,23 +332,27 @@ impl Run {
         self.metrics.borrow_mut().write(&stage.name, stage.kind.as_str(), step, time_s, numbers)
     }
 
-    /// Drops the metrics of steps after the checkpoint that a stage comes back to, and of the stages that are not done after it: they will
-    /// be written again.
+    /// Drops the metrics of steps after the checkpoint that a stage comes back to, and of the stages that are not done after it the steps
+    /// after theirs: they will be written again.
     ///
     /// # Errors
     /// [`Code::Disk`].
     pub fn rewind(&self, number: usize, step: u64) -> Result<(), Failure> {
-        let later = self.recipe.stages.iter().enumerate().skip(number + 1);
-        let open = later.filter(|(at, _)| !self.done(*at).exists());
-        let open: Vec<&str> = open.map(|(_, stage)| stage.name.as_str()).collect();
-        let this = &self.recipe.stages[number].name;
+        let this = self.recipe.stages[number].name.as_str();
+        let mut kept = BTreeMap::from([(this, step)]);
+        for (at, stage) in
+            self.recipe.stages.iter().enumerate().skip(number + 1).filter(|(at, _)| !self.done(*at).exists())
+        {
+            let checkpoints = checkpoints::all(&self.folder.stage(at, &stage.name))?;
+            kept.insert(&stage.name, checkpoints.last().and_then(|path| checkpoints::step_of(path)).unwrap_or(0));
+        }
         let done = RefCell::new(BTreeSet::new());
         let keep = |stage: &str, at: u64| {
-            let (ours, before) = (stage == this, at <= step);
-            if ours && before {
+            let keep = kept.get(stage).is_none_or(|last| at <= *last);
+            if keep && stage == this {
                 done.borrow_mut().insert(at);
             }
-            !open.contains(&stage) && (!ours || before)
+            keep
         };
         *self.metrics.borrow_mut() = Metrics::open(self.folder.root(), keep)?;
         let lost = step.saturating_sub(done.borrow().len() as u64);
@@ -367,7 +387,8 @@ impl Run {
     /// # Errors
     /// [`Code::Disk`].
     pub fn log_once(&self, stage: &str, step: u64, groups: &[ScoredGroup]) -> Result<(), Failure> {
-        if self.log.path(stage, step).or_fail(Code::Internal)?.exists() {
+        // Read, since a damaged file must not stay unseen.
+        if self.logged(stage, step)?.is_some() {
             return Ok(());
         }
         self.log.append(stage, step, groups).or_fail(Code::Disk)
@@ -388,7 +409,7 @@ impl Run {
         for number in 0..self.recipe.stages.len() {
             let path = self.done(number);
             if path.exists() {
-                states.push((number, StageState::read(&path)?));
+                states.push((number, StageState::read_done(&path)?));
             }
         }
         Ok(states)

@@ -14,6 +14,7 @@ use super::prompts::Pool;
 use crate::exit::{Code, Failure, OrFail};
 use crate::memory::{self, Use};
 use crate::recipe::{Kind, ModelSource, Recipe, Stage};
+use crate::say;
 
 /// Checks the model's config and weights, the tokenizer against them, and every file of prompts. Gives the files.
 ///
@@ -24,6 +25,7 @@ pub fn check(recipe: &Recipe, tokenizer: &Tokenizer) -> Result<DataFiles, Failur
         ModelSource::Checkpoint { path } => checkpoint::check(Path::new(path)).or_fail(Code::Checkpoint)?,
         ModelSource::Fresh { config, .. } => ModelConfig::read(Path::new(config)).or_fail(Code::Checkpoint)?,
     };
+    tell_unknown(recipe)?;
     check_vocabulary(tokenizer, &config)?;
     let training = recipe.stages.iter().filter(|stage| stage.kind.trains());
     memory::check(&config, training.map(|stage| use_of(stage, &config)).collect::<Result<Vec<_>, _>>()?.into_iter())?;
@@ -37,6 +39,28 @@ pub fn check(recipe: &Recipe, tokenizer: &Tokenizer) -> Result<DataFiles, Failur
     }
     files.tell();
     Ok(files)
+}
+
+/// Says which fields of the model's config nobody knows.
+///
+/// # Errors
+/// [`Code::Checkpoint`].
+pub fn tell_unknown(recipe: &Recipe) -> Result<(), Failure> {
+    let (ModelSource::Checkpoint { path: config } | ModelSource::Fresh { config, .. }) = &recipe.model;
+    tell_unknown_fields(Path::new(config))
+}
+
+/// Says which fields of a checkpoint's config have no effect: the model may be another than its makers meant.
+///
+/// # Errors
+/// [`Code::Checkpoint`].
+pub fn tell_unknown_fields(config: &Path) -> Result<(), Failure> {
+    let (_, unknown) = ModelConfig::read_with_unknown(config).or_fail(Code::Checkpoint)?;
+    if !unknown.is_empty() {
+        let fields = unknown.join(", ");
+        say!("warning: {}: fields that are not known have no effect: {fields}", config.display());
+    }
+    Ok(())
 }
 
 /// What a stage that trains does with the model's parameters.

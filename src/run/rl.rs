@@ -13,10 +13,11 @@ use std::path::Path;
 
 use data::{Mask, ScoredGroup, Status};
 
-use super::ahead::Ahead;
+use super::ahead::{Ahead, Logged};
 use super::decisions::Decisions;
 use super::evaluate::{check_exactness, sampled};
 use super::groups::{draw, foreign, logged_or_sampled};
+use super::left;
 use super::models::indexer_mode;
 use super::prompts::Stream;
 use super::rl_learner::{Learner, informative, masked, measures, mini_step, useful_and_idle};
@@ -142,16 +143,21 @@ fn ahead(active: &Active<'_>, stream: &mut Stream) -> Result<Ahead, Failure> {
 /// goes on from there, and must come out as they are logged.
 fn groups_ahead(active: &Active<'_>, ahead: &mut Ahead, stream: &mut Stream) -> Result<Vec<ScoredGroup>, Failure> {
     let (stage, rl, step) = (active.stage, active.stage.rl(), active.state.step + 1);
-    let logged = active.run.logged(&stage.name, step)?.unwrap_or_default();
+    let logged = match active.run.logged(&stage.name, step)? {
+        Some(groups) => Logged { groups, left: left::read(active)? },
+        None => Logged::default(),
+    };
+    let is_logged = !logged.groups.is_empty();
     let timed = rl.schedule == RlSchedule::Timed;
-    let mut decisions = timed.then(|| Decisions::open(active, !logged.is_empty(), &ahead.seen)).transpose()?;
+    let mut decisions = timed.then(|| Decisions::open(active, is_logged, &ahead.seen)).transpose()?;
     let signal = |group: &ScoredGroup| !rl.dynamic_sampling || informative(group);
     let groups = ahead.groups(active, &round(active, rl), stream, &logged, decisions.as_mut(), signal)?;
-    if logged.is_empty() {
+    if !is_logged {
         too_many_errors(active, rl, &groups)?;
+        left::log(active, &ahead.left())?;
         decisions.as_ref().map_or(Ok(()), |decisions| decisions.log(&ahead.seen))?;
         active.run.log.append(&stage.name, step, &groups).or_fail(Code::Disk)?;
-    } else if groups != logged {
+    } else if groups != logged.groups {
         return Err(foreign(active, "sampled again, the groups are others"));
     }
     ahead.seen.clear();

@@ -172,7 +172,7 @@ fn finish(mut active: Active<'_>, progress: Progress) -> Result<StageState, Fail
         active.state.ledger.elapsed_s += began.elapsed().as_secs_f64();
     }
     progress.finish(&scores(&active.state));
-    active.state.write(&active.folder().join("stage.json"))?;
+    active.state.write_done(&active.folder().join("stage.json"))?;
     Ok(active.state)
 }
 

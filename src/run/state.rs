@@ -11,6 +11,7 @@ use policy::flops::{self, Work};
 use serde::{Deserialize, Serialize};
 
 use super::prompts::Cursor;
+use super::sealed;
 use crate::exit::{Code, Failure, OrFail};
 use crate::summary::{Exactness, Memory, Score, TextScore, VerdictCounts};
 
@@ -77,6 +78,27 @@ impl StageState {
     /// [`Code::Disk`].
     pub fn write(&self, path: &Path) -> Result<(), Failure> {
         let text = serde_json::to_string_pretty(self).expect("a state is plain JSON") + "\n";
+        data::atomic::write_atomic(path, |file| file.write_all(text.as_bytes())).or_fail(Code::Disk)
+    }
+
+    /// Reads the file of a stage that is done.
+    ///
+    /// # Errors
+    /// [`Code::Checkpoint`] where it is not what was written.
+    pub fn read_done(path: &Path) -> Result<Self, Failure> {
+        let text = std::fs::read_to_string(path).or_fail(Code::Checkpoint);
+        text.and_then(|text| sealed::open(&text)).map_err(|failure| {
+            let failure = Failure { code: Code::Checkpoint, ..failure }.context(path.display());
+            failure.hint("delete it: `temper resume` then does the end of that stage again, from its last checkpoint")
+        })
+    }
+
+    /// Writes the file of a stage that is done, with its SHA-256: what it says of the compute decides the length of later stages.
+    ///
+    /// # Errors
+    /// [`Code::Disk`].
+    pub fn write_done(&self, path: &Path) -> Result<(), Failure> {
+        let text = sealed::seal(self);
         data::atomic::write_atomic(path, |file| file.write_all(text.as_bytes())).or_fail(Code::Disk)
     }
 

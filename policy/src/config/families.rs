@@ -105,7 +105,8 @@ const WITHOUT_EFFECT: [&str; 21] = [
 /// Reads a config, and the names of the fields that nobody asked for.
 pub(super) fn read(object: &Map<String, Value>, path: &str) -> Result<(ModelConfig, Vec<String>), ConfigError> {
     let fields = Fields::new(object, path);
-    let model_type = fields.text("model_type")?.unwrap_or("deepseek_v32");
+    let named = fields.text("model_type")?;
+    let model_type = named.ok_or_else(|| fields.wrong("model_type", "must be there: it names the family"))?;
     if model_type == "mistral3" {
         // Mistral's models with eyes: the language model's config stands inside, and its weights have a prefix.
         let inner = fields.get("text_config").and_then(Value::as_object);

@@ -181,8 +181,12 @@ pub(super) fn to_json(rope: &Rope) -> Value {
             put("factor", json!(y.factor));
             put("beta_fast", json!(y.beta_fast));
             put("beta_slow", json!(y.beta_slow));
-            put("mscale", json!(y.mscale));
-            put("mscale_all_dim", json!(y.mscale_all_dim));
+            // Zero is what a config without them means, and not every reader takes it for that.
+            for (name, scale) in [("mscale", y.mscale), ("mscale_all_dim", y.mscale_all_dim)] {
+                if scale != 0.0 {
+                    put(name, json!(scale));
+                }
+            }
             put("original_max_position_embeddings", json!(y.original_max_position as i64));
             if let Some(factor) = y.attention_factor {
                 put("attention_factor", json!(factor));

@@ -95,6 +95,8 @@ impl ModelConfig {
         if matches!(family, Family::Qwen2 | Family::Qwen3) && window.is_some() {
             let kind = |w: &Option<i64>| if w.is_some() { "sliding_attention" } else { "full_attention" };
             put("layer_types", gqa.windows.iter().map(kind).collect::<Vec<_>>().into());
+            // For readers that do not know `layer_types`: the layers before the first bounded one.
+            put("max_window_layers", json!(gqa.windows.iter().take_while(|w| w.is_none()).count()));
         }
     }
 

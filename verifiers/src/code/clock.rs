@@ -2,7 +2,7 @@
 //!
 //! Out of the time by the clock are taken: waits for a processor, the program's and those of its supervisor when the program had said
 //! something; another's turn; and times in which everything stood still, as when the machine was suspended or all of it stopped. A reward must
-//! not depend on what else the machine does.
+//! not depend on what else the machine does. Who computes on several cores at once has, beside other work, less than by an idle machine's clock.
 
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ const MIN_WAIT: Duration = Duration::from_millis(2);
 /// The budget of one test.
 #[derive(Debug)]
 pub(super) struct Clock {
+    cpu_began: Duration,
     cpu_end: Duration,
     /// Time in which the program could run.
     limit: Duration,
@@ -46,6 +47,7 @@ impl Clock {
     /// A budget that starts now, of a run that has used `cpu` and `waited` so far.
     pub fn new(time_s: f64, wall_s: f64, cpu: Duration, waited: Duration) -> Self {
         Self {
+            cpu_began: cpu,
             cpu_end: cpu + Duration::from_secs_f64(time_s),
             limit: Duration::from_secs_f64(wall_s),
             patience: Duration::from_secs_f64(wall_s * PATIENCE),
@@ -59,7 +61,7 @@ impl Clock {
     /// One for what is no program's work: any CPU time, and no more by the clock than `limit`, whoever waited.
     pub fn of_setup(limit: Duration) -> Self {
         let clock = Self::new(0.0, limit.as_secs_f64(), Duration::ZERO, Duration::ZERO);
-        Self { cpu_end: Duration::MAX, patience: limit, ..clock }
+        Self { cpu_began: Duration::MAX, cpu_end: Duration::MAX, patience: limit, ..clock }
     }
 
     /// Takes out the time by the clock since then: it was another's turn.
@@ -92,8 +94,10 @@ impl Clock {
         let by_clock = elapsed.saturating_sub(self.stood);
         let waited = waited.saturating_sub(self.waited_before) + self.lag;
         let wall = self.limit.saturating_sub(by_clock.saturating_sub(waited));
+        // Who has computed for as long as its limit by the clock would have passed it on an idle machine too.
+        let computed = by_clock.min(cpu.saturating_sub(self.cpu_began));
         let cpu = self.cpu_end.saturating_sub(cpu);
-        if wall.is_zero() || cpu.is_zero() {
+        if wall.is_zero() || cpu.is_zero() || computed >= self.limit {
             Left::Nothing
         } else if by_clock >= self.patience {
             Left::Patience(waited)
@@ -123,6 +127,9 @@ mod tests {
         assert_eq!(left(10, 1, 14), Left::For(s(9)));
         assert_eq!(left(30, 1, 26), Left::For(s(1)));
         assert_eq!(left(31, 1, 26), Left::Nothing);
+        // What it has computed is no wait.
+        assert_eq!(left(20, 10, 24), Left::For(s(9)));
+        assert_eq!(left(20, 11, 24), Left::Nothing);
         // CPU time is CPU time, however long it took; and what slept is late, even then.
         assert_eq!(left(39, 101, 44), Left::Nothing);
         assert_eq!(left(40, 2, 44), Left::Patience(s(39)));

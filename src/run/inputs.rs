@@ -1,0 +1,140 @@
+//! `inputs.json` of a run: the model and the tokenizer that it reads, as they were when it began. A run that goes on with others would end with
+//! other weights, and nothing else would say so.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::sealed;
+use crate::exit::{Code, Failure, OrFail};
+use crate::recipe::{ModelSource, Recipe};
+
+/// The file's name inside a run's folder.
+const FILE_NAME: &str = "inputs.json";
+
+/// A larger file is known by its length and by blocks of it, so that a checkpoint of hundreds of gigabytes is known in a moment. Weights that
+/// were trained on, or converted, differ in every block.
+const WHOLE: u64 = 64 << 20;
+/// Blocks that are read of such a file, and bytes of each.
+const BLOCKS: u64 = 256;
+const BLOCK: u64 = 64 << 10;
+
+/// Fingerprints of files, by path.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Inputs(BTreeMap<String, String>);
+
+impl Inputs {
+    /// Those of a recipe whose paths are absolute.
+    ///
+    /// # Errors
+    /// [`Code::Checkpoint`] where one cannot be read.
+    pub fn of(recipe: &Recipe) -> Result<Self, Failure> {
+        let paths = match &recipe.model {
+            ModelSource::Checkpoint { path } => vec![path],
+            ModelSource::Fresh { config, tokenizer, .. } => vec![config, tokenizer],
+        };
+        let mut found = BTreeMap::new();
+        for path in paths {
+            let read = files(Path::new(path)).and_then(|files| {
+                files.into_iter().try_for_each(|file| {
+                    found.insert(file.display().to_string(), fingerprint(&file)?);
+                    Ok(())
+                })
+            });
+            read.or_fail(Code::Checkpoint).map_err(|failure| failure.context(path))?;
+        }
+        Ok(Self(found))
+    }
+
+    /// Writes them into a run's folder.
+    ///
+    /// # Errors
+    /// [`Code::Disk`].
+    pub fn write(&self, root: &Path) -> Result<(), Failure> {
+        let text = sealed::seal(&self.0);
+        data::atomic::write_atomic(&root.join(FILE_NAME), |file| file.write_all(text.as_bytes())).or_fail(Code::Disk)
+    }
+
+    /// Refuses to go on with others than those that a run began with. What is not there any more is missed where it is read, if it is.
+    ///
+    /// # Errors
+    /// [`Code::Checkpoint`], naming the file.
+    pub fn check(root: &Path) -> Result<(), Failure> {
+        let path = root.join(FILE_NAME);
+        let text = match fs::read_to_string(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other.or_fail(Code::Checkpoint),
+        };
+        let began: BTreeMap<String, String> =
+            text.and_then(|text| sealed::open(&text)).map_err(|failure| failure.context(path.display()))?;
+        for (file, before) in began {
+            let same = match fingerprint(Path::new(&file)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                other => other.or_fail(Code::Checkpoint).map_err(|failure| failure.context(&file))? == before,
+            };
+            if !same {
+                let message = format!("{file} is not what it was when the run began: its SHA-256 differs");
+                return Err(Failure::new(Code::Checkpoint, message).hint(
+                    "restore the file, or begin a new run: with another model or tokenizer this one would end with other weights",
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The file, or the files of a checkpoint's folder that decide what it is.
+fn files(path: &Path) -> io::Result<Vec<PathBuf>> {
+    if path.is_file() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let decides = |path: &PathBuf| {
+        let kind = path.extension().and_then(|kind| kind.to_str());
+        path.is_file() && matches!(kind, Some("json" | "safetensors" | "jinja"))
+    };
+    let entries = fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>()?;
+    Ok(entries.into_iter().filter(decides).collect())
+}
+
+fn fingerprint(path: &Path) -> io::Result<String> {
+    let file = File::open(path)?;
+    let length = file.metadata()?.len();
+    let mut hash = Sha256::new();
+    hash.update(length.to_le_bytes());
+    // Where blocks of it begin, and how long they are: a file that is read whole is read block by block too.
+    let (step, blocks) =
+        if length <= WHOLE { (BLOCK, length.div_ceil(BLOCK)) } else { ((length - BLOCK) / (BLOCKS - 1), BLOCKS) };
+    let mut block = vec![0; BLOCK as usize];
+    for number in 0..blocks {
+        let at = number * step;
+        let here = &mut block[..BLOCK.min(length - at) as usize];
+        file.read_exact_at(here, at)?;
+        hash.update(here);
+    }
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_file_is_known_by_its_blocks_and_its_length() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("model.safetensors");
+        let file = File::create(&path).expect("it is made");
+        file.set_len(WHOLE + 5).expect("a hole");
+        let empty = fingerprint(&path).expect("it reads");
+        assert_eq!(empty, fingerprint(&path).expect("it reads"));
+        file.set_len(WHOLE + 6).expect("a hole");
+        assert_ne!(empty, fingerprint(&path).expect("it reads"));
+        let mut changed = vec![0u8; WHOLE as usize + 5];
+        changed[BLOCK as usize - 1] = 1;
+        fs::write(&path, changed).expect("it writes");
+        assert_ne!(empty, fingerprint(&path).expect("it reads"));
+    }
+}
