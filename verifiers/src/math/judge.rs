@@ -9,7 +9,7 @@ use super::evaluate::{self, Reader};
 use super::extract::hedge::{self, Offered, Stance};
 use super::lexer::{self, Commas};
 use super::tree::Shape;
-use super::{MathSettings, labels, normal, parser, words};
+use super::{MathSettings, Mode, labels, normal, parser, quantifiers, words};
 
 /// Distinct final answers that are compared; more are a hedge whatever they say.
 const MAX_FINALS: usize = 8;
@@ -103,6 +103,9 @@ impl<'a> Judge<'a> {
         let last = texts.last().copied().unwrap_or_default();
         if texts.iter().any(|text| text.len() > self.settings.max_answer_bytes) {
             return Verdict::undecided(id, "the answer is over the limit of bytes").tag("extracted", shortened(last));
+        }
+        if normal::is_struck(last) && !normal::is_struck(&gold.normal) {
+            return Verdict::fail(id, "a line goes through the final answer").tag("extracted", shortened(last));
         }
         let mut readings: Vec<Reading> = texts.iter().map(|text| Reading::new(text)).collect();
         let mut last_reading = readings.pop().expect("extraction never answers with nothing");
@@ -209,6 +212,9 @@ impl<'a> Judge<'a> {
 
     /// Several boxes may be the items of one gold list or set, all of them and nothing else.
     fn together(&mut self, gold: &mut Reading, others: &mut [Reading], last: &mut Reading) -> Option<&'static str> {
+        if !quantifiers::agree(&gold.normal, "") {
+            return None;
+        }
         let gold = gold.answer(Commas::Separators, self.reader, &mut self.budget).ok()?.clone();
         let Answer::Sequence(Shape::Bare | Shape::Set, items, _) = &gold else { return None };
         if items.len() != others.len() + 1 {
@@ -246,6 +252,9 @@ impl<'a> Judge<'a> {
         if normal::does_not_exist(&gold.normal) && normal::does_not_exist(&other.normal) {
             return Outcome::Equal("both say that it does not exist");
         }
+        if !quantifiers::agree(&gold.normal, &other.normal) {
+            return Outcome::Unknown("the quantifiers differ");
+        }
         let first = self.compared(gold, other, Commas::Thousands);
         if matches!(first, Outcome::Equal(_)) {
             return first;
@@ -258,6 +267,9 @@ impl<'a> Judge<'a> {
         }
         if normal::same_word(&gold.normal, &other.normal) {
             return Outcome::Equal("the same word");
+        }
+        if self.settings.mode != Mode::MathVerify && normal::same_choices(&gold.normal, &other.normal) {
+            return Outcome::Equal("the same choices");
         }
         // Who asks for a number in a base has said which.
         if labels::digits_of_base(&gold.normal).is_some_and(|digits| digits == other.normal) {

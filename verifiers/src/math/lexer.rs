@@ -8,6 +8,8 @@ use super::words::{self, Word};
 mod context;
 mod number;
 
+pub use number::date_spelled;
+
 /// Tokens that one answer may have.
 pub const MAX_TOKENS: usize = 20_000;
 
@@ -199,6 +201,13 @@ impl<'a> Lexer<'a> {
             Word::Token(Token::Word) if run == 2 && behind_name && font == Font::Mathematics => {
                 (0..run).for_each(|_| self.push(Token::Symbol, 1));
             }
+            Word::Token(Token::Word) if font == Font::Mathematics && self.is_product(word) => {
+                (0..run).for_each(|_| self.push(Token::Symbol, 1));
+            }
+            Word::Letters if run == 1 && self.is_unit_here(word, font) => self.push(Token::Word, run),
+            Word::Letters if run == 1 && self.is_set_of_numbers(word) => {
+                self.push(if word == "R" { Token::Reals } else { Token::Unknown }, run);
+            }
             Word::Token(token) => self.push(token, run),
             Word::Glued(token, width) => self.push(token, width),
             Word::Letters => (0..run).for_each(|_| self.push(Token::Symbol, 1)),
@@ -383,7 +392,12 @@ impl<'a> Lexer<'a> {
             b'>' if next == b'=' => (Token::Relation(Relation::AtLeast), 2),
             b'<' => (Token::Relation(Relation::Less), 1),
             b'>' => (Token::Relation(Relation::Greater), 1),
-            b'(' => (Token::Open(Bracket::Paren), 1),
+            b'(' => {
+                if self.range_follows() {
+                    self.push(Token::Gap, 0);
+                }
+                (Token::Open(Bracket::Paren), 1)
+            }
             b')' => (Token::Close(Bracket::Paren), 1),
             b'[' => (Token::Open(Bracket::Square), 1),
             b']' => (Token::Close(Bracket::Square), 1),

@@ -19,6 +19,7 @@ pub mod number;
 pub mod numeric;
 pub mod parser;
 pub mod polynomial;
+pub mod quantifiers;
 pub mod quotient;
 pub mod region;
 mod settings;
@@ -82,7 +83,13 @@ impl MathVerifier {
         };
         let end = End::of(&item.completion, settings.max_completion_bytes);
         if settings.mode == Mode::MathVerify {
-            return (verify_as_library(item, end, &gold, settings), end.unread);
+            let verdict = verify_as_library(item, end, &gold, settings);
+            // A text is the same as itself, whether a rule reads it or not.
+            if verdict.status == Status::Undecided && item.completion.trim() == gold.trim() && !normal::is_struck(&gold)
+            {
+                return (Verdict::pass(&item.id, "the same text").tag("extracted", &gold), end.unread);
+            }
+            return (verdict, end.unread);
         }
         let finals = match extract::extract(end, settings.mode) {
             Ok(finals) => finals,

@@ -96,6 +96,10 @@ fn map_character(c: char, plain: &mut String) {
         '∪' => "\\cup ",
         '∈' => "\\in ",
         '∅' => "\\emptyset ",
+        '∀' => "\\forall ",
+        '∃' => "\\exists ",
+        '∄' => "\\nexists ",
+        '¬' => "\\neg ",
         '°' => "^\\circ ",
         '’' | '‘' | '′' => "'",
         '″' => "''",
@@ -355,6 +359,64 @@ pub fn does_not_exist(normal: &str) -> bool {
     let plain = plain.split_whitespace().collect::<Vec<_>>().join(" ");
     let plain = plain.trim_start_matches("the ").trim_start_matches("limit ").trim_start_matches("it ");
     matches!(plain, "dne" | "d n e" | "does not exist" | "doesn't exist" | "do not exist")
+}
+
+/// Whether one text is a list of choices and the other the same letters run together: `A, C` and `AC`, in ascending order.
+pub fn same_choices(a: &str, b: &str) -> bool {
+    match (choices(a), choices(b)) {
+        (Some((a, a_listed)), Some((b, b_listed))) => a_listed != b_listed && a == b,
+        _ => false,
+    }
+}
+
+/// Two choices or more, and whether something stands between them.
+fn choices(normal: &str) -> Option<(Vec<u8>, bool)> {
+    const MAX_BYTES: usize = 80;
+    if normal.len() > MAX_BYTES || normal.bytes().any(|b| b.is_ascii_digit() || b"^_=+-|[]<>/".contains(&b)) {
+        return None;
+    }
+    let plain = without_fonts(normal).replace(" and ", ",");
+    let listed = plain.contains([',', ';']);
+    let bare = |part: &str| part.strip_prefix('(').and_then(|part| part.strip_suffix(')')).unwrap_or(part).to_owned();
+    let letters: Vec<u8> = if listed {
+        let parts = plain.split([',', ';']).map(|part| bare(part.trim()));
+        parts.map(|part| <[u8; 1]>::try_from(part.as_bytes()).ok().map(|[letter]| letter)).collect::<Option<_>>()?
+    } else {
+        plain.into_bytes()
+    };
+    let ascending = letters.windows(2).all(|pair| pair[0] < pair[1]);
+    let choices = letters.len() > 1 && ascending && letters.iter().all(|letter| matches!(letter, b'A'..=b'H'));
+    choices.then_some((letters, listed))
+}
+
+/// Whether a line goes through the whole of a text: `\cancel{42}`.
+pub fn is_struck(text: &str) -> bool {
+    const LINES: [&str; 5] = ["\\cancel{", "\\xcancel{", "\\bcancel{", "\\sout{", "\\st{"];
+    const FONTS: [&str; 4] = ["\\text{", "\\textbf{", "\\mathbf{", "\\mathrm{"];
+    const MAX_FONTS: usize = 4;
+    let mut inner = text;
+    for _ in 0..MAX_FONTS {
+        inner = inner.trim_matches(|c: char| c.is_whitespace() || c == '$');
+        if let Some(rest) = LINES.iter().find_map(|line| inner.strip_prefix(line)) {
+            return closes_at_end(rest);
+        }
+        let font = FONTS.iter().find_map(|font| inner.strip_prefix(font)).filter(|rest| closes_at_end(rest));
+        let Some(rest) = font else { return false };
+        inner = &rest[..rest.len() - 1];
+    }
+    false
+}
+
+/// Whether the brace that was opened before a text is closed by its last character.
+fn closes_at_end(text: &str) -> bool {
+    let mut open = 1;
+    for (at, byte) in text.bytes().enumerate() {
+        open += i32::from(byte == b'{') - i32::from(byte == b'}');
+        if open == 0 {
+            return at + 1 == text.len();
+        }
+    }
+    false
 }
 
 /// The letter of a choice with its content: `(A) 12`, but not `a) …` or a product.

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use dashu::Rational;
 
 use super::budget::{Budget, Unread};
+use super::lexer::date_spelled;
 use super::tokens::{Bracket, Lexeme, Operator, Relation, Token};
 use super::tree::{Id, Joint, Node, Shape, Tree};
 use super::words;
@@ -358,6 +359,10 @@ impl<'a> Parser<'a> {
         self.at += 1;
         let node = match token {
             Token::Number => return self.number(least),
+            Token::Date => {
+                let written = self.source_of(self.at - 1);
+                Node::Text(date_spelled(written).ok_or(Unread::Malformed("no date"))?)
+            }
             Token::Named("Gamma") if self.peek() == Some(Token::Open(Bracket::Paren)) => {
                 Node::Call("gamma", self.expression(61)?)
             }
@@ -419,6 +424,9 @@ impl<'a> Parser<'a> {
 
 /// One spelling for the sets of numbers: `\mathbb Z` and `\Bbb{Z}` are `\mathbb{Z}`.
 fn plain_command(command: &str) -> String {
+    if let "N" | "Z" | "Q" = command {
+        return format!("\\mathbb{{{command}}}");
+    }
     let name = command.strip_prefix("\\mathbb").or_else(|| command.strip_prefix("\\Bbb"));
     match name {
         Some(name) => format!("\\mathbb{{{}}}", name.trim_matches([' ', '{', '}'])),

@@ -138,6 +138,8 @@ impl Operator {
 pub enum Token {
     /// A literal; its digits are in the source.
     Number,
+    /// A day of the calendar: `2020-03-05`.
+    Date,
     /// A variable of one letter, which is in the source.
     Symbol,
     /// A variable with a name: a Greek letter.

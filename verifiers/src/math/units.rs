@@ -22,7 +22,7 @@ const MONEY: Dimensions = [0, 0, 0, 1, 0];
 const CURRENT: Dimensions = [0, 0, 0, 0, 1];
 const VOLUME: Dimensions = [3, 0, 0, 0, 0];
 
-const UNITS: [Row; 56] = [
+const UNITS: [Row; 58] = [
     (&["mm", "millimeter", "millimeters", "millimetre", "millimetres"], LENGTH, 1, 1000),
     (&["cm", "centimeter", "centimeters", "centimetre", "centimetres", "cms"], LENGTH, 1, 100),
     (&["dm", "decimeter", "decimeters", "decimetre", "decimetres"], LENGTH, 1, 10),
@@ -66,6 +66,8 @@ const UNITS: [Row; 56] = [
     (&["ruble", "rubles", "rouble", "roubles", "₽"], ALONE, 1, 1),
     (&["won", "₩"], ALONE, 1, 1),
     (&["ampere", "amperes", "amps"], CURRENT, 1, 1),
+    (&["coulomb", "coulombs"], [0, 0, 1, 0, 1], 1, 1),
+    (&["tesla", "teslas"], [0, 1, -2, 0, -1], 1000, 1),
     (&["j", "joule", "joules"], [2, 1, -2, 0, 0], 1000, 1),
     (&["kj", "kilojoule", "kilojoules"], [2, 1, -2, 0, 0], 1_000_000, 1),
     (&["n", "newton", "newtons"], [1, 1, -2, 0, 0], 1000, 1),
@@ -110,6 +112,22 @@ pub fn is_letter(letter: &str) -> bool {
     matches!(letter, "m" | "g" | "s" | "h" | "l" | "L" | "J" | "N" | "W" | "V")
 }
 
+/// Whether an upright letter is a unit behind a number and nowhere else: elsewhere it is a choice, a point or a variable.
+pub fn is_letter_behind_number(letter: &str) -> bool {
+    capital(letter).is_some()
+}
+
+/// The unit that a capital letter is; in lower case it would be none, or an article.
+fn capital(letter: &str) -> Option<&'static str> {
+    Some(match letter {
+        "A" => "ampere",
+        "C" => "coulomb",
+        "K" => "kelvin",
+        "T" => "tesla",
+        _ => return None,
+    })
+}
+
 /// How two units go together.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fit {
@@ -134,11 +152,18 @@ impl Unit {
     /// Reads the words of a unit.
     pub fn new(written: &str) -> Self {
         let lower = written.to_lowercase();
+        let same_places = lower.len() == written.len();
         let mut unit = Self::default();
         let (mut rest, mut joint, mut power, mut over) = (lower.as_str(), ' ', 1, false);
         while !rest.is_empty() {
             let end = rest.find([' ', '/', '^', '*']).unwrap_or(rest.len());
             let (word, behind) = rest.split_at(end);
+            // Before another word a capital is none: "2 A batteries".
+            let alone =
+                !behind.starts_with(' ') || behind.len() == 2 && is_letter(&behind[1..]) || matches!(joint, '/' | '*');
+            let as_written = (word.len() == 1 && alone).then(|| written.get(lower.len() - rest.len()..)).flatten();
+            let word =
+                as_written.and_then(|rest| rest.get(..1)).and_then(capital).filter(|_| same_places).unwrap_or(word);
             over |= joint == '/';
             match word {
                 _ if joint == '^' => unit.raise(word),
@@ -208,6 +233,19 @@ impl Unit {
             [(row, 1)] => Some(UNITS[*row].0[0]),
             _ => None,
         }
+    }
+
+    /// The variables that its letters would be, where it is one of those that formulas hold as well: `mg`, `K`.
+    pub fn as_variables(&self) -> Option<&'static [&'static str]> {
+        Some(match self.single().filter(|_| self.words.is_empty())? {
+            "mg" => &["m", "g"],
+            "ml" => &["m", "l"],
+            "ampere" => &["A"],
+            "coulomb" => &["C"],
+            "kelvin" => &["K"],
+            "tesla" => &["T"],
+            _ => return None,
+        })
     }
 
     /// True for degrees.

@@ -74,6 +74,9 @@ impl Comparison<'_> {
         if matches!(outcome, Outcome::Equal(_)) {
             return Ok(outcome);
         }
+        if self.is_its_product(gold, other)? || self.is_its_product(other, gold)? {
+            return Ok(Outcome::Equal("equal, with letters for variables"));
+        }
         // A multiple of π is an angle in radians.
         let has_pi = |value: &Value| value.unit.is_none() && value.form.atoms().any(|atom| *atom == Atom::Pi);
         let degrees = |value: &Value| value.unit.as_ref().is_some_and(Unit::is_degree);
@@ -81,6 +84,16 @@ impl Comparison<'_> {
             return self.angles(gold, other, degrees(other));
         }
         Ok(outcome)
+    }
+
+    /// Whether the letters of a quantity's unit are variables on the other side: `2mg` and `2m \cdot g`.
+    fn is_its_product(&mut self, quantity: &Value, product: &Value) -> Result<bool, Unread> {
+        let variables = quantity.unit.as_ref().and_then(Unit::as_variables).filter(|_| product.unit.is_none());
+        let mut form = quantity.form.clone();
+        for name in variables.unwrap_or_default() {
+            form = form.multiply(&Quotient::atom(Atom::Symbol((*name).into())), self.budget)?;
+        }
+        Ok(variables.is_some() && form.equals(&product.form, self.budget)?)
     }
 
     /// An angle in degrees and one in radians.

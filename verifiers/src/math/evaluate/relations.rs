@@ -149,7 +149,8 @@ impl Evaluator<'_> {
             let left = sides[0].form().cloned();
             return Ok(Answer::Assignment(Assignment { label, left, value: Box::new(value) }));
         }
-        if !self.reader.last_side_counts && self.is_identity(&sides)? {
+        let numbers = sides.iter().all(|side| plain_number(side).is_some());
+        if (!self.reader.last_side_counts || numbers) && self.is_identity(&sides)? {
             return Ok(sides.pop().expect("a relation has two sides"));
         }
         let mut all = Vec::with_capacity(sides.len() - 1);

@@ -84,6 +84,10 @@ pub fn candidates(text: &str, settings: &MathSettings, side: Side) -> Vec<Candid
             if !is_sentence(said) && (said.contains('\\') || !is_remark(said)) {
                 return whole.into_iter().collect();
             }
+            // Words at the very end may be what mathematics measures or counts.
+            if without_words_behind(said).is_some_and(|head| !is_sentence(head)) {
+                found.extend(whole.clone());
+            }
             // What a number counts belongs to it, where nothing else is said.
             if expr && let Some(counted) = counted(said) {
                 found.push(Candidate::new(counted, "a number and its words"));
@@ -440,6 +444,16 @@ fn counted(text: &str) -> Option<String> {
         return None;
     }
     Some(format!("{}\\text{{ {words}}}", numbers::spelled(text, &plain)))
+}
+
+/// What stands before words in a font at the very end of a text: of `2\frac{3}{4}\text{ hours}` the number.
+fn without_words_behind(text: &str) -> Option<&str> {
+    const MAX_WORDS: usize = 3;
+    let inner = text.strip_suffix('}')?;
+    let (head, words) = inner.rsplit_once("\\text{").or_else(|| inner.rsplit_once("\\mathrm{"))?;
+    let plain = words.chars().all(|c| c.is_alphabetic() || c == ' ') && words.split_whitespace().count() <= MAX_WORDS;
+    (plain && head.ends_with(|c: char| c.is_ascii_digit() || matches!(c, '}' | ')' | ' ' | '\\' | '~' | ',')))
+        .then_some(head)
 }
 
 /// True for mathematics with a short word beside it: "so n=5", "it's 5", "x is 5", "72, I think", "* 5", "5 °C".

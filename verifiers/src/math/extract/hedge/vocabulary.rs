@@ -30,6 +30,7 @@ pub const OFFERS: Words = Words(&[
     "option",
     "alternative",
     "unsure",
+    "uncertain",
     "unless",
     "probably",
     "conceivably",
@@ -78,7 +79,7 @@ pub const FILLERS: Words = Words(&[
     "answer", "answers", "final", "value", "result", "solution", "number", "just", "even", "also", "can", "would",
     "have", "but", "though", "although", "and", "i", "i'm", "am", "think", "guess", "sure", "that", "this", "well",
     "should", "then", "some", "one", "there", "that's", "thought", "thoughts", "to", "on", "second", "oh", "read",
-    "now",
+    "now", "however", "yet", "certain", "entirely", "fully", "totally", "quite",
 ]);
 
 /// Words behind an answer that is offered that offer it too.
