@@ -113,7 +113,7 @@ pub fn start(mut recipe: Recipe) -> Result<Summary, Failure> {
     RunFolder::free(&root)?;
     hub::fetch(&mut recipe)?;
     let tokenizer = open_tokenizer(&recipe)?;
-    let files = preflight::check(&recipe, &tokenizer)?;
+    let files = preflight::check(&mut recipe, &tokenizer)?;
     let judge = Judge::new(&recipe)?;
     let folder = RunFolder::create(&root)?;
     files.write(&root)?;
@@ -137,7 +137,9 @@ pub fn resume(root: &Path, device: Option<crate::recipe::Device>, threads: Optio
     recipe.run.device = device.unwrap_or(recipe.run.device);
     recipe.run.threads = threads.unwrap_or(recipe.run.threads);
     let compute = device::compute(&recipe.run)?;
-    DataFiles::read(root)?.check()?;
+    let files = DataFiles::read(root)?;
+    files.check()?;
+    files.note_refused(&mut recipe);
     manifest::tell_differences(root, &recipe, compute);
     let (tokenizer, judge) = (open_tokenizer(&recipe)?, Judge::new(&recipe)?);
     Run::open(recipe, folder, compute, tokenizer, judge)?.carry_on()
@@ -153,7 +155,9 @@ pub fn evaluate_checkpoint(mut recipe: Recipe) -> Result<Evaluation, Failure> {
     recipe.stages.clear();
     let compute = device::compute(&recipe.run)?;
     hub::fetch(&mut recipe)?;
-    let (tokenizer, judge) = (open_tokenizer(&recipe)?, Judge::new(&recipe)?);
+    let tokenizer = open_tokenizer(&recipe)?;
+    preflight::check_held_out(&mut recipe, &tokenizer)?;
+    let judge = Judge::new(&recipe)?;
     let run = Run::open(recipe, RunFolder::create(&folder)?, compute, tokenizer, judge)?;
     let mut state = StageState::default();
     let scored = models::load_from(&run, MODEL)
