@@ -42,9 +42,9 @@ fn word_count(text: &str) -> usize {
 }
 
 /// `truncate(length=255, killwords=false, end='...', leeway=5)`, in characters.
-fn truncate(text: &str, arguments: Rest<Value>) -> Result<String, Error> {
-    type Arguments = (Option<usize>, Option<bool>, Option<String>, Option<usize>, Kwargs);
-    let (length, kill_words, end, leeway, named): Arguments = from_args(&arguments)?;
+fn truncate(text: &str, by_place: Rest<Value>, named: Kwargs) -> Result<String, Error> {
+    type ByPlace = (Option<usize>, Option<bool>, Option<String>, Option<usize>);
+    let (length, kill_words, end, leeway): ByPlace = from_args(&by_place)?;
     let length = length.or(named.get("length")?).unwrap_or(255);
     let kill_words = kill_words.or(named.get("killwords")?).unwrap_or(false);
     let end = end.or(named.get("end")?).unwrap_or_else(|| "...".to_owned());
