@@ -164,7 +164,9 @@ fn is_whole(folder: &Path) -> bool {
 /// What a program that reads checkpoints could look at: no pictures, no other programs' weights.
 fn is_of_a_checkpoint(file: &str) -> bool {
     let known = [".json", ".jinja", ".model", ".txt", ".safetensors"].iter().any(|ending| file.ends_with(ending));
-    known && !file.contains('/') && !file.starts_with("consolidated")
+    let is_template =
+        |file: &str| file.strip_prefix("additional_chat_templates/").is_some_and(|name| !name.contains('/'));
+    known && (!file.contains('/') || is_template(file)) && !file.starts_with("consolidated")
 }
 
 /// The hub, or why it does not answer.
@@ -287,6 +289,8 @@ mod tests {
             ("model-00001-of-00002.safetensors", true),
             ("tokenizer.json", true),
             ("chat_template.jinja", true),
+            ("additional_chat_templates/tool_use.jinja", true),
+            ("additional_chat_templates/old/x.jinja", false),
             ("merges.txt", true),
             ("consolidated.safetensors", false),
             ("pytorch_model.bin", false),

@@ -3,14 +3,16 @@
 //! A template is Jinja with the extensions that Hugging Face's `apply_chat_template` gives it: `trim_blocks` and
 //! `lstrip_blocks`, loop controls, Python's methods on strings, lists and maps, `tojson` as `json.dumps` writes,
 //! `raise_exception`, `strftime_now`, and `{% generation %}` blocks, which say what the assistant wrote. `tools` and
-//! `documents` are null where there are none, and thoughts are found under each name that they go by
-//! (`reasoning_content`, `reasoning`, `thinking`). What differs: the clock of `strftime_now` is a field of the template, in
-//! UTC, so that a resumed run renders what the run rendered before.
+//! `documents` are null where there are none, what is null in a turn is not there, and thoughts are found under each name
+//! that they go by (`reasoning_content`, `reasoning`, `thinking`). Where there are tools, a second template may be for them
+//! ([`ChatTemplate::with_tool_use`]). What differs: the clock of `strftime_now` is a field of the template, in UTC, so that
+//! a resumed run renders what the run rendered before.
 //!
 //! A model without a template may have an encoding of its own ([`ChatTemplate::deepseek_v32`]), used in the same way.
 
 pub mod deepseek_v32;
 mod generation;
+mod jinja;
 mod json;
 mod methods;
 mod strftime;
@@ -108,7 +110,8 @@ enum Kind {
 struct Jinja {
     environment: Environment<'static>,
     special_tokens: BTreeMap<String, String>,
-    marks_generation: bool,
+    /// Whether the template of this name says what the assistant wrote.
+    marks_generation: BTreeMap<&'static str, bool>,
 }
 
 /// A rendered conversation with what the assistant wrote in it.
@@ -121,6 +124,9 @@ pub struct Marked {
 }
 
 const NAME: &str = "chat_template";
+
+/// The template for conversations with tools, under transformers' name for it.
+pub(crate) const TOOL_USE: &str = "tool_use";
 
 /// What a turn to be continued ends with while the template runs. Transformers' mark is built alike: a template that trims
 /// the turn takes the space off and so shows that it did.
@@ -140,17 +146,27 @@ impl ChatTemplate {
         environment.set_syntax(syntax.expect("only the whitespace differs from the default syntax"));
         environment.set_unknown_method_callback(methods::method);
         environment.add_filter("tojson", json::tojson);
+        jinja::add_to(&mut environment);
         environment.add_filter(generation::FILTER, generation::mark);
         environment.add_function("raise_exception", |message: String| -> Result<String, Error> {
             Err(Error::new(ErrorKind::InvalidOperation, message).with_source(Raised))
         });
-        let (source, marks_generation) = generation::as_filter_blocks(source);
-        environment
-            .add_template_owned(NAME, source)
-            .map_err(|e| ChatError::Syntax { line: e.line().unwrap_or(1), message: message_of(&e) })?;
-        let mut this = Self(Kind::Jinja(Box::new(Jinja { environment, special_tokens, marks_generation })));
+        let mut jinja = Jinja { environment, special_tokens, marks_generation: BTreeMap::new() };
+        jinja.add(NAME, source)?;
+        let mut this = Self(Kind::Jinja(Box::new(jinja)));
         this.set_clock(now);
         Ok(this)
+    }
+
+    /// Adds the template that conversations with tools are rendered by.
+    ///
+    /// # Errors
+    /// [`ChatError::Syntax`].
+    pub fn with_tool_use(mut self, source: &str) -> Result<Self, ChatError> {
+        if let Kind::Jinja(jinja) = &mut self.0 {
+            jinja.add(TOOL_USE, source)?;
+        }
+        Ok(self)
     }
 
     /// The encoding of DeepSeek-V3.2, which ships without a template. It reads `enable_thinking` (or `thinking`) and
@@ -169,9 +185,9 @@ impl ChatTemplate {
         });
     }
 
-    /// Whether the template says by `{% generation %}` blocks what the assistant wrote.
-    pub fn marks_generation(&self) -> bool {
-        matches!(&self.0, Kind::Jinja(jinja) if jinja.marks_generation)
+    /// Whether the template for these variables says by `{% generation %}` blocks what the assistant wrote.
+    pub fn marks_generation(&self, extra: &Map<String, Value>) -> bool {
+        matches!(&self.0, Kind::Jinja(jinja) if jinja.marks_generation[jinja.name(extra)])
     }
 
     /// Renders a conversation.
@@ -237,6 +253,20 @@ impl ChatTemplate {
 }
 
 impl Jinja {
+    fn add(&mut self, name: &'static str, source: &str) -> Result<(), ChatError> {
+        let (source, marks_generation) = generation::as_filter_blocks(source);
+        let added = self.environment.add_template_owned(name, source);
+        added.map_err(|e| ChatError::Syntax { line: e.line().unwrap_or(1), message: message_of(&e) })?;
+        self.marks_generation.insert(name, marks_generation);
+        Ok(())
+    }
+
+    /// The template for these variables. An empty list of tools is one, as in transformers.
+    fn name(&self, extra: &Map<String, Value>) -> &'static str {
+        let has_tools = extra.get("tools").is_some_and(|tools| !tools.is_null());
+        if has_tools && self.marks_generation.contains_key(TOOL_USE) { TOOL_USE } else { NAME }
+    }
+
     fn render(
         &self,
         messages: Value,
@@ -253,18 +283,21 @@ impl Jinja {
         if let Some(marks) = marks {
             names.insert(generation::FILTER.to_owned(), Value::from(marks.as_text()));
         }
-        let template = self.environment.get_template(NAME).map_err(|e| failure(&e))?;
+        let template = self.environment.get_template(self.name(extra)).map_err(|e| failure(&e))?;
         template.render(minijinja::Value::from(Serde(names))).map_err(|e| failure(&e))
     }
 }
 
-/// The turns as a template sees them: thoughts stand under every name that templates look for.
+/// The turns as a template sees them: without the keys that are null (those within a key's value stay), as
+/// `apply_chat_template` hands them on, and with thoughts under every name that templates look for.
 fn turns(messages: &[Message]) -> Value {
     let seen = |message: &Message| {
         let mut turn = serde_json::to_value(message).expect("a message is always JSON");
-        if let (Some(thoughts), Some(turn)) = (thoughts(message), turn.as_object_mut()) {
-            turn.entry("thinking").or_insert_with(|| Value::from(thoughts));
-            turn.insert("reasoning_content".to_owned(), Value::from(thoughts));
+        let keys = turn.as_object_mut().expect("a message is always an object");
+        keys.retain(|_, value| !value.is_null());
+        if let Some(thoughts) = thoughts(message) {
+            keys.entry("thinking").or_insert_with(|| Value::from(thoughts));
+            keys.insert("reasoning_content".to_owned(), Value::from(thoughts));
         }
         turn
     };
@@ -302,7 +335,16 @@ pub fn prompt_text(
 }
 
 fn message_of(error: &Error) -> String {
-    error.detail().map_or_else(|| error.kind().to_string(), str::to_owned)
+    let message = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
+    match error.kind() {
+        _ if message.starts_with("tried to use % operator on unsupported types string") => {
+            format!("{message}; for Python's `'…' % (…)` write `'…' | format(…)`")
+        }
+        ErrorKind::UnknownFilter | ErrorKind::UnknownTest | ErrorKind::UnknownFunction | ErrorKind::UnknownMethod => {
+            format!("{message}; of Jinja2 and Python, this renderer has what docs/data.md says")
+        }
+        _ => message,
+    }
 }
 
 fn failure(error: &Error) -> ChatError {
@@ -387,6 +429,31 @@ mod tests {
         assert_eq!(out("a{% generation %}b{%- endgeneration %}c"), "abc");
         assert_eq!(out("{% if y is defined %}1{% else %}0{% endif %}{{ none }}{{ true }}"), "0NoneTrue");
         assert_eq!(out("  {% if true %}\nx\n  {% endif %}\ny\n"), "x\ny");
+    }
+
+    #[test]
+    fn what_the_renderer_lacks_is_said() {
+        let error = |source: &str| render(source, &[turn("user", "x")], json!({})).expect_err("lacks it").to_string();
+        let percent = error("\n{{ '%s-%d' % ('a', 3) }}");
+        assert!(percent.contains("line 2") && percent.contains("`'…' | format(…)`"), "{percent}");
+        for source in ["{{ 'x' | xmlattr }}", "{{ 'x' is pink }}", "{{ lipsum() }}", "{{ 'x'.casefold() }}"] {
+            assert!(error(source).contains("docs/data.md"), "{}", error(source));
+        }
+        let index = error("{{ ['a'].index('b') }}");
+        assert!(index.contains("b is not in the list"), "{index}");
+    }
+
+    #[test]
+    fn what_is_null_in_a_turn_is_not_there() {
+        let called = Message::from_object(
+            json!({"role": "assistant", "content": null, "name": null, "tool_calls": [{"a": null}]})
+                .as_object()
+                .expect("an object")
+                .clone(),
+        );
+        let source = "{{ messages[0].content is defined }}{{ messages[0].content }}|{{ messages[0].tool_calls }}";
+        let text = render(source, &[called.expect("a message")], json!({}));
+        assert_eq!(text.as_deref(), Ok("False|[{'a': None}]"));
     }
 
     #[test]

@@ -54,7 +54,7 @@ impl Tokenizer {
         let template = self.chat_template().ok_or_else(|| ChatError::NoTemplate { roles: roles() })?;
         let variables = self.variables_for(prompt);
         let has_unlearned = prompt.messages.iter().any(|turn| turn.role == "assistant" && !turn.is_trained());
-        let marked = match template.marks_generation() && !has_unlearned {
+        let marked = match template.marks_generation(&variables) && !has_unlearned {
             true => vec![template.render_marked(&prompt.messages, &variables)?],
             false => by_prefix(template, prompt, &variables)?,
         };

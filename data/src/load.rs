@@ -9,6 +9,7 @@ mod file;
 mod lines;
 mod row;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,7 +25,7 @@ use crate::Prompt;
 /// Which columns hold the fields of a prompt; `None` for the name that the format has for it. A dot goes into a struct.
 ///
 /// A column that is named here must be there in every row; one with its format's name may be missing where the field
-/// may be.
+/// may be. One column may serve several fields. To name one for a field that the format has no use for is an error.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Columns {
@@ -68,6 +69,21 @@ pub enum Format {
     Text,
 }
 
+impl Format {
+    /// Its name in a recipe.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Verl => "verl",
+            Self::Jsonl => "jsonl",
+            Self::Trl => "trl",
+            Self::OpenRlhf => "openrlhf",
+            Self::PrimeRl => "prime-rl",
+            Self::Text => "text",
+        }
+    }
+}
+
 /// What to do with a row that is no prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -95,6 +111,8 @@ pub struct LoadOptions {
     pub bad_rows: BadRows,
     /// What stands around a prompt that is a string, `{}` for the prompt: plain text, which no chat template touches.
     pub template: Option<String>,
+    /// Rows, by their numbers, that an earlier reading left out ([`PromptFile::leave_out`]), and that are left out again.
+    pub refused: BTreeSet<usize>,
 }
 
 /// A row that is no prompt, and why.
@@ -158,6 +176,18 @@ pub enum LoadError {
         path: PathBuf,
         /// What the Parquet reader found.
         source: ParquetError,
+    },
+    /// A column is named for a field that the file's format has no use for.
+    #[error("{}: `columns.{field}` has no effect on files of the format `{}`: {why}", path.display(), format.name())]
+    Column {
+        /// The file.
+        path: PathBuf,
+        /// The format, found or named.
+        format: Format,
+        /// The field.
+        field: &'static str,
+        /// Why it has none.
+        why: &'static str,
     },
     /// The file has no rows.
     #[error("{} is empty: it has no rows", path.display())]

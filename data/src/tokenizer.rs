@@ -14,7 +14,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::{Map, Value};
 
 use crate::atomic::{WriteError, write_atomic};
-use crate::chat::{ChatError, ChatTemplate, prompt_text};
+use crate::chat::{ChatError, ChatTemplate, TOOL_USE, prompt_text};
 use crate::prompt::TEXT;
 use crate::{Message, Prompt};
 
@@ -23,16 +23,19 @@ const CONFIG: &str = "tokenizer_config.json";
 const SPECIAL_TOKENS: &str = "special_tokens_map.json";
 const GENERATION: &str = "generation_config.json";
 const TEMPLATE: &str = "chat_template.jinja";
+/// Where transformers puts the template for conversations with tools beside [`TEMPLATE`].
+const TOOL_TEMPLATE: &str = "additional_chat_templates/tool_use.jinja";
 const MODEL: &str = "config.json";
 
 /// The files of a tokenizer, as far as a checkpoint has them. The last ones are other libraries' forms of the same
 /// tokenizer.
-const FILES: [&str; 10] = [
+const FILES: [&str; 11] = [
     TOKENIZER,
     CONFIG,
     SPECIAL_TOKENS,
     GENERATION,
     TEMPLATE,
+    TOOL_TEMPLATE,
     "added_tokens.json",
     "vocab.json",
     "merges.txt",
@@ -102,7 +105,8 @@ impl Tokenizer {
     ///
     /// Only tokenizer.json must be there. The special tokens are named by tokenizer_config.json, else by
     /// special_tokens_map.json; the end tokens of generation_config.json come in addition. The template is
-    /// chat_template.jinja, else the configuration's `chat_template`. Truncation and padding that tokenizer.json asks
+    /// chat_template.jinja, else the configuration's `chat_template`; of several, the one called `default`, and the one
+    /// called `tool_use` where there are tools. Truncation and padding that tokenizer.json asks
     /// for are off: lengths are the caller's business.
     ///
     /// # Errors
@@ -261,6 +265,10 @@ impl Tokenizer {
     /// [`TokenizerError::Write`].
     pub fn save(&self, folder: &Path) -> Result<(), TokenizerError> {
         for (name, bytes) in &self.files {
+            if let Some(within) = Path::new(name).parent().filter(|within| !within.as_os_str().is_empty()) {
+                let within = folder.join(within);
+                fs::create_dir_all(&within).map_err(|source| WriteError::Io { path: within, source })?;
+            }
             write_atomic(&folder.join(name), |file| file.write_all(bytes))?;
         }
         Ok(())
@@ -327,26 +335,29 @@ impl Sources<'_> {
         config: &Value,
         special: BTreeMap<String, String>,
     ) -> Result<Option<ChatTemplate>, TokenizerError> {
-        let (name, text) = match (self.bytes(TEMPLATE), &config["chat_template"]) {
-            (Some(bytes), _) => {
-                let text = str::from_utf8(bytes).map_err(|e| self.malformed(TEMPLATE, e))?;
-                (TEMPLATE, text)
-            }
+        let text = |name: &str| {
+            let bytes = self.bytes(name).map(|bytes| str::from_utf8(bytes).map_err(|e| self.malformed(name, e)));
+            bytes.transpose()
+        };
+        let (name, default, tool_use) = match (text(TEMPLATE)?, &config["chat_template"]) {
+            (Some(default), _) => (TEMPLATE, default, text(TOOL_TEMPLATE)?),
             (None, Value::Null) => return Ok(None),
-            (None, Value::String(text)) => (CONFIG, text.as_str()),
-            // Some checkpoints name several templates; the one called `default` is for conversations.
+            (None, Value::String(default)) => (CONFIG, default.as_str(), None),
             (None, several) => {
-                let named = several.as_array().into_iter().flatten();
-                let default = named.filter(|t| t["name"] == "default").find_map(|t| t["template"].as_str());
+                let named = |name: &str| {
+                    let mut named = several.as_array().into_iter().flatten().filter(|t| t["name"] == name);
+                    named.find_map(|t| t["template"].as_str())
+                };
                 let missing = "`chat_template` is neither a string nor a list of templates with one named `default`";
-                (CONFIG, default.ok_or_else(|| self.malformed(CONFIG, missing))?)
+                (CONFIG, named("default").ok_or_else(|| self.malformed(CONFIG, missing))?, named(TOOL_USE))
             }
         };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs() as i64);
-        match ChatTemplate::new(text, special, now) {
-            Ok(template) => Ok(Some(template)),
-            Err(source) => Err(TokenizerError::Template { path: self.folder.join(name), source }),
-        }
+        let in_file = |name: &str, source| TokenizerError::Template { path: self.folder.join(name), source };
+        let template = ChatTemplate::new(default, special, now).map_err(|source| in_file(name, source))?;
+        let Some(tool_use) = tool_use else { return Ok(Some(template)) };
+        let name = if name == TEMPLATE { TOOL_TEMPLATE } else { name };
+        template.with_tool_use(tool_use).map(Some).map_err(|source| in_file(name, source))
     }
 }
 
@@ -431,6 +442,28 @@ mod tests {
         assert_eq!(text(&[(TOKENIZER, WORDS), (CONFIG, config)]), "D");
         assert_eq!(text(&[(TOKENIZER, WORDS), (CONFIG, config), (TEMPLATE, "J")]), "J");
         assert_eq!(text(&[(TOKENIZER, WORDS)]), "x");
+    }
+
+    #[test]
+    fn a_row_with_tools_is_rendered_by_the_template_for_them() {
+        let several = r#"{"chat_template": [{"name": "default", "template": "D"}, {"name": "tool_use", "template": "T{{ tools | length }}"}]}"#;
+        let of_config = folder(&[(TOKENIZER, WORDS), (CONFIG, several)]);
+        let of_files = folder(&[(TOKENIZER, WORDS), (TEMPLATE, "D")]);
+        fs::create_dir(of_files.path().join("additional_chat_templates")).expect("made");
+        fs::write(of_files.path().join(TOOL_TEMPLATE), "T{{ tools | length }}").expect("written");
+        let text = |folder: &Path, tools: Value| {
+            let mut tokenizer = Tokenizer::load(folder).expect("loads");
+            tokenizer.set_variables(Map::from_iter([("tools".to_owned(), tools)]));
+            tokenizer.prompt_text(&[Message::user("x")]).expect("renders")
+        };
+        for folder in [of_config.path(), of_files.path()] {
+            assert_eq!(text(folder, Value::Null), "D");
+            assert_eq!(text(folder, serde_json::json!([{"name": "f"}])), "T1");
+            assert_eq!(text(folder, serde_json::json!([])), "T0", "as transformers picks");
+        }
+        let to = tempfile::tempdir().expect("temporary folder");
+        Tokenizer::load(of_files.path()).expect("loads").save(to.path()).expect("saves");
+        assert_eq!(text(to.path(), serde_json::json!([])), "T0", "it is kept with the checkpoint");
     }
 
     #[test]

@@ -113,6 +113,121 @@ fn columns_of_any_name_are_mapped() {
     assert!(first("x.jsonl", row, &options).1.is_conversation());
 }
 
+fn mapped(columns: &[(&str, &str)]) -> LoadOptions {
+    let columns: Value = columns.iter().map(|(field, column)| ((*field).to_owned(), json!(column))).collect();
+    LoadOptions { columns: serde_json::from_value(columns).expect("fields"), ..options() }
+}
+
+#[test]
+fn the_format_is_found_by_the_fields_and_not_by_what_their_columns_are_called() {
+    let turns = r#"{"conversations": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}"#;
+    let (format, prompt) = first("x.jsonl", turns, &mapped(&[("messages", "conversations")]));
+    assert_eq!((format, prompt.is_conversation(), prompt.extra_info), (Format::Trl, true, Value::Null));
+    let pair = r#"{"question": "2+2=", "solution": "4", "messages": "none of the prompt"}"#;
+    let (format, prompt) = first("x.jsonl", pair, &mapped(&[("prompt", "question"), ("completion", "solution")]));
+    assert_eq!((format, prompt.answer.as_deref()), (Format::Trl, Some("4")));
+    assert_eq!(prompt.messages, [Message::text("2+2=")]);
+    let asked = r#"{"text": "2+2?", "label": "4"}"#;
+    let (format, prompt) = first("x.jsonl", asked, &mapped(&[("prompt", "text"), ("ground_truth", "label")]));
+    assert_eq!(
+        (format, prompt.messages, prompt.ground_truth),
+        (Format::Jsonl, vec![Message::user("2+2?")], json!("4"))
+    );
+}
+
+#[test]
+fn one_column_may_serve_two_fields() {
+    let row = r#"{"prompt": "2+2?", "answer": "4", "meta": {"n": 1, "gold": "5"}}"#;
+    let (_, prompt) = first("x.jsonl", row, &mapped(&[("ground_truth", "answer"), ("answer", "answer")]));
+    assert_eq!((&prompt.ground_truth, prompt.answer.as_deref()), (&json!("4"), Some("4")));
+    assert_eq!(prompt.extra_info, json!({"meta": {"n": 1, "gold": "5"}}));
+    let (_, prompt) = first("x.jsonl", row, &mapped(&[("ground_truth", "meta.gold"), ("id", "meta.gold")]));
+    assert_eq!((&prompt.ground_truth, prompt.id.as_str()), (&json!("5"), "5"));
+    assert_eq!(prompt.extra_info, json!({"meta": {"n": 1}}));
+    let row = r#"{"prompt": "2+2?", "ground_truth": "4"}"#;
+    let (_, prompt) = first("x.jsonl", row, &mapped(&[("answer", "ground_truth")]));
+    assert_eq!((&prompt.ground_truth, prompt.answer.as_deref()), (&json!("4"), Some("4")));
+}
+
+#[test]
+fn a_column_for_a_field_that_the_format_has_no_use_for_is_refused() {
+    let whole = r#"{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}], "q": "c"}"#;
+    let asked = r#"{"prompt": "a", "q": "b", "domain": "c"}"#;
+    let cases = [
+        (whole, Format::Auto, [("messages", "messages"), ("prompt", "q")], "`columns.prompt`"),
+        (asked, Format::Jsonl, [("prompt", "prompt"), ("completion", "q")], "`columns.completion`"),
+        (asked, Format::Verl, [("prompt", "prompt"), ("messages", "q")], "format `verl`"),
+        (asked, Format::PrimeRl, [("completion", "q"), ("answer", "q")], "`answer` says"),
+        (asked, Format::Auto, [("prompt", "q"), ("domain", "domain")], "`columns.domain`"),
+        (r#"{"text": "a"}"#, Format::Text, [("answer", "text"), ("prompt", "text")], "plain text asks nothing"),
+    ];
+    let folder = tempfile::tempdir().expect("folder");
+    for (row, format, columns, message) in cases {
+        let path = write(folder.path(), "x.jsonl", row);
+        let options = LoadOptions { format, bad_rows: BadRows::Skip, ..mapped(&columns) };
+        let error = PromptFile::open(&path, &options).expect_err(message);
+        assert!(matches!(error, LoadError::Column { .. }) && error.to_string().contains(message), "{error}");
+    }
+}
+
+#[test]
+fn openrlhf_answers_are_text_or_turns_or_the_last_turn_of_the_input() {
+    let turn = |role: &str| json!({"role": role, "content": role});
+    let rows = [
+        json!({"input": "a", "output": [turn("assistant")]}),
+        json!({"input": [turn("user"), turn("assistant"), turn("user")], "output": [turn("assistant")], "label": "4"}),
+        json!({"input": [turn("system"), turn("user"), turn("assistant")]}),
+    ];
+    for (row, turns) in rows.iter().zip([2, 4, 3]) {
+        let (format, prompt) = first("x.jsonl", &row.to_string(), &options());
+        assert_eq!((format, prompt.messages.len(), prompt.answer.as_ref()), (Format::OpenRlhf, turns, None), "{row}");
+        assert!(prompt.is_conversation(), "{row}");
+        assert_eq!(prompt.messages.iter().filter(|turn| turn.is_trained()).count(), 1, "{row}");
+    }
+    let folder = tempfile::tempdir().expect("folder");
+    for both in [
+        json!({"input": [turn("user"), turn("assistant")], "output": "what of the two?"}),
+        json!({"input": "a", "output": [turn("narrator")]}),
+        json!({"input": "a", "output": {"role": "assistant"}}),
+    ] {
+        let path = write(folder.path(), "x.jsonl", both.to_string());
+        assert!(matches!(PromptFile::open(&path, &options()), Err(LoadError::Row { .. })), "{both}");
+    }
+}
+
+#[test]
+fn rows_that_are_of_no_use_are_left_out_and_stay_out() {
+    let folder = tempfile::tempdir().expect("folder");
+    for (name, rows) in [("a.parquet", 100), ("a.jsonl", 1500)] {
+        let path = large(folder.path(), name, rows);
+        let skip = LoadOptions { bad_rows: BadRows::Skip, ..options() };
+        let mut file = PromptFile::open(&path, &skip).expect("opens");
+        let (before, skipped) = (file.len(), file.skipped_rows());
+        file.get(0).expect("a block is in the cache");
+        let is_bad = |prompt: &Prompt| prompt.extra_info["n"].as_u64().expect("a number") % 5 == 0;
+        let problem = |prompt: &Prompt| is_bad(prompt).then(|| "a fifth".to_owned());
+        file.leave_out(problem).expect("most are left");
+        let left_out = file.refused().len() as u64;
+        assert_eq!((file.len(), file.skipped_rows()), (before - left_out, skipped + left_out), "{name}");
+        assert!(left_out > rows as u64 / 6, "{name}: {left_out}");
+        assert_eq!(file.skipped()[0].to_string(), "row 1: a fifth");
+        let again = PromptFile::open(&path, &LoadOptions { refused: file.refused().clone(), ..skip }).expect("opens");
+        assert_eq!((again.len(), again.skipped_rows()), (file.len(), file.skipped_rows()), "{name}");
+        assert!(again.blocks().eq(file.blocks()), "the order of a stage is a function of these");
+        for i in (0..file.len()).rev() {
+            let prompt = file.get(i).expect("there");
+            assert!(!is_bad(&prompt) && again.get(i).expect("there") == prompt, "{name} {i}");
+        }
+        let mut none = PromptFile::open(&path, &LoadOptions { bad_rows: BadRows::Skip, ..options() }).expect("opens");
+        assert!(matches!(none.leave_out(|_| Some(String::new())), Err(LoadError::NoGoodRow { .. })), "{name}");
+    }
+    let path = write(folder.path(), "b.jsonl", "{\"prompt\": \"a\"}\n{\"prompt\": \"long\"}\n");
+    let mut file = PromptFile::open(&path, &options()).expect("opens");
+    let long = |prompt: &Prompt| (prompt.messages[0].content.len() > 1).then(|| "too long".to_owned());
+    let error = file.leave_out(long).expect_err("fatal").to_string();
+    assert!(error.contains("b.jsonl, row 2: too long"), "{error}");
+}
+
 /// A file of three row groups or of several blocks of lines.
 fn large(folder: &Path, name: &str, rows: usize) -> PathBuf {
     let path = folder.join(name);

@@ -1,6 +1,6 @@
 """Golden texts of chat templates and golden ids of tokenizers, by transformers.
 
-    /tmp/venv-hf/bin/python scripts/dev/make_template_fixtures.py
+    /tmp/venv-hf/bin/python scripts/dev/make_template_fixtures.py  # tokenizers too with --tokenizers
 
 The templates (data/tests/fixtures/templates/*.jinja) are Temper's own. They use what the templates of released models use,
 and none of their text. The tokenizers are trained here, on a few lines, with the settings of released ones.
@@ -9,9 +9,10 @@ and none of their text. The tokenizers are trained here, on a few lines, with th
 import datetime as real_datetime
 import json
 import pathlib
+import sys
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast, tokenization_utils_base
 from transformers.utils import chat_template_utils
 
 FIXTURES = pathlib.Path(__file__).parents[2] / "data/tests/fixtures"
@@ -22,6 +23,13 @@ TOOLS = [
      "parameters": {"type": "object", "properties": {"place": {"type": "string"}, "days": {"type": "integer", "default": 1.0}}, "required": ["place"]}}},
     {"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {}}, "return": {"type": "number"}}},
 ]
+
+
+# A tokenizer of bytes, for the text alone.
+PLAIN = PreTrainedTokenizerFast(
+    tokenizer_object=Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}, merges=[])),
+    bos_token="<s>", eos_token="</s>")
+PLAIN.backend_tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
 
 
 def call(name, arguments, id="abcdefghi"):
@@ -45,6 +53,9 @@ CONVERSATIONS = {
         turn("assistant", "ok", tool_calls=[call("weather", "{\"place\":  \"Rom\"}"), call("add", {"a": [1, 2.5, None, True]}, "123456789")]),
         turn("tool", "1", tool_call_id="abcdefghi"), turn("tool", "2", tool_call_id="123456789"), turn("user", "and?")]},
     "tools, no call": {"tools": TOOLS, "messages": [turn("user", "no need")]},
+    "nulls": {"tools": TOOLS, "messages": [turn("user", "Both", name=None),
+        turn("assistant", None, tool_calls=[call("add", {"a": None})], reasoning_content=None),
+        turn("tool", "1", tool_call_id="abcdefghi", tool_calls=None), turn("assistant", "1.", tool_calls=None), turn("user", "and?")]},
     "parts": {"messages": [turn("user", [{"type": "text", "text": "part one"}, {"type": "text", "text": ", two"}])]},
     "not alternating": {"messages": [turn("user", "a"), turn("user", "b")]},
     "strange role": {"messages": [turn("user", "a"), turn("narrator", "b")]},
@@ -65,13 +76,27 @@ class Clock(real_datetime.datetime):
         return cls.fromtimestamp(CLOCK, real_datetime.timezone.utc)
 
 
+class Rendered(list):
+    """What render_jinja_template gave to apply_chat_template, which keeps only the text, or only the tokens."""
+
+    inner = staticmethod(tokenization_utils_base.render_jinja_template)
+
+    def __call__(self, *arguments, **how):
+        self[:] = [self.inner(*arguments, **how)]
+        return self[0]
+
+
+RENDERED = tokenization_utils_base.render_jinja_template = Rendered()
+
+
 def render(template, case, **how):
-    kwargs = {"bos_token": "<s>", "eos_token": "</s>", **case.get("variables", {}), **how}
+    kwargs = {**case.get("variables", {}), **how}
     try:
-        texts, spans = chat_template_utils.render_jinja_template(
-            [case["messages"]], tools=case.get("tools"), documents=case.get("documents"), chat_template=template, **kwargs)
+        PLAIN.apply_chat_template(
+            case["messages"], tools=case.get("tools"), documents=case.get("documents"), chat_template=template, **kwargs)
     except Exception as error:
         return {"error": f"{type(error).__name__}: {error}"}
+    [(texts, spans)] = RENDERED
     return {"text": texts[0]} | ({"spans": spans[0]} if spans else {})
 
 
@@ -85,8 +110,8 @@ def make_templates():
                 cases.append({"template": path.stem, "case": name, "generation_prompt": prompt, **render(template, case, add_generation_prompt=prompt)})
             if "generation %}" in template:
                 cases.append({"template": path.stem, "case": name, "marked": True, **render(template, case, return_assistant_tokens_mask=True)})
-        for name, messages in CONTINUED.items() if path.stem != "methods" else ():
-            # (That one upper-cases the text, and with it the mark by which the end of the turn is found.)
+        for name, messages in CONTINUED.items() if path.stem not in ("methods", "python") else ():
+            # (Those change or repeat the text, and with it the mark by which the end of the turn is found.)
             cases.append({"template": path.stem, "case": name, "continued": True, **render(template, {"messages": messages}, continue_final_message=True)})
     conversations = CONVERSATIONS | {name: {"messages": messages} for name, messages in CONTINUED.items()}
     out = {"clock": CLOCK, "conversations": conversations, "cases": cases}
@@ -209,4 +234,5 @@ def make_tokenizers():
 
 if __name__ == "__main__":
     make_templates()
-    make_tokenizers()
+    if "--tokenizers" in sys.argv:
+        make_tokenizers()

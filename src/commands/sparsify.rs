@@ -17,7 +17,7 @@ const LEAST_WIDTH: i64 = 32;
 
 /// What goes along beside config and weights, where it is there: the tokenizer, what a conversation looks like, how to sample, and what the
 /// base has cost.
-const COMPANIONS: [&str; 11] = [
+const COMPANIONS: [&str; 12] = [
     "tokenizer.json",
     "tokenizer_config.json",
     "tokenizer.model",
@@ -27,6 +27,7 @@ const COMPANIONS: [&str; 11] = [
     "merges.txt",
     "chat_template.jinja",
     "chat_template.json",
+    "additional_chat_templates/tool_use.jinja",
     "generation_config.json",
     "ledger.json",
 ];
@@ -59,7 +60,9 @@ fn fill(args: &SparsifyArgs, indexer: &IndexerConfig, folder: &Path) -> Result<(
     for name in COMPANIONS {
         let from = args.source.join(name);
         if from.is_file() {
-            fs::copy(&from, folder.join(name)).or_fail(Code::Disk).map_err(|f| f.context(from.display()))?;
+            let to = folder.join(name);
+            fs::create_dir_all(to.parent().expect("it is in the folder")).or_fail(Code::Disk)?;
+            fs::copy(&from, to).or_fail(Code::Disk).map_err(|f| f.context(from.display()))?;
         }
     }
     Ok(())

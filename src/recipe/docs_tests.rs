@@ -154,34 +154,39 @@ fn the_example_of_the_page_is_sound() {
 #[test]
 fn the_examples_of_the_data_page_are_read() {
     let page = include_str!("../../docs/data.md");
-    let block =
-        |text: &str, kind: &str| text.split(&format!("```{kind}\n")).nth(1)?.split("```").next().map(str::to_owned);
+    let upto_end = |text: &str| text.split("```").next().unwrap_or_default().to_owned();
     let folder = tempfile::tempdir().expect("folder");
     let mut checked = Vec::new();
     for part in page.split("\n**").skip(1) {
         let name = part.split(['*', ',']).next().unwrap_or_default();
-        let (Some(row), Some(source)) = (block(part, "json"), block(part, "toml")) else { continue };
-        let text = format!(
-            "[model]\ncheckpoint = \"base\"\n[domains.d]\n{source}[[stages]]\nname = \"s\"\nkind = \"sft\"\nsteps = 1\noptimizer.lr = 1.0"
-        );
-        let recipe = Recipe::parse(&text, "r.toml", &[]).expect("the source is sound");
-        let super::Source::File { format, template, columns, .. } = &recipe.domains["d"].train[0] else {
-            panic!("{name}: no file")
-        };
-        let path = folder.path().join("row.jsonl");
-        std::fs::write(&path, row).expect("written");
-        let options = data::LoadOptions {
-            format: *format,
-            template: (!template.is_empty()).then(|| template.clone()),
-            columns: columns.clone(),
-            domain: Some("d".into()),
-            ..Default::default()
-        };
-        let file = data::PromptFile::open(&path, &options).unwrap_or_else(|error| panic!("{name}: {error}"));
-        assert_eq!(serde_json::to_value(file.format()).expect("a name"), name, "the format of its example");
-        checked.push(name);
+        // What stands before the formats is of the one that is found where nothing tells another.
+        let name = if name.starts_with("What") { "jsonl" } else { name };
+        for pair in part.split("```json\n").skip(1) {
+            let Some((_, source)) = pair.split_once("```\n```toml\n") else { continue };
+            let (row, source) = (upto_end(pair), upto_end(source));
+            let text = format!(
+                "[model]\ncheckpoint = \"base\"\n[domains.d]\n{source}[[stages]]\nname = \"s\"\nkind = \"sft\"\nsteps = 1\noptimizer.lr = 1.0"
+            );
+            let recipe = Recipe::parse(&text, "r.toml", &[]).expect("the source is sound");
+            let super::Source::File { format, template, columns, .. } = &recipe.domains["d"].train[0] else {
+                panic!("{name}: no file")
+            };
+            let path = folder.path().join("row.jsonl");
+            std::fs::write(&path, row).expect("written");
+            let options = data::LoadOptions {
+                format: *format,
+                template: (!template.is_empty()).then(|| template.clone()),
+                columns: columns.clone(),
+                domain: Some("d".into()),
+                ..Default::default()
+            };
+            let file = data::PromptFile::open(&path, &options).unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert_eq!(file.format().name(), name, "the format of its example");
+            assert_eq!(serde_json::to_value(file.format()).expect("a name"), name, "its name in a recipe");
+            checked.push(name);
+        }
     }
-    assert_eq!(checked, ["verl", "jsonl", "trl", "prime-rl", "openrlhf", "text"]);
+    assert_eq!(checked, ["jsonl", "verl", "jsonl", "trl", "trl", "prime-rl", "openrlhf", "openrlhf", "text"]);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! A source of prompts: a seeded generator or a file.
 
+use std::collections::BTreeSet;
+
 use data::Task;
 use data::load::{BadRows, Columns, Format};
 use serde::{Deserialize, Serialize};
@@ -32,6 +34,8 @@ pub enum Source {
         limit: usize,
         /// What becomes of a row that cannot be read.
         bad_rows: BadRows,
+        /// Rows that the start of the run found to be of no use: no setting, but what `data.json` of the run keeps.
+        refused: BTreeSet<usize>,
     },
 }
 
@@ -117,6 +121,7 @@ impl TryFrom<Typed> for Source {
                 columns: typed.columns.unwrap_or_default(),
                 limit: typed.limit.unwrap_or(0),
                 bad_rows: typed.bad_rows.unwrap_or_default(),
+                refused: BTreeSet::new(),
             }),
         }
     }
@@ -176,7 +181,7 @@ impl From<Source> for Typed {
                     ..Self::default()
                 }
             }
-            Source::File { path, format, template, columns, limit, bad_rows } => Self {
+            Source::File { path, format, template, columns, limit, bad_rows, refused: _ } => Self {
                 path: Some(path),
                 format: Some(format),
                 template: Some(template),

@@ -1,15 +1,18 @@
 //! `data.json` of a run: the files of prompts that it reads, as they were when it began.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use data::atomic::write_atomic;
 use data::load::Format;
+use data::tasks::Split;
 use serde::{Deserialize, Serialize};
 
 use super::checkpoints::sha256;
+use super::prompts::source_name;
 use crate::exit::{Code, Failure, OrFail};
+use crate::recipe::{Recipe, Source};
 use crate::say;
 
 /// The file's name inside a run's folder.
@@ -34,6 +37,10 @@ pub struct DataFile {
     pub skipped: u64,
     /// The first of those, with its row, its field and what is wrong with it. Empty where there is none.
     pub first_skipped: String,
+    /// Of the rows that were left out, those that are prompts but no use to some stage, by source; a source reads the file again without
+    /// them. Nothing where there are none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub refused: BTreeMap<String, BTreeSet<usize>>,
 }
 
 impl DataFile {
@@ -43,11 +50,41 @@ impl DataFile {
 }
 
 impl DataFiles {
+    /// Adds files. Of a file that several sources read, the numbers are those of the source that skips most.
+    pub fn add(&mut self, files: Vec<(String, DataFile)>) {
+        for (path, mut file) in files {
+            match self.0.get_mut(&path) {
+                Some(known) => {
+                    known.refused.append(&mut file.refused);
+                    if file.skipped > known.skipped {
+                        *known = DataFile { refused: std::mem::take(&mut known.refused), ..file };
+                    }
+                }
+                None => drop(self.0.insert(path, file)),
+            }
+        }
+    }
+
+    /// Tells the recipe's sources which rows they leave out.
+    pub fn note_refused(&self, recipe: &mut Recipe) {
+        let known: BTreeMap<&String, &BTreeSet<usize>> = self.0.values().flat_map(|file| &file.refused).collect();
+        for (name, domain) in &mut recipe.domains {
+            for (split, sources) in [(Split::Train, &mut domain.train), (Split::Eval, &mut domain.eval)] {
+                for (number, source) in sources.iter_mut().enumerate() {
+                    if let (Source::File { refused, .. }, Some(rows)) =
+                        (source, known.get(&source_name(name, split, number)))
+                    {
+                        refused.clone_from(rows);
+                    }
+                }
+            }
+        }
+    }
+
     /// Says of each file what it is, and that rows were left out.
     pub fn tell(&self) {
         for (path, file) in &self.0 {
-            let format = serde_json::to_value(file.format).unwrap_or_default();
-            say!("{path}: {} prompts, format {}", file.prompts, format.as_str().unwrap_or_default());
+            say!("{path}: {} prompts, format {}", file.prompts, file.format.name());
             if file.skipped > 0 {
                 say!("warning: {path}: {} rows skipped, the first: {}", file.skipped, file.first_skipped);
             }

@@ -118,7 +118,7 @@ pub fn start(mut recipe: Recipe) -> Result<Summary, Failure> {
     RunFolder::free(&root)?;
     hub::fetch(&mut recipe)?;
     let tokenizer = open_tokenizer(&recipe)?;
-    let files = preflight::check(&recipe, &tokenizer)?;
+    let files = preflight::check(&mut recipe, &tokenizer)?;
     let judge = Judge::new(&recipe)?;
     let folder = RunFolder::create(&root)?;
     files.write(&root)?;
@@ -144,7 +144,9 @@ pub fn resume(root: &Path, device: Option<crate::recipe::Device>, threads: Optio
     recipe.run.device = device.unwrap_or(recipe.run.device);
     recipe.run.threads = threads.unwrap_or(recipe.run.threads);
     let compute = device::compute(&recipe.run)?;
-    DataFiles::read(root)?.check()?;
+    let files = DataFiles::read(root)?;
+    files.check()?;
+    files.note_refused(&mut recipe);
     Inputs::check(root)?;
     manifest::tell_differences(root, &recipe, compute);
     let (tokenizer, judge) = (open_tokenizer(&recipe)?, Judge::new(&recipe)?);
@@ -162,7 +164,9 @@ pub fn evaluate_checkpoint(mut recipe: Recipe) -> Result<Evaluation, Failure> {
     let compute = device::compute(&recipe.run)?;
     hub::fetch(&mut recipe)?;
     preflight::tell_unknown(&recipe)?;
-    let (tokenizer, judge) = (open_tokenizer(&recipe)?, Judge::new(&recipe)?);
+    let tokenizer = open_tokenizer(&recipe)?;
+    preflight::check_held_out(&mut recipe, &tokenizer)?;
+    let judge = Judge::new(&recipe)?;
     let run = Run::open(recipe, RunFolder::create(&folder)?, compute, tokenizer, judge)?;
     let mut state = StageState::default();
     let scored = models::load_from(&run, MODEL)

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use data::load::Format;
 use data::tasks::Split;
 use data::{Prompt, Tokenizer};
 use policy::{ModelConfig, checkpoint, params};
@@ -16,27 +17,52 @@ use crate::memory::{self, Use};
 use crate::recipe::{Kind, ModelSource, Recipe, Stage};
 use crate::say;
 
-/// Checks the model's config and weights, the tokenizer against them, and every file of prompts. Gives the files.
+/// Checks the model's config and weights, the tokenizer against them, and every file of prompts, whose rows that some stage could not use
+/// are bad rows: they are noted in the recipe's sources, which leave them out from then on. Gives the files.
 ///
 /// # Errors
-/// [`Code::Checkpoint`]; [`Code::Usage`] for adapters beside weights that the model has not; [`Code::Memory`]; [`Code::Data`], naming file, row and field, or the prompt that is too long.
-pub fn check(recipe: &Recipe, tokenizer: &Tokenizer) -> Result<DataFiles, Failure> {
-    let config = match &recipe.model {
-        ModelSource::Checkpoint { path } => checkpoint::check(Path::new(path)).or_fail(Code::Checkpoint)?,
-        ModelSource::Fresh { config, .. } => ModelConfig::read(Path::new(config)).or_fail(Code::Checkpoint)?,
-    };
+/// [`Code::Checkpoint`]; [`Code::Usage`] for adapters beside weights that the model has not; [`Code::Memory`]; [`Code::Data`], naming file,
+/// row and field.
+pub fn check(recipe: &mut Recipe, tokenizer: &Tokenizer) -> Result<DataFiles, Failure> {
+    let config = config(recipe)?;
     tell_unknown(recipe)?;
     check_vocabulary(tokenizer, &config)?;
     let training = recipe.stages.iter().filter(|stage| stage.kind.trains());
     memory::check(&config, training.map(|stage| use_of(stage, &config)).collect::<Result<Vec<_>, _>>()?.into_iter())?;
-    let mut files = DataFiles::default();
-    for ((domain, is_eval), sampled) in used(recipe) {
-        let pool = Pool::open(recipe, &domain, if is_eval { Split::Eval } else { Split::Train })?;
-        if sampled {
-            pool.for_each_loaded(|prompt| fits(tokenizer, prompt, config.max_position_embeddings as usize))?;
-        }
-        files.0.extend(pool.files());
+    check_files(recipe, tokenizer, &config, used(recipe))
+}
+
+/// [`check`] of the held-out files that an evaluation without stages reads.
+///
+/// # Errors
+/// [`Code::Checkpoint`]; [`Code::Data`], naming file, row and field.
+pub fn check_held_out(recipe: &mut Recipe, tokenizer: &Tokenizer) -> Result<(), Failure> {
+    let config = config(recipe)?;
+    let mut used = BTreeMap::new();
+    held_out(recipe, &recipe.eval.domains, true, &mut used);
+    check_files(recipe, tokenizer, &config, used).map(|_| ())
+}
+
+fn config(recipe: &Recipe) -> Result<ModelConfig, Failure> {
+    match &recipe.model {
+        ModelSource::Checkpoint { path } => checkpoint::check(Path::new(path)).or_fail(Code::Checkpoint),
+        ModelSource::Fresh { config, .. } => ModelConfig::read(Path::new(config)).or_fail(Code::Checkpoint),
     }
+}
+
+fn check_files(
+    recipe: &mut Recipe,
+    tokenizer: &Tokenizer,
+    config: &ModelConfig,
+    used: Used,
+) -> Result<DataFiles, Failure> {
+    let mut files = DataFiles::default();
+    for ((domain, is_eval), uses) in used {
+        let pool = Pool::open(recipe, &domain, if is_eval { Split::Eval } else { Split::Train })?;
+        let context = config.max_position_embeddings as usize;
+        files.add(pool.checked(|format| uses.can_refuse(format), |prompt| uses.problem(tokenizer, prompt, context))?);
+    }
+    files.note_refused(recipe);
     files.tell();
     Ok(files)
 }
@@ -70,33 +96,84 @@ fn use_of(stage: &Stage, config: &ModelConfig) -> Result<Use, Failure> {
     Ok(Use::Adapt(size.map_err(|failure| failure.context(format!("stage {}", stage.name)))?))
 }
 
-/// The prompts that some stage reads, by domain and whether they are held out; true where completions of them are sampled.
-fn used(recipe: &Recipe) -> BTreeMap<(String, bool), bool> {
-    let mut used = BTreeMap::new();
+/// Prompts by domain and whether they are held out.
+type Used = BTreeMap<(String, bool), Uses>;
+
+/// The prompts that some stage reads.
+fn used(recipe: &Recipe) -> Used {
+    let mut used = Used::new();
     for stage in &recipe.stages {
         let evaluated = match stage.kind {
             Kind::Eval => stage.domains.as_slice(),
             _ if stage.evaluates() => recipe.eval.domains.as_slice(),
             _ => &[],
         };
-        used.extend(evaluated.iter().map(|domain| ((domain.clone(), true), true)));
-        if stage.evaluates() {
-            for domain in &recipe.eval.texts {
-                used.entry((domain.clone(), true)).or_insert(false);
-            }
-        }
+        held_out(recipe, evaluated, stage.evaluates(), &mut used);
         for domain in stage.mix.keys() {
-            *used.entry((domain.clone(), false)).or_default() |= !stage.kind.reads_tokens() || stage.kind.distils();
+            let uses = used.entry((domain.clone(), false)).or_default();
+            uses.sampled |= !stage.kind.reads_tokens() || stage.kind.distils();
+            uses.read |= stage.kind.reads_tokens() && !stage.kind.distils();
+            uses.learned_whole |= stage.kind == Kind::Sft;
         }
     }
     used
 }
 
-fn fits(tokenizer: &Tokenizer, prompt: &Prompt, context: usize) -> Result<(), Failure> {
-    let tokens = tokenizer.encode_asked(prompt).or_fail(Code::Data).map_err(|f| f.context(&prompt.id))?;
-    if tokens.len() < context {
-        return Ok(());
+/// Adds the prompts of an evaluation: those to be answered, and those to be predicted.
+fn held_out(recipe: &Recipe, answered: &[String], predicts: bool, used: &mut Used) {
+    for domain in answered {
+        used.entry((domain.clone(), true)).or_default().sampled = true;
     }
-    let message = format!("prompt {}: {} tokens leave no room in a context of {context}", prompt.id, tokens.len());
-    Err(Failure::new(Code::Data, message).hint("drop such prompts, or use a model with a longer context"))
+    for domain in recipe.eval.texts.iter().filter(|_| predicts) {
+        used.entry((domain.clone(), true)).or_default().read |= !recipe.eval.contexts.is_empty();
+    }
+}
+
+/// What a run does with prompts.
+#[derive(Debug, Clone, Copy, Default)]
+struct Uses {
+    /// Completions of them are sampled.
+    sampled: bool,
+    /// They are read with their answers.
+    read: bool,
+    /// They are read with their answers, and in one piece.
+    learned_whole: bool,
+}
+
+impl Uses {
+    /// Why a prompt is of no use for this.
+    fn problem(self, tokenizer: &Tokenizer, prompt: &Prompt, context: usize) -> Option<String> {
+        let asked = || match tokenizer.encode_asked(prompt) {
+            Ok(tokens) if tokens.len() < context => None,
+            Ok(tokens) => Some(format!("{} tokens leave no room in a context of {context}", tokens.len())),
+            Err(error) => Some(error.to_string()),
+        };
+        self.sampled
+            .then(asked)
+            .flatten()
+            .or_else(|| self.read.then(|| self.unread(tokenizer, prompt, context)).flatten())
+    }
+
+    /// Whether a file of this format may hold such prompts. Plain text that is cut to fit may not, and is too much to be read twice.
+    fn can_refuse(self, format: Format) -> bool {
+        self.sampled || self.learned_whole || (self.read && format != Format::Text)
+    }
+
+    /// Why what a prompt holds cannot be learned.
+    fn unread(self, tokenizer: &Tokenizer, prompt: &Prompt, context: usize) -> Option<String> {
+        // Cut to fit, plain text can be read whatever it is.
+        if prompt.messages.is_empty() && prompt.answer.is_some() && !self.learned_whole {
+            return None;
+        }
+        let learned = match tokenizer.encode_to_learn(prompt) {
+            Ok(learned) => learned,
+            Err(error) => return Some(error.to_string()),
+        };
+        let Some(longest) = learned.iter().map(|sequence| sequence.tokens.len()).max() else {
+            return Some("no answer to learn from; name the column that holds it in `columns.answer`".to_owned());
+        };
+        // The last token is only predicted.
+        (self.learned_whole && longest > context + 1)
+            .then(|| format!("with its answer it is {longest} tokens; the model's context is {context}"))
+    }
 }

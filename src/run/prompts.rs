@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use data::load::Format;
 use data::order::WINDOW_BYTES;
 use data::tasks::Split;
 use data::{CounterRng, LoadOptions, Prompt, PromptFile, Tokenizer, WindowOrder};
@@ -71,36 +72,38 @@ impl Pool {
         Ok(Self { domain: domain.to_owned(), split, parts, order })
     }
 
-    /// Hands each prompt of the files to `take`.
+    /// What its files are, by their paths, once the rows of which `problem` finds something are treated as bad rows. Only files of formats that
+    /// `is_doubtful` names are looked through.
     ///
     /// # Errors
-    /// That of `take`; [`Code::Data`] where a file has changed.
-    pub fn for_each_loaded(&self, mut take: impl FnMut(&Prompt) -> Result<(), Failure>) -> Result<(), Failure> {
-        let files = self.parts.iter().filter_map(|part| if let Part::File(file) = part { Some(file) } else { None });
-        for file in files {
-            for i in 0..file.len() {
-                take(&file.get(i).or_fail(Code::Data)?)?;
+    /// [`Code::Data`], naming file and row, where the recipe does not skip bad rows, or none is left.
+    pub fn checked(
+        self,
+        is_doubtful: impl Fn(Format) -> bool,
+        problem: impl Fn(&Prompt) -> Option<String> + Sync,
+    ) -> Result<Vec<(String, DataFile)>, Failure> {
+        let mut files = Vec::new();
+        for (number, part) in self.parts.into_iter().enumerate() {
+            let Part::File(mut file) = part else { continue };
+            if is_doubtful(file.format()) {
+                let checked = file.leave_out(&problem).or_fail(Code::Data);
+                checked
+                    .map_err(|failure| failure.hint("mend such rows, or have them left out: `bad_rows = \"skip\"`"))?;
             }
+            let source = source_name(&self.domain, self.split, number);
+            let refused = Some(file.refused()).filter(|rows| !rows.is_empty()).map(|rows| (source, rows.clone()));
+            let described = DataFile {
+                absolute: std::path::absolute(file.path()).unwrap_or_else(|_| file.path().to_owned()),
+                sha256: String::new(),
+                format: file.format(),
+                prompts: file.len(),
+                skipped: file.skipped_rows(),
+                first_skipped: file.skipped().first().map(ToString::to_string).unwrap_or_default(),
+                refused: refused.into_iter().collect(),
+            };
+            files.push((file.path().display().to_string(), described));
         }
-        Ok(())
-    }
-
-    /// What the files are, by their paths.
-    pub fn files(&self) -> impl Iterator<Item = (String, DataFile)> {
-        self.parts.iter().filter_map(|part| match part {
-            Part::Generated { .. } => None,
-            Part::File(file) => Some((
-                file.path().display().to_string(),
-                DataFile {
-                    absolute: std::path::absolute(file.path()).unwrap_or_else(|_| file.path().to_owned()),
-                    sha256: String::new(),
-                    format: file.format(),
-                    prompts: file.len(),
-                    skipped: file.skipped_rows(),
-                    first_skipped: file.skipped().first().map(ToString::to_string).unwrap_or_default(),
-                },
-            )),
-        })
+        Ok(files)
     }
 
     /// Prompts in one epoch.
@@ -144,12 +147,17 @@ impl Pool {
     }
 }
 
+/// What a source is called in `data.json`, wherever its file lies.
+pub fn source_name(domain: &str, split: Split, number: usize) -> String {
+    format!("{domain}.{}[{number}]", split.name())
+}
+
 fn part(source: &Source, name: &str, domain: &str) -> Result<Part, Failure> {
     match source {
         Source::Generated { task, n, seed } => {
             Ok(Part::Generated { task: task.clone(), name: name.to_owned(), seed: *seed, n: *n as u64 })
         }
-        Source::File { path, format, template, columns, limit, bad_rows } => {
+        Source::File { path, format, template, columns, limit, bad_rows, refused } => {
             let options = LoadOptions {
                 format: *format,
                 template: (!template.is_empty()).then(|| template.clone()),
@@ -157,6 +165,7 @@ fn part(source: &Source, name: &str, domain: &str) -> Result<Part, Failure> {
                 domain: Some(domain.to_owned()),
                 limit: (*limit > 0).then_some(*limit),
                 bad_rows: *bad_rows,
+                refused: refused.clone(),
             };
             let file = PromptFile::open(path.as_ref(), &options).or_fail(Code::Data)?;
             Ok(Part::File(Box::new(file)))

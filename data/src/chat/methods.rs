@@ -1,12 +1,18 @@
 //! Python's methods that templates call: minijinja's own, and the few that it lacks.
 
-use minijinja::value::{Kwargs, from_args};
+use minijinja::value::{Kwargs, ValueKind, from_args};
 use minijinja::{Error, State, Value};
+
+/// The longest text that `zfill` makes.
+const WIDEST: usize = 1 << 16;
 
 /// A method of a string, list or map.
 pub(super) fn method(state: &mut State, value: &Value, name: &str, arguments: &[Value]) -> Result<Value, Error> {
     let Some(text) = value.as_str() else {
-        return minijinja_contrib::pycompat::unknown_method_callback(state, value, name, arguments);
+        return match (name, value.kind()) {
+            ("index", ValueKind::Seq) => index(value, arguments),
+            _ => minijinja_contrib::pycompat::unknown_method_callback(state, value, name, arguments),
+        };
     };
     Ok(match name {
         "title" if arguments.is_empty() => Value::from(title(text)),
@@ -34,6 +40,10 @@ pub(super) fn method(state: &mut State, value: &Value, name: &str, arguments: &[
             let (suffix,): (String,) = from_args(arguments)?;
             Value::from(text.strip_suffix(suffix.as_str()).unwrap_or(text))
         }
+        "zfill" => {
+            let (width,): (usize,) = from_args(arguments)?;
+            Value::from(zfill(text, width))
+        }
         "index" => {
             let (part,): (String,) = from_args(arguments)?;
             let missing = || Error::new(minijinja::ErrorKind::InvalidOperation, "index: the text does not hold it");
@@ -42,6 +52,21 @@ pub(super) fn method(state: &mut State, value: &Value, name: &str, arguments: &[
         }
         _ => return minijinja_contrib::pycompat::unknown_method_callback(state, value, name, arguments),
     })
+}
+
+/// Where a list has a value first, from `start` on.
+fn index(list: &Value, arguments: &[Value]) -> Result<Value, Error> {
+    let (wanted, start): (&Value, Option<usize>) = from_args(arguments)?;
+    let found = list.try_iter()?.skip(start.unwrap_or(0)).position(|item| item == *wanted);
+    let missing = || Error::new(minijinja::ErrorKind::InvalidOperation, format!("index: {wanted} is not in the list"));
+    found.map(|at| Value::from(at + start.unwrap_or(0))).ok_or_else(missing)
+}
+
+/// Zeros before it, after its sign, up to `width` characters (a width that no text of a conversation needs is cut).
+fn zfill(text: &str, width: usize) -> String {
+    let (sign, digits) = text.split_at(usize::from(text.starts_with(['+', '-'])));
+    let zeros = width.min(WIDEST).saturating_sub(text.chars().count());
+    format!("{sign}{}{digits}", "0".repeat(zeros))
 }
 
 /// A capital after whatever is no letter, a small letter after every letter.

@@ -3,7 +3,7 @@
 //! A piece (a *block*) is a row group of Parquet, or about a MiB of lines. What is kept of the file is where its blocks begin and
 //! how many prompts each has; of the blocks themselves, those used last.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -98,6 +98,9 @@ impl PromptFile {
             twice: HashSet::new(),
             cache: Mutex::default(),
         };
+        if file.format != Format::Auto {
+            file.check_columns()?;
+        }
         let mut index = Index { left: options.limit.unwrap_or(usize::MAX), ids: HashMap::default() };
         match file.container {
             Container::Parquet => file.index_groups(&mut index)?,
@@ -232,8 +235,9 @@ impl PromptFile {
         if let (Format::Auto, Ok(object)) = (self.format, &raw) {
             self.format = match self.container {
                 Container::Text => Format::Text,
-                container => detect(object, container == Container::Parquet),
+                container => detect(object, &self.options.columns, container == Container::Parquet),
             };
+            self.check_columns()?;
         }
         let prompt = self.prompt(row, raw).and_then(|prompt| {
             let unique = index.unique(row, &prompt.id, &self.stem, self.reader().id_column());
@@ -242,16 +246,73 @@ impl PromptFile {
             }
             unique
         });
-        let Err(Problem { field, problem }) = prompt else { return Ok(true) };
-        let bad = BadRow { row, field, problem };
+        let bad = match prompt {
+            Err(Problem { field, problem }) => BadRow { row, field, problem },
+            Ok(()) if self.options.refused.contains(&row) => {
+                let problem = "left out by an earlier reading".to_owned();
+                self.skip(BadRow { row, field: String::new(), problem });
+                return Ok(false);
+            }
+            Ok(()) => return Ok(true),
+        };
         if self.options.bad_rows == BadRows::Fatal {
             return Err(LoadError::Row { path: self.path.clone(), bad });
         }
-        self.skipped_rows += 1;
-        if self.skipped.len() < MOST_SHOWN {
-            self.skipped.push(bad);
-        }
+        self.skip(bad);
         Ok(false)
+    }
+
+    fn skip(&mut self, bad: BadRow) {
+        self.skipped_rows += 1;
+        let at = self.skipped.partition_point(|other| other.row < bad.row);
+        self.skipped.insert(at, bad);
+        self.skipped.truncate(MOST_SHOWN);
+    }
+
+    fn check_columns(&self) -> Result<(), LoadError> {
+        match self.reader().without_effect() {
+            None => Ok(()),
+            Some((field, why)) => Err(LoadError::Column { path: self.path.clone(), format: self.format, field, why }),
+        }
+    }
+
+    /// Looks at every prompt, on as many threads as there are processors, and treats the rows of which `problem` finds
+    /// something as bad rows. Which rows that were is found in [`PromptFile::refused`].
+    ///
+    /// # Errors
+    /// [`LoadError::Row`] under [`BadRows::Fatal`], [`LoadError::NoGoodRow`] where no row is left, and as
+    /// [`PromptFile::get`].
+    pub fn leave_out(&mut self, problem: impl Fn(&Prompt) -> Option<String> + Sync) -> Result<(), LoadError> {
+        let mut first = 0;
+        for number in 0..self.blocks.len() {
+            let mut block = self.blocks[number];
+            let rows = self.read_rows(&block)?;
+            for (row, problem) in problems(&rows, &problem) {
+                let bad = BadRow { row, field: String::new(), problem };
+                if self.options.bad_rows == BadRows::Fatal {
+                    return Err(LoadError::Row { path: self.path.clone(), bad });
+                }
+                self.options.refused.insert(row);
+                self.skip(bad);
+                block.prompts -= 1;
+            }
+            block.first = first;
+            first += block.prompts;
+            self.blocks[number] = block;
+        }
+        *self.cache.get_mut().expect("reading a block does not panic") = Cache::default();
+        match self.skipped.first() {
+            Some(bad) if first == 0 => {
+                let (rows, first) = (self.skipped_rows as usize, bad.clone());
+                Err(LoadError::NoGoodRow { path: self.path.clone(), rows, first })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The rows that [`PromptFile::leave_out`] left out, in this reading and in the one that the options tell of.
+    pub fn refused(&self) -> &BTreeSet<usize> {
+        &self.options.refused
     }
 
     fn block(&self, number: usize) -> Result<Arc<Vec<Prompt>>, LoadError> {
@@ -271,10 +332,15 @@ impl PromptFile {
     }
 
     fn read_block(&self, block: &Block) -> Result<Vec<Prompt>, LoadError> {
+        Ok(self.read_rows(block)?.into_iter().map(|(_, prompt)| prompt).collect())
+    }
+
+    /// The prompts of a block with the numbers of their rows.
+    fn read_rows(&self, block: &Block) -> Result<Vec<(usize, Prompt)>, LoadError> {
         let mut prompts = Vec::with_capacity(block.prompts as usize);
         let mut take = |row: usize, raw: RawRow| {
-            if !self.twice.contains(&row) {
-                prompts.extend(self.prompt(row, raw).ok());
+            if !self.twice.contains(&row) && !self.options.refused.contains(&row) {
+                prompts.extend(self.prompt(row, raw).ok().map(|prompt| (row, prompt)));
             }
         };
         if self.container == Container::Parquet {
@@ -296,6 +362,20 @@ impl PromptFile {
         }
         Ok(prompts)
     }
+}
+
+/// The rows of which `problem` finds something, in their order.
+fn problems(rows: &[(usize, Prompt)], problem: &(impl Fn(&Prompt) -> Option<String> + Sync)) -> Vec<(usize, String)> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = rows.len().div_ceil(threads).max(1);
+    let of = |rows: &[(usize, Prompt)]| -> Vec<(usize, String)> {
+        rows.iter().filter_map(|(row, prompt)| Some((*row, problem(prompt)?))).collect()
+    };
+    std::thread::scope(|scope| {
+        let parts: Vec<_> = rows.chunks(share).map(|part| scope.spawn(move || of(part))).collect();
+        let found = parts.into_iter().map(|part| part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        found.flatten().collect()
+    })
 }
 
 /// What the first reading knows and the file need not keep.

@@ -32,16 +32,22 @@ impl Problem {
 /// The column of plain text.
 pub(super) const TEXT_COLUMN: &str = "text";
 
-/// The format that a row's columns tell, where nobody named one.
-pub(super) fn detect(row: &Map<String, Value>, is_columnar: bool) -> Format {
+/// The format that a row's columns tell, where nobody named one. Columns of the user's own count under the names of their
+/// fields, and those that only conversations have tell that it is one.
+pub(super) fn detect(row: &Map<String, Value>, columns: &Columns, is_columnar: bool) -> Format {
     let has = |column: &str| row.get(column).is_some_and(|value| !value.is_null());
-    if has("messages") || (has("prompt") && has("completion")) {
+    let has_prompt = columns.prompt.as_deref().map_or_else(|| has("prompt"), |name| peek(row, name).is_some());
+    let is_dialogue = columns.messages.is_some()
+        || columns.completion.is_some()
+        || (has("messages") && columns.prompt.is_none())
+        || (has_prompt && has("completion"));
+    if is_dialogue {
         Format::Trl
     } else if is_columnar || has("reward_model") {
         Format::Verl
     } else if has("input") && !has("prompt") {
         Format::OpenRlhf
-    } else if has(TEXT_COLUMN) && !has("prompt") {
+    } else if has(TEXT_COLUMN) && !has("prompt") && columns.prompt.is_none() {
         Format::Text
     } else {
         Format::Jsonl
@@ -79,72 +85,98 @@ impl Reader<'_> {
         }
     }
 
+    /// A field whose column the user named though this format has no use for it, and why.
+    pub(super) fn without_effect(&self) -> Option<(&'static str, &'static str)> {
+        let columns = self.columns;
+        let dialogue = "only conversations (`trl`, `prime-rl`) have it";
+        let (is_dialogue, is_text) =
+            (matches!(self.format, Format::Trl | Format::PrimeRl), self.format == Format::Text);
+        let beside_messages = "`messages` holds the whole conversation";
+        let cases = [
+            (&columns.messages, !is_dialogue, "messages", dialogue),
+            (&columns.completion, !is_dialogue, "completion", dialogue),
+            (&columns.prompt, is_text, "prompt", "plain text asks nothing; name its column in `answer`"),
+            (&columns.prompt, columns.messages.is_some(), "prompt", beside_messages),
+            (&columns.completion, columns.messages.is_some(), "completion", beside_messages),
+            (&columns.completion, columns.answer.is_some(), "completion", "`answer` says what is to be imitated"),
+            (&columns.domain, self.domain.is_some(), "domain", "the domain that lists the file is that of its rows"),
+        ];
+        cases
+            .into_iter()
+            .find(|(column, has_none, ..)| column.is_some() && *has_none)
+            .map(|(.., field, why)| (field, why))
+    }
+
     pub(super) fn prompt(
         &self,
-        mut row: Map<String, Value>,
+        row: Map<String, Value>,
         default_id: impl FnOnce() -> String,
     ) -> Result<Prompt, Problem> {
         let (columns, names) = (self.columns, self.names());
-        let present = row.keys().map(String::as_str).collect::<Vec<_>>().join("`, `");
-        let missing = |name: &str| Problem::new(name, format!("missing or null; the columns are `{present}`"));
-        let (messages, completion) = self.turns(&mut row, names.prompt, &missing)?;
-        let (_, ground_truth) = field(&mut row, &columns.ground_truth, names.ground_truth, &missing)?;
+        let mut row = Row { columns: row, used: Vec::new() };
+        let (messages, completion) = self.turns(&mut row, &names)?;
+        let (_, ground_truth) = row.field(&columns.ground_truth, names.ground_truth)?;
         // The answers of TRL's rows are turns or completions; their `answer` is often a ground truth.
         let answer = match self.format {
             Format::Trl | Format::PrimeRl if columns.answer.is_none() => completion,
+            Format::OpenRlhf => completion,
             _ => {
-                let (name, value) = field(&mut row, &columns.answer, names.answer, &missing)?;
+                let (name, value) = row.field(&columns.answer, names.answer)?;
                 text(name, value)?
             }
         };
         if self.format == Format::Text && answer.as_deref().is_none_or(|text| text.trim().is_empty()) {
-            return Err(missing(columns.answer.as_deref().unwrap_or(TEXT_COLUMN)));
+            return Err(row.missing(columns.answer.as_deref().unwrap_or(TEXT_COLUMN)));
         }
-        let (id_name, id) = field(&mut row, &columns.id, ID, &missing)?;
+        let (id_name, id) = row.field(&columns.id, ID)?;
         let domain = match self.domain {
             Some(domain) => domain.to_owned(),
             None => {
-                let (name, value) = field(&mut row, &columns.domain, names.domain, &missing)?;
-                text(name, value)?.ok_or_else(|| missing(name))?
+                let (name, value) = row.field(&columns.domain, names.domain)?;
+                text(name, value)?.ok_or_else(|| row.missing(name))?
             }
         };
-        let data_source = text(DATA_SOURCE, take(&mut row, DATA_SOURCE))?.unwrap_or_else(|| domain.clone());
+        let (_, data_source) = row.field(&None, DATA_SOURCE)?;
         Ok(Prompt {
             id: text(id_name, id)?.unwrap_or_else(default_id),
+            data_source: text(DATA_SOURCE, data_source)?.unwrap_or_else(|| domain.clone()),
             domain,
-            data_source,
             messages,
             ground_truth: ground_truth.unwrap_or_default(),
             answer,
-            extra_info: extra_info(row)?,
+            extra_info: extra_info(row.rest())?,
         })
     }
 
     /// The turns of a row, and a completion of them that is plain text.
-    fn turns(
-        &self,
-        row: &mut Map<String, Value>,
-        name: &'static str,
-        missing: &dyn Fn(&str) -> Problem,
-    ) -> Result<(Vec<Message>, Option<String>), Problem> {
+    fn turns(&self, row: &mut Row, names: &Names) -> Result<(Vec<Message>, Option<String>), Problem> {
         let columns = self.columns;
         if self.format == Format::Text {
             return Ok((Vec::new(), None));
         }
         let is_dialogue = matches!(self.format, Format::Trl | Format::PrimeRl);
-        if is_dialogue {
-            let (name, whole) = field(row, &columns.messages, "messages", missing)?;
+        let looks_elsewhere = columns.prompt.is_some() || columns.completion.is_some();
+        if is_dialogue && (columns.messages.is_some() || !looks_elsewhere) {
+            let (name, whole) = row.field(&columns.messages, "messages")?;
             if let Some(whole) = whole {
                 return Ok((self.messages(name, whole)?, None));
             }
         }
-        let (name, prompt) = field(row, &columns.prompt, name, missing)?;
-        let mut turns = self.messages(name, prompt.ok_or_else(|| missing(name))?)?;
-        let (of_completion, completion) = match is_dialogue {
-            true => field(row, &columns.completion, "completion", missing)?,
-            false => (name, None),
+        let (name, prompt) = row.field(&columns.prompt, names.prompt)?;
+        let mut turns = self.messages(name, prompt.ok_or_else(|| row.missing(name))?)?;
+        let (of_completion, completion) = match self.format {
+            _ if is_dialogue => row.field(&columns.completion, "completion")?,
+            Format::OpenRlhf => match row.field(&columns.answer, names.answer)? {
+                (name, Some(Value::Array(turns))) => (name, Some(Value::Array(turns))),
+                (name, value) => (name, text(name, value)?.map(Value::String)),
+            },
+            _ => (name, None),
         };
         match completion {
+            // OpenRLHF's rows may hold the answer as the last turn of what is asked.
+            None if self.format == Format::OpenRlhf && turns.last().is_some_and(|last| last.role == "assistant") => {
+                Ok((turns, None))
+            }
             None => Ok((asked(name, turns)?, None)),
             Some(Value::String(text)) => Ok((asked(name, turns)?, Some(text))),
             Some(_) if turns[0].role == TEXT => {
@@ -205,29 +237,59 @@ fn asked(field: &str, messages: Vec<Message>) -> Result<Vec<Message>, Problem> {
     }
 }
 
-/// Takes a field out of `row`: its column and its value. A column that the user named must be there.
-fn field<'a>(
-    row: &mut Map<String, Value>,
-    named: &'a Option<String>,
-    default: &'a str,
-    missing: &dyn Fn(&str) -> Problem,
-) -> Result<(&'a str, Option<Value>), Problem> {
-    let name = named.as_deref().unwrap_or(default);
-    match take(row, name) {
-        None if named.is_some() => Err(missing(name)),
-        value => Ok((name, value)),
+/// A row that is being read. A column may serve several fields, so it leaves the row only when all are read.
+struct Row {
+    columns: Map<String, Value>,
+    used: Vec<String>,
+}
+
+impl Row {
+    /// A field: its column and its value. A column that the user named must be there.
+    fn field<'a>(&mut self, named: &'a Option<String>, default: &'a str) -> Result<(&'a str, Option<Value>), Problem> {
+        let name = named.as_deref().unwrap_or(default);
+        let value = peek(&self.columns, name);
+        if value.is_none() && named.is_some() {
+            return Err(self.missing(name));
+        }
+        self.used.push(name.to_owned());
+        Ok((name, value))
+    }
+
+    fn missing(&self, name: &str) -> Problem {
+        let present = self.columns.keys().map(String::as_str).collect::<Vec<_>>().join("`, `");
+        Problem::new(name, format!("missing or null; the columns are `{present}`"))
+    }
+
+    /// The columns that served no field.
+    fn rest(mut self) -> Map<String, Value> {
+        for name in &self.used {
+            take(&mut self.columns, name);
+        }
+        self.columns
     }
 }
 
-/// Takes the value at a dotted path out of `row`; `None` if it is missing or null. A column whose own name has the dots
-/// goes first.
+/// The value at a dotted path of `row`; `None` if it is missing or null. A column whose own name has the dots goes first.
+fn peek(row: &Map<String, Value>, path: &str) -> Option<Value> {
+    if let Some(value) = row.get(path) {
+        return Some(value.clone()).filter(|v| !v.is_null());
+    }
+    let (head, rest) = path.split_once('.')?;
+    match row.get(head)? {
+        Value::Object(object) => peek(object, rest),
+        // Some exporters write structs as JSON strings.
+        Value::String(text) => peek(&serde_json::from_str::<Map<String, Value>>(text).ok()?, rest),
+        _ => None,
+    }
+}
+
+/// Takes the value that [`peek`] finds out of `row`.
 fn take(row: &mut Map<String, Value>, path: &str) -> Option<Value> {
     if row.contains_key(path) {
         return row.shift_remove(path).filter(|v| !v.is_null());
     }
     let (head, rest) = path.split_once('.')?;
     let inside = row.get_mut(head)?;
-    // Some exporters write structs as JSON strings.
     if let Some(object) = inside.as_str().and_then(|s| serde_json::from_str::<Map<String, Value>>(s).ok()) {
         *inside = Value::Object(object);
     }
