@@ -204,7 +204,7 @@ fn rows_that_are_of_no_use_are_left_out_and_stay_out() {
         let mut file = PromptFile::open(&path, &skip).expect("opens");
         let (before, skipped) = (file.len(), file.skipped_rows());
         file.get(0).expect("a block is in the cache");
-        let is_bad = |prompt: &Prompt| prompt.extra_info["n"].as_u64().expect("a number") % 5 == 0;
+        let is_bad = |prompt: &Prompt| prompt.extra_info["n"].as_u64().expect("a number").is_multiple_of(5);
         let problem = |prompt: &Prompt| is_bad(prompt).then(|| "a fifth".to_owned());
         file.leave_out(problem).expect("most are left");
         let left_out = file.refused().len() as u64;
