@@ -13,8 +13,8 @@ use super::{CheckpointError, fp8, kinds};
 /// Bytes that the disk reads while earlier ones are converted.
 const READ_AHEAD: usize = 64 << 20;
 
-/// Bytes of a part, about: large beside the cost of starting it, small beside a checkpoint.
-const PART: usize = 4 << 20;
+/// Bytes of a part, about: large beside the cost of starting it, small beside a checkpoint even where each of many threads has one in hand.
+const PART: usize = 1 << 20;
 
 /// In which numbers parameters are held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use super::{
     SandboxError,
     command::{Command, End, Finished, Given},
     languages::Language,
-    limits::Limits,
+    limits::{Limits, RUNTIME_MB},
     shop::Shop,
 };
 
@@ -32,6 +32,14 @@ pub(super) struct Ready {
     pub extra_processes: u64,
     /// What its compilation took, whenever that was; nothing where there was none.
     pub spent: Spent,
+}
+
+impl Ready {
+    /// Limits of a program, with what its language needs beside them.
+    pub fn limits(&self, of: Limits) -> Limits {
+        let runtime_mb = if self.reserves_memory { RUNTIME_MB } else { 0 };
+        Limits { processes: of.processes + self.extra_processes, runtime_mb, ..of }
+    }
 }
 
 /// What a compilation took.

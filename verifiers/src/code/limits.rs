@@ -12,6 +12,10 @@ const TREE_SLACK_MB: u64 = 8;
 /// Addresses for stacks that a program sets aside, in MiB: two of 2²⁹ bytes, or one of 2³⁰.
 const STACKS_MB: u64 = 1024;
 
+/// Memory of a runtime that bounds its programs' own memory itself, as Node does, in MiB: what it takes beside that. At the limit of the tree the
+/// kernel would read the runtime's code from the disk over and over before it gives up.
+pub(super) const RUNTIME_MB: u64 = 96;
+
 /// What one test of a program may use.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Limits {
@@ -23,6 +27,8 @@ pub(super) struct Limits {
     pub scratch_mb: u64,
     /// Addresses beyond its memory that a process of the warm interpreter may set aside.
     pub stacks_mb: u64,
+    /// What the runtime takes beside its program's memory.
+    pub runtime_mb: u64,
 }
 
 /// `extra_info.code` of an item. It may set limits, tolerances, and whether part of the tests count; never isolation.
@@ -78,6 +84,7 @@ impl Limits {
             output_kb: settings.output_kb,
             scratch_mb: u64::from(settings.scratch_mb),
             stacks_mb: 0,
+            runtime_mb: 0,
         }
     }
 
@@ -111,6 +118,7 @@ impl Limits {
             output_kb: u64::from(settings.scratch_mb.max(64)) << 10,
             scratch_mb: u64::from(settings.scratch_mb),
             stacks_mb: 0,
+            runtime_mb: 0,
         }
     }
 
@@ -122,7 +130,7 @@ impl Limits {
     /// Bytes that all processes and files of a program may take together: standard output and error are files in memory, as are those of
     /// the scratch directory.
     pub fn tree(&self) -> u64 {
-        ((self.memory_mb + self.scratch_mb + TREE_SLACK_MB) << 20) + 2 * self.output()
+        ((self.memory_mb + self.runtime_mb + self.scratch_mb + TREE_SLACK_MB) << 20) + 2 * self.output()
     }
 }
 

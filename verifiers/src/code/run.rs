@@ -12,7 +12,6 @@ use super::{
     compile::{Made, Ready, make},
     files::{nonce, sealed, sink, written},
     languages::Language,
-    limits::Limits,
     outcome::over_time,
     shop::Shop,
     zygote::Reply,
@@ -86,7 +85,7 @@ fn command(
     ready: &Ready,
     stdin: &str,
 ) -> Result<(Step, BTreeMap<String, String>), SandboxError> {
-    let limits = Limits { processes: order.run.processes + ready.extra_processes, ..order.run };
+    let limits = ready.limits(order.run);
     let finished = shop.command(&Command {
         argv: ready.run.clone(),
         files: ready.files.clone(),

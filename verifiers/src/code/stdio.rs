@@ -101,7 +101,7 @@ fn command(
     input: &str,
     tally: &mut Tally,
 ) -> Result<(Answer, Vec<u8>), SandboxError> {
-    let limits = Limits { processes: program.limits.processes + ready.extra_processes, ..program.limits };
+    let limits = ready.limits(program.limits);
     let finished = shop.command(&Command {
         argv: ready.run.clone(),
         files: ready.files.clone(),
