@@ -61,6 +61,18 @@ fn inv_1_inv_5_and_inv_6_samples_older_than_the_weights_are_exact_and_survive_ki
     assert_same(&whole, &folder);
 }
 
+/// Resumes a run that has ended as after a kill when all was logged and only the first checkpoint written.
+fn resume_behind_the_log(folder: &Path) {
+    let stage = folder.join("stages/02-rl");
+    fs::remove_file(stage.join("stage.json")).expect("it was there");
+    for checkpoint in ["step-000004", "step-000006"] {
+        fs::remove_dir_all(stage.join("checkpoints").join(checkpoint)).expect("it was there");
+    }
+    fs::remove_dir_all(folder.join("export")).expect("it was there");
+    fs::remove_dir_all(folder.join("stages/03-export")).expect("it was there");
+    assert_ok(&temper(&["resume", plain(folder)]).output().expect("the binary runs"));
+}
+
 #[test]
 fn inv_6_a_timed_run_repeats_the_steps_that_it_logged() {
     let out = tempfile::tempdir().expect("a folder");
@@ -69,15 +81,7 @@ fn inv_6_a_timed_run_repeats_the_steps_that_it_logged() {
     assert_eq!(json(&folder.join("summary.json"))["exactness"]["max_abs_logprob_diff"], 0.0);
     let before = bytes(&folder);
     assert!(before.iter().any(|(file, _)| file == "log/rl-000003.decisions.json"));
-    // As after a kill when all was logged and only the first checkpoint written.
-    let stage = folder.join("stages/02-rl");
-    fs::remove_file(stage.join("stage.json")).expect("it was there");
-    for checkpoint in ["step-000004", "step-000006"] {
-        fs::remove_dir_all(stage.join("checkpoints").join(checkpoint)).expect("it was there");
-    }
-    fs::remove_dir_all(folder.join("export")).expect("it was there");
-    fs::remove_dir_all(folder.join("stages/03-export")).expect("it was there");
-    assert_ok(&temper(&["resume", plain(&folder)]).output().expect("the binary runs"));
+    resume_behind_the_log(&folder);
     assert_eq!(bytes(&folder), before);
 }
 
@@ -279,15 +283,7 @@ fn inv_6_what_a_verifier_said_of_groups_that_a_step_left_is_in_the_log() {
         let before = bytes(&folder);
         let left = before.iter().filter(|(file, _)| file.to_string_lossy().ends_with(".left.json")).count();
         assert!(left > 0, "{schedule}: every step takes all that it judged");
-        // As after a kill when all was logged and only the first checkpoint written.
-        let stage = folder.join("stages/02-rl");
-        fs::remove_file(stage.join("stage.json")).expect("it was there");
-        for checkpoint in ["step-000004", "step-000006"] {
-            fs::remove_dir_all(stage.join("checkpoints").join(checkpoint)).expect("it was there");
-        }
-        fs::remove_dir_all(folder.join("export")).expect("it was there");
-        fs::remove_dir_all(folder.join("stages/03-export")).expect("it was there");
-        assert_ok(&temper(&["resume", plain(&folder)]).output().expect("the binary runs"));
+        resume_behind_the_log(&folder);
         assert_eq!(bytes(&folder), before, "{schedule}");
     }
 }

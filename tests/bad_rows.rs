@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 mod common;
 
-use common::{assert_ok, assert_same, plain, run, summary};
+use common::{assert_ok, assert_same, copy_folder, plain, run, summary};
 
 /// Rows 8, 17 and 26 are of no use; the others are in both files.
 const BAD: [usize; 3] = [8, 17, 26];
@@ -33,10 +33,7 @@ fn rows(with_bad: bool) -> String {
 /// A recipe in a folder of its own, whose file holds these rows. `sft` reads answers, `rl` only prompts.
 fn recipe(folder: &Path, rows: &str, bad_rows: &str) -> PathBuf {
     let model = folder.join("model");
-    fs::create_dir_all(&model).expect("a folder");
-    for file in fs::read_dir("tests/fixtures/hf_tiny_v32").expect("the fixture").map(|file| file.expect("an entry")) {
-        fs::copy(file.path(), model.join(file.file_name())).expect("it copies");
-    }
+    copy_folder(Path::new("tests/fixtures/hf_tiny_v32"), &model);
     let template = "{% if 'refuse' in messages[0].content %}{{ raise_exception('not this') }}{% endif %}\
                     {% for m in messages %}{{ m.content }}{% endfor %}";
     fs::write(model.join("chat_template.jinja"), template).expect("it writes");

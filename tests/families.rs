@@ -6,7 +6,7 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::{assert_metrics_are_documented, assert_ok, plain, run, summary, timeless};
+use common::{assert_metrics_are_documented, assert_ok, copy_folder, plain, run, summary, timeless};
 use policy::checkpoint;
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
@@ -30,11 +30,7 @@ fn prepared(family: &str, out: &Path) -> PathBuf {
     let nested = fixtures.join("families").join(family);
     let from = if nested.exists() { nested } else { fixtures.join(family) };
     let to = out.join("checkpoint");
-    fs::create_dir_all(&to).expect("a folder");
-    for entry in fs::read_dir(&from).expect("the fixture is there") {
-        let path = entry.expect("an entry").path();
-        fs::copy(&path, to.join(path.file_name().expect("a name"))).expect("it copies");
-    }
+    copy_folder(&from, &to);
     fs::write(to.join("tokenizer.json"), tokenizer().to_string()).expect("it writes");
     let config = json!({"eos_token": "<eos>", "bos_token": "<bos>", "chat_template": "{% for m in messages %}{{ m.content }} {% endfor %}= "});
     fs::write(to.join("tokenizer_config.json"), config.to_string()).expect("it writes");
@@ -154,10 +150,8 @@ fn exported(family: &str, dtype: &str, nearest: impl Fn(&str, &Tensor) -> Tensor
     if let Some(kept) = std::env::var_os("TEMPER_EXPORTS").map(PathBuf::from) {
         let to = kept.join(format!("{family}.{dtype}"));
         let widened = kept.join(format!("{family}.{dtype}.f32"));
-        [&to, &widened].into_iter().for_each(|f| fs::create_dir_all(f).expect("a folder"));
-        for file in fs::read_dir(&export).expect("it lists").map(|entry| entry.expect("an entry").path()) {
-            fs::copy(&file, to.join(file.file_name().expect("a name"))).expect("it copies");
-        }
+        copy_folder(&export, &to);
+        fs::create_dir_all(&widened).expect("a folder");
         checkpoint::save(&read, &widened).expect("it saves");
     }
 }

@@ -10,7 +10,9 @@ use serde_json::Value;
 
 mod common;
 
-use common::{assert_metrics_are_documented, assert_ok, assert_same, bytes, run, summary, temper, timeless};
+use common::{
+    assert_metrics_are_documented, assert_ok, assert_same, bytes, copy_folder, run, summary, temper, timeless,
+};
 
 fn smoke(out: &Path, name: &str, more: &[&str]) -> Output {
     let out = format!("run.out={}", out.display());
@@ -176,7 +178,7 @@ fn the_folder_does_not_show_in_the_bytes_and_a_run_is_resumed_from_any_other() {
     let out = tempfile::tempdir().expect("a folder");
     let clone = |name: &str| {
         let folder = out.path().join(name);
-        copy(Path::new("tests/fixtures/hf_tiny_v32"), &folder.join("model"));
+        copy_folder(Path::new("tests/fixtures/hf_tiny_v32"), &folder.join("model"));
         fs::copy("data/tests/fixtures/verl_math.parquet", folder.join("prompts.parquet")).expect("it copies");
         foreign(&folder, "prompts.parquet", "model");
         let started = temper(&["run", "foreign.toml"]).current_dir(&folder).output().expect("the binary runs");
@@ -207,14 +209,6 @@ fn files_of(folder: &Path) -> Vec<PathBuf> {
     fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()).collect()
 }
 
-/// A copy of a folder of files.
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("a folder");
-    for file in files_of(from) {
-        fs::copy(&file, to.join(file.file_name().expect("a file"))).expect("it copies");
-    }
-}
-
 /// The prompts that a run logged in its first `rl` step, as text.
 fn logged_prompts(folder: &Path) -> String {
     let log = data::RunLog::open(folder.join("log")).expect("a log");
@@ -228,7 +222,7 @@ fn logged_prompts(folder: &Path) -> String {
 fn a_resumed_run_takes_the_start_of_the_run_for_now() {
     let out = tempfile::tempdir().expect("a folder");
     let model = out.path().join("model");
-    copy(Path::new("tests/fixtures/hf_tiny_v32"), &model);
+    copy_folder(Path::new("tests/fixtures/hf_tiny_v32"), &model);
     let template = "It is {{ strftime_now('%Y-%m-%d') }}. {{ messages[0].content }}";
     fs::write(model.join("chat_template.jinja"), template).expect("it writes");
     let recipe = foreign(out.path(), "data/tests/fixtures/verl_math.parquet", model.to_str().expect("a plain path"));
@@ -262,7 +256,7 @@ fn bad_input_gives_a_clear_message_and_its_exit_code() {
         path.display().to_string()
     };
     let cut = out.path().join("cut");
-    copy(Path::new(good.1), &cut);
+    copy_folder(Path::new(good.1), &cut);
     let weights = cut.join("model.safetensors");
     let whole = fs::read(&weights).expect("it reads");
     fs::write(&weights, &whole[..whole.len() / 2]).expect("it writes");

@@ -174,6 +174,16 @@ fn what_a_run_goes_on_with_is_held_against_what_it_began_with() {
     let text = said(0);
     assert!(text.contains("resolved.toml was changed since the run began: sampling.top_p was 0.9"), "{text}");
     assert_eq!(text.matches("warning").count(), 1, "{text}");
+
+    // What is in flight was admitted under the bound of then.
+    let done = folder.join("stages/02-rl/stage.json");
+    let text = fs::read_to_string(&done).expect("it reads");
+    fs::remove_file(&done).expect("it was there");
+    fs::write(folder.join("resolved.toml"), recipe.replace("max_staleness = 2", "max_staleness = 1"))
+        .expect("it writes");
+    let refused = said(4);
+    assert!(refused.contains("max_staleness 2") && refused.contains("max_staleness 1"), "{refused}");
+    fs::write(&done, text).expect("it writes");
     fs::write(folder.join("resolved.toml"), recipe).expect("it writes");
 
     // A digit of what a stage has used decides how long a later one is.

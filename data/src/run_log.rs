@@ -210,6 +210,13 @@ impl RunLog {
         }
     }
 
+    /// The stage and the step of a file's name, `STAGE-NNNNNN.parquet`, exactly as [`RunLog::path`] writes it.
+    pub fn stage_and_step(name: &str) -> Option<(&str, u64)> {
+        let (stage, digits) = name.strip_suffix(EXTENSION)?.strip_suffix('.')?.rsplit_once('-')?;
+        let step = digits.parse().ok()?;
+        (format!("{step:06}") == digits).then_some((stage, step))
+    }
+
     /// The steps of `stage` that are in the log, ascending.
     ///
     /// # Errors
@@ -219,7 +226,7 @@ impl RunLog {
         let mut steps = Vec::new();
         for entry in fs::read_dir(&self.folder).map_err(fail)? {
             let name = entry.map_err(fail)?.file_name();
-            if let Some((of, step)) = name.to_str().and_then(parse_name)
+            if let Some((of, step)) = name.to_str().and_then(Self::stage_and_step)
                 && of == stage
             {
                 steps.push(step);
@@ -259,13 +266,6 @@ impl RunLog {
         }
         Ok(decoder.finish())
     }
-}
-
-/// `STAGE-NNNNNN.parquet`, exactly as [`RunLog::path`] writes it.
-fn parse_name(name: &str) -> Option<(&str, u64)> {
-    let (stage, digits) = name.strip_suffix(EXTENSION)?.strip_suffix('.')?.rsplit_once('-')?;
-    let step = digits.parse().ok()?;
-    (format!("{step:06}") == digits).then_some((stage, step))
 }
 
 fn check_origin(path: &Path, metadata: &[KeyValue], stage: &str, step: u64) -> Result<(), RunLogError> {
@@ -315,12 +315,12 @@ mod tests {
 
     #[test]
     fn a_files_name_says_stage_and_step() {
-        assert_eq!(parse_name("rl-math-000012.parquet"), Some(("rl-math", 12)));
-        assert_eq!(parse_name("rl-1000000.parquet"), Some(("rl", 1_000_000)));
+        assert_eq!(RunLog::stage_and_step("rl-math-000012.parquet"), Some(("rl-math", 12)));
+        assert_eq!(RunLog::stage_and_step("rl-1000000.parquet"), Some(("rl", 1_000_000)));
         for other in
             ["rl-12.parquet", "rl-000012", "rl-+00012.parquet", ".rl-000012.parquet.1-0.temper-tmp", "rl.parquet"]
         {
-            assert_eq!(parse_name(other), None, "{other}");
+            assert_eq!(RunLog::stage_and_step(other), None, "{other}");
         }
     }
 

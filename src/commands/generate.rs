@@ -23,7 +23,7 @@ const PAGE: usize = 16;
 pub fn generate(args: &GenerateArgs) -> Result<(), Failure> {
     let device = device::open(args.machine.device.unwrap_or(Device::Auto), args.machine.threads.unwrap_or(0))?;
     let folder = hub::local(&args.checkpoint)?;
-    preflight::tell_unknown_fields(&folder)?;
+    preflight::known_config(&folder)?;
     let model = checkpoint::load_frozen(&folder, device).or_fail(Code::Checkpoint)?;
     let tokenizer = Tokenizer::load(&folder).or_fail(Code::Checkpoint)?;
     if args.chat {

@@ -8,7 +8,7 @@ use data::RunLog;
 use serde_json::Value;
 
 use super::folder::RunFolder;
-use super::{checkpoints, sealed};
+use super::{checkpoints, inputs, sealed};
 use crate::exit::{Code, Failure, OrFail};
 
 /// What was found in a run.
@@ -30,44 +30,36 @@ pub fn audit(root: &Path) -> Result<Audit, Failure> {
     let log = RunLog::open(root.join("log")).or_fail(Code::Disk)?;
     for path in listed(log.folder())? {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if let Some((stage, step)) = name.strip_suffix(".parquet").and_then(stage_and_step) {
+        if let Some((stage, step)) = RunLog::stage_and_step(name) {
             audit.note(log.read(stage, step).map(|_| ()).or_fail(Code::Data));
         } else if name.ends_with(".json") && !name.starts_with('.') {
-            audit.note(open_sealed(&path));
+            audit.sealed(&path);
         }
     }
-    if root.join("inputs.json").exists() {
-        audit.note(open_sealed(&root.join("inputs.json")));
-    }
+    audit.sealed(&root.join(inputs::FILE_NAME));
     for stage in listed(&root.join("stages"))? {
         for checkpoint in checkpoints::all(&stage)? {
             audit.note(checkpoints::check(&checkpoint));
         }
-        if stage.join("stage.json").exists() {
-            audit.note(open_sealed(&stage.join("stage.json")));
-        }
+        audit.sealed(&stage.join("stage.json"));
     }
     Ok(audit)
 }
 
 impl Audit {
+    /// Looks at a sealed file, if it is there.
+    fn sealed(&mut self, path: &Path) {
+        if path.exists() {
+            self.note(sealed::read::<Value>(path).map(|_| ()));
+        }
+    }
+
     fn note(&mut self, found: Result<(), Failure>) {
         match found {
             Ok(()) => self.sound += 1,
             Err(failure) => self.damaged.push(failure.message),
         }
     }
-}
-
-fn open_sealed(path: &Path) -> Result<(), Failure> {
-    let text = fs::read_to_string(path).or_fail(Code::Data);
-    text.and_then(|text| sealed::open::<Value>(&text)).map(|_| ()).map_err(|failure| failure.context(path.display()))
-}
-
-/// `math-rl-000012` in its parts.
-fn stage_and_step(name: &str) -> Option<(&str, u64)> {
-    let (stage, step) = name.rsplit_once('-')?;
-    Some((stage, step.parse().ok()?))
 }
 
 /// What is in a folder, by name; nothing where there is none.

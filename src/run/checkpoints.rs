@@ -15,6 +15,7 @@ use data::atomic;
 use sha2::{Digest, Sha256};
 
 use super::folder::partial;
+use super::sealed::hex;
 use crate::exit::{Code, Failure, OrFail};
 use crate::say;
 
@@ -174,7 +175,7 @@ pub fn sha256(path: &Path) -> io::Result<String> {
         }
         hash.update(&block[..n]);
     }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(hash.finalize()))
 }
 
 #[cfg(test)]

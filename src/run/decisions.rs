@@ -1,7 +1,6 @@
 //! The `timed` schedule's decisions. Which verdicts have come when the sampler looks depends on the machine's mood; so when a verdict was
 //! first seen is kept beside the step's groups, and a resumed run sees it at the same moment.
 
-use std::io::Write;
 use std::path::PathBuf;
 
 use super::sealed;
@@ -25,11 +24,9 @@ impl Decisions {
         let groups = active.run.log.path(&active.stage.name, active.state.step + 1).or_fail(Code::Internal)?;
         let path = groups.with_extension("decisions.json");
         let sight = if is_logged {
-            let read =
-                std::fs::read_to_string(&path).or_fail(Code::Data).and_then(|text| sealed::open::<Vec<Seen>>(&text));
-            let all = read.map_err(|failure| {
+            let all: Vec<Seen> = sealed::read(&path).map_err(|failure| {
                 let name = &active.stage.name;
-                failure.context(path.display()).hint(format!(
+                failure.hint(format!(
                     "restore it from a copy; or move the log's files of this and later steps of {name} away: `temper resume {}` then samples them anew, in another order of events",
                     active.run.folder.root().display()
                 ))
@@ -51,6 +48,6 @@ impl Decisions {
     /// # Errors
     /// [`Code::Disk`].
     pub fn log(&self, seen: &[Seen]) -> Result<(), Failure> {
-        data::atomic::write_atomic(&self.path, |f| f.write_all(sealed::seal(&seen).as_bytes())).or_fail(Code::Disk)
+        sealed::write(&self.path, &seen)
     }
 }

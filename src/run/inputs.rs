@@ -3,18 +3,19 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::sealed;
+use super::checkpoints::sha256;
+use super::sealed::{self, hex};
 use crate::exit::{Code, Failure, OrFail};
 use crate::recipe::{ModelSource, Recipe};
 
 /// The file's name inside a run's folder.
-const FILE_NAME: &str = "inputs.json";
+pub const FILE_NAME: &str = "inputs.json";
 
 /// A larger file is known by its length and by blocks of it, so that a checkpoint of hundreds of gigabytes is known in a moment. Weights that
 /// were trained on, or converted, differ in every block.
@@ -55,8 +56,7 @@ impl Inputs {
     /// # Errors
     /// [`Code::Disk`].
     pub fn write(&self, root: &Path) -> Result<(), Failure> {
-        let text = sealed::seal(&self.0);
-        data::atomic::write_atomic(&root.join(FILE_NAME), |file| file.write_all(text.as_bytes())).or_fail(Code::Disk)
+        sealed::write(&root.join(FILE_NAME), &self.0)
     }
 
     /// Refuses to go on with others than those that a run began with. What is not there any more is missed where it is read, if it is.
@@ -65,12 +65,10 @@ impl Inputs {
     /// [`Code::Checkpoint`], naming the file.
     pub fn check(root: &Path) -> Result<(), Failure> {
         let path = root.join(FILE_NAME);
-        let text = match fs::read_to_string(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            other => other.or_fail(Code::Checkpoint),
-        };
-        let began: BTreeMap<String, String> =
-            text.and_then(|text| sealed::open(&text)).map_err(|failure| failure.context(path.display()))?;
+        if !path.exists() {
+            return Ok(());
+        }
+        let began: BTreeMap<String, String> = sealed::read(&path)?;
         for (file, before) in began {
             let same = match fingerprint(Path::new(&file)) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -103,19 +101,18 @@ fn files(path: &Path) -> io::Result<Vec<PathBuf>> {
 fn fingerprint(path: &Path) -> io::Result<String> {
     let file = File::open(path)?;
     let length = file.metadata()?.len();
+    if length <= WHOLE {
+        return sha256(path);
+    }
     let mut hash = Sha256::new();
     hash.update(length.to_le_bytes());
-    // Where blocks of it begin, and how long they are: a file that is read whole is read block by block too.
-    let (step, blocks) =
-        if length <= WHOLE { (BLOCK, length.div_ceil(BLOCK)) } else { ((length - BLOCK) / (BLOCKS - 1), BLOCKS) };
     let mut block = vec![0; BLOCK as usize];
-    for number in 0..blocks {
-        let at = number * step;
-        let here = &mut block[..BLOCK.min(length - at) as usize];
-        file.read_exact_at(here, at)?;
-        hash.update(here);
+    for number in 0..BLOCKS {
+        // The first block begins with the file, and the last one ends with it.
+        file.read_exact_at(&mut block, (length - BLOCK) * number / (BLOCKS - 1))?;
+        hash.update(&block);
     }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(hash.finalize()))
 }
 
 #[cfg(test)]
@@ -128,13 +125,17 @@ mod tests {
         let path = folder.path().join("model.safetensors");
         let file = File::create(&path).expect("it is made");
         file.set_len(WHOLE + 5).expect("a hole");
-        let empty = fingerprint(&path).expect("it reads");
-        assert_eq!(empty, fingerprint(&path).expect("it reads"));
+        let known = || fingerprint(&path).expect("it reads");
+        let empty = known();
+        assert_eq!(known(), empty);
         file.set_len(WHOLE + 6).expect("a hole");
-        assert_ne!(empty, fingerprint(&path).expect("it reads"));
-        let mut changed = vec![0u8; WHOLE as usize + 5];
-        changed[BLOCK as usize - 1] = 1;
-        fs::write(&path, changed).expect("it writes");
-        assert_ne!(empty, fingerprint(&path).expect("it reads"));
+        assert_ne!(known(), empty);
+        file.set_len(WHOLE + 5).expect("a hole");
+        for at in [0, BLOCK - 1, WHOLE / 255, WHOLE + 4] {
+            file.write_all_at(&[1], at).expect("it writes");
+            assert_ne!(known(), empty, "{at}");
+            file.write_all_at(&[0], at).expect("it writes");
+            assert_eq!(known(), empty, "{at}");
+        }
     }
 }

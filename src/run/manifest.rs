@@ -33,9 +33,9 @@ pub fn tell_differences(root: &Path, recipe: &Recipe, compute: Compute) {
     let now = describe(recipe, compute);
     let mut changed = Vec::new();
     differences(&began["recipe"], &now["recipe"], "", &mut changed);
-    for (setting, before, after) in
-        changed.iter().filter(|(setting, ..)| !["run.device", "run.threads"].contains(&setting.as_str()))
-    {
+    // These two the command line sets.
+    changed.retain(|(setting, ..)| !matches!(setting.as_str(), "run.device" | "run.threads"));
+    for (setting, before, after) in &changed {
         say!("warning: resolved.toml was changed since the run began: {setting} was {before} and is {after}");
     }
     for what in ["temper", "program", "libtorch", "device", "precision", "exact", "cpu", "instructions"] {

@@ -163,7 +163,6 @@ pub fn evaluate_checkpoint(mut recipe: Recipe) -> Result<Evaluation, Failure> {
     recipe.stages.clear();
     let compute = device::compute(&recipe.run)?;
     hub::fetch(&mut recipe)?;
-    preflight::tell_unknown(&recipe)?;
     let tokenizer = open_tokenizer(&recipe)?;
     preflight::check_held_out(&mut recipe, &tokenizer)?;
     let judge = Judge::new(&recipe)?;
@@ -344,9 +343,8 @@ impl Run {
     pub fn rewind(&self, number: usize, step: u64) -> Result<(), Failure> {
         let this = self.recipe.stages[number].name.as_str();
         let mut kept = BTreeMap::from([(this, step)]);
-        for (at, stage) in
-            self.recipe.stages.iter().enumerate().skip(number + 1).filter(|(at, _)| !self.done(*at).exists())
-        {
+        let later = self.recipe.stages.iter().enumerate().skip(number + 1);
+        for (at, stage) in later.filter(|(at, _)| !self.done(*at).exists()) {
             let checkpoints = checkpoints::all(&self.folder.stage(at, &stage.name))?;
             kept.insert(&stage.name, checkpoints.last().and_then(|path| checkpoints::step_of(path)).unwrap_or(0));
         }

@@ -25,7 +25,6 @@ use crate::say;
 /// row and field.
 pub fn check(recipe: &mut Recipe, tokenizer: &Tokenizer) -> Result<DataFiles, Failure> {
     let config = config(recipe)?;
-    tell_unknown(recipe)?;
     check_vocabulary(tokenizer, &config)?;
     let training = recipe.stages.iter().filter(|stage| stage.kind.trains());
     memory::check(&config, training.map(|stage| use_of(stage, &config)).collect::<Result<Vec<_>, _>>()?.into_iter())?;
@@ -45,8 +44,11 @@ pub fn check_held_out(recipe: &mut Recipe, tokenizer: &Tokenizer) -> Result<(), 
 
 fn config(recipe: &Recipe) -> Result<ModelConfig, Failure> {
     match &recipe.model {
-        ModelSource::Checkpoint { path } => checkpoint::check(Path::new(path)).or_fail(Code::Checkpoint),
-        ModelSource::Fresh { config, .. } => ModelConfig::read(Path::new(config)).or_fail(Code::Checkpoint),
+        ModelSource::Checkpoint { path } => {
+            checkpoint::check(Path::new(path)).or_fail(Code::Checkpoint)?;
+            known_config(Path::new(path))
+        }
+        ModelSource::Fresh { config, .. } => known_config(Path::new(config)),
     }
 }
 
@@ -67,26 +69,17 @@ fn check_files(
     Ok(files)
 }
 
-/// Says which fields of the model's config nobody knows.
+/// A model's config. Says which of its fields have no effect: the model may be another than its makers meant.
 ///
 /// # Errors
 /// [`Code::Checkpoint`].
-pub fn tell_unknown(recipe: &Recipe) -> Result<(), Failure> {
-    let (ModelSource::Checkpoint { path: config } | ModelSource::Fresh { config, .. }) = &recipe.model;
-    tell_unknown_fields(Path::new(config))
-}
-
-/// Says which fields of a checkpoint's config have no effect: the model may be another than its makers meant.
-///
-/// # Errors
-/// [`Code::Checkpoint`].
-pub fn tell_unknown_fields(config: &Path) -> Result<(), Failure> {
-    let (_, unknown) = ModelConfig::read_with_unknown(config).or_fail(Code::Checkpoint)?;
+pub fn known_config(path: &Path) -> Result<ModelConfig, Failure> {
+    let (config, unknown) = ModelConfig::read_with_unknown(path).or_fail(Code::Checkpoint)?;
     if !unknown.is_empty() {
         let fields = unknown.join(", ");
-        say!("warning: {}: fields that are not known have no effect: {fields}", config.display());
+        say!("warning: {}: fields that are not known have no effect: {fields}", path.display());
     }
-    Ok(())
+    Ok(config)
 }
 
 /// What a stage that trains does with the model's parameters.

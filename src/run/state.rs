@@ -86,10 +86,9 @@ impl StageState {
     /// # Errors
     /// [`Code::Checkpoint`] where it is not what was written.
     pub fn read_done(path: &Path) -> Result<Self, Failure> {
-        let text = std::fs::read_to_string(path).or_fail(Code::Checkpoint);
-        text.and_then(|text| sealed::open(&text)).map_err(|failure| {
-            let failure = Failure { code: Code::Checkpoint, ..failure }.context(path.display());
-            failure.hint("delete it: `temper resume` then does the end of that stage again, from its last checkpoint")
+        sealed::read(path).map_err(|failure| {
+            Failure { code: Code::Checkpoint, ..failure }
+                .hint("delete it: `temper resume` then does the end of that stage again, from its last checkpoint")
         })
     }
 
@@ -98,8 +97,7 @@ impl StageState {
     /// # Errors
     /// [`Code::Disk`].
     pub fn write_done(&self, path: &Path) -> Result<(), Failure> {
-        let text = sealed::seal(self);
-        data::atomic::write_atomic(path, |file| file.write_all(text.as_bytes())).or_fail(Code::Disk)
+        sealed::write(path, self)
     }
 
     /// Adds the learner's comparison.

@@ -158,6 +158,14 @@ pub fn plain(path: &Path) -> &str {
     path.to_str().expect("a plain path")
 }
 
+/// A copy of a folder of files.
+pub fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder");
+    for file in fs::read_dir(from).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+        fs::copy(&file, to.join(file.file_name().expect("a file"))).expect("it copies");
+    }
+}
+
 /// Runs a recipe to its end and returns its folder.
 pub fn run_recipe(recipe: &Path) -> PathBuf {
     assert_ok(&temper(&["run", plain(recipe)]).output().expect("the binary runs"));

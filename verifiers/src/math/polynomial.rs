@@ -169,8 +169,7 @@ impl Polynomial {
     /// The product.
     pub fn multiply(&self, other: &Self, budget: &mut Budget) -> Result<Self, Unread> {
         if let Some(same) = [(self, other), (other, self)].into_iter().find_map(|(a, b)| b.is_one().then_some(a)) {
-            // What it would cost as any other product: what an answer may be does not depend on how it is computed.
-            same.terms.keys().try_for_each(|monomial| budget.spend(40 + monomial.len() as u64 * 16))?;
+            same.spend_product_with_one(budget)?;
             return Ok(same.clone());
         }
         let mut product = Self::default();
@@ -184,6 +183,11 @@ impl Polynomial {
             }
         }
         Ok(product)
+    }
+
+    /// Spends what the product with one would cost as any other: what an answer may be does not depend on how it is computed.
+    pub fn spend_product_with_one(&self, budget: &mut Budget) -> Result<(), Unread> {
+        self.terms.keys().try_for_each(|monomial| budget.spend(40 + monomial.len() as u64 * 16))
     }
 
     /// Multiplies by the smallest monomial that leaves no negative exponent.

@@ -74,6 +74,21 @@ impl Quotient {
         Ok(Self::atom(Atom::Opaque(Rc::new(Opaque { function: name.into(), arguments, depth, text }))))
     }
 
+    /// `name(of)`, kept symbolic: of an odd or an even function that of the argument whose leading coefficient is positive, since
+    /// sin(−x) = −sin x and cos(−x) = cos x.
+    ///
+    /// # Errors
+    /// As [`Self::opaque`].
+    pub fn function(name: &str, of: &Self, budget: &mut Budget) -> Result<Self, Unread> {
+        let is_odd = matches!(name, "sin" | "arcsin" | "arctan" | "sinh" | "tanh");
+        let is_even = matches!(name, "cos" | "cosh");
+        if !(is_odd || is_even) || !number::is_negative(&of.numerator.leading()) {
+            return Self::opaque(name, &[of], budget);
+        }
+        let turned = Self::opaque(name, &[&of.negate(budget)?], budget)?;
+        if is_odd { turned.negate(budget) } else { Ok(turned) }
+    }
+
     /// The function and its arguments, when the form is one opaque atom.
     pub fn as_opaque(&self) -> Option<&Opaque> {
         match self.numerator.as_term() {
@@ -195,7 +210,8 @@ impl Quotient {
             return Ok(Self::rational(if numerator.is_zero() { Rational::ZERO } else { Rational::ONE }));
         }
         if denominator.is_one() {
-            return Ok(Self::whole(numerator.multiply(&denominator, budget)?));
+            numerator.spend_product_with_one(budget)?;
+            return Ok(Self::whole(numerator));
         }
         if let Some((monomial, coefficient)) = denominator.as_term() {
             let inverse =

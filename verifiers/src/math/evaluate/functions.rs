@@ -135,8 +135,8 @@ impl Evaluator<'_> {
             // cos x + i sin x
             "cis" if zero => Ok(Quotient::rational(Rational::ONE)),
             "cis" => {
-                let sine = Quotient::opaque("sin", &[&of], self.budget)?;
-                let cosine = Quotient::opaque("cos", &[&of], self.budget)?;
+                let sine = Quotient::function("sin", &of, self.budget)?;
+                let cosine = Quotient::function("cos", &of, self.budget)?;
                 cosine.add(&sine.multiply(&Quotient::atom(Atom::Imaginary), self.budget)?, self.budget)
             }
             // One form for what is written in several.
@@ -147,7 +147,7 @@ impl Evaluator<'_> {
             "log" | "lg" => self.logarithm(&Quotient::rational(Rational::from(10)), &of),
             "sin" | "arcsin" | "arctan" | "sinh" | "tanh" if zero => Ok(Quotient::rational(Rational::ZERO)),
             "cos" | "cosh" if zero => Ok(Quotient::rational(Rational::ONE)),
-            _ => Quotient::opaque(name, &[&of], self.budget),
+            _ => Quotient::function(name, &of, self.budget),
         }
     }
 
@@ -155,7 +155,7 @@ impl Evaluator<'_> {
         let (sine, cosine) = if of.numerator().is_zero() {
             (Quotient::rational(Rational::ZERO), Quotient::rational(Rational::ONE))
         } else {
-            (Quotient::opaque("sin", &[of], self.budget)?, Quotient::opaque("cos", &[of], self.budget)?)
+            (Quotient::function("sin", of, self.budget)?, Quotient::function("cos", of, self.budget)?)
         };
         let one = Quotient::rational(Rational::ONE);
         let (over, under) = match name {

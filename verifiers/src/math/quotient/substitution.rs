@@ -72,6 +72,7 @@ fn rebuilt(function: &str, arguments: &[Quotient], budget: &mut Budget) -> Resul
             sorted.sort_by_cached_key(|form| form.to_string());
             Quotient::opaque(function, &sorted, budget)
         }
+        (function, [of]) => Quotient::function(function, of, budget),
         _ => Quotient::opaque(function, &arguments.iter().collect::<Vec<_>>(), budget),
     }
 }
