@@ -59,6 +59,12 @@ impl KeyIndex {
         &self.slots[self.sequence[row] as usize][..=self.position[row] as usize]
     }
 
+    /// The positions that row `row` sees where it sees at most `window` of them, itself included.
+    pub fn seen(&self, row: usize, window: Option<usize>) -> Range<usize> {
+        let all = self.position[row] as usize + 1;
+        window.map_or(0, |window| all.saturating_sub(window))..all
+    }
+
     /// The slot of each row itself, `[rows]` i64 on the device, uploaded once.
     pub(crate) fn own_slots(&self, device: Device) -> Tensor {
         self.layouts.own_slots(device, || {

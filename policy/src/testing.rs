@@ -91,7 +91,10 @@ pub fn every_kind() -> Vec<(&'static str, ModelConfig)> {
         ("grouped, sparse", tiny_grouped(Some(8))),
         ("grouped, sparse, an indexer for every two of three layers", deeper(shared(tiny_grouped(Some(8))))),
         ("grouped, experts", experts(tiny_grouped(None), Scores::Softmax)),
-        ("grouped, windowed", windowed(tiny_grouped(None))),
+        ("grouped, windowed", windowed(tiny_grouped(None), [None, Some(5)])),
+        // The window holds more keys than are selected of it.
+        ("grouped, sparse, within a window", windowed(tiny_grouped(Some(8)), [Some(13), None])),
+        ("latent, sparse, without a query latent", direct(tiny_config(Some(8)))),
     ]
 }
 
@@ -129,10 +132,18 @@ fn deeper(mut config: ModelConfig) -> ModelConfig {
     config
 }
 
-/// A window of five positions in the second layer.
-fn windowed(mut config: ModelConfig) -> ModelConfig {
+/// The layers see so many positions at most.
+fn windowed(mut config: ModelConfig, windows: [Option<i64>; 2]) -> ModelConfig {
     if let Attention::Gqa(gqa) = &mut config.attention {
-        gqa.windows = vec![None, Some(5)];
+        gqa.windows = windows.to_vec();
+    }
+    config
+}
+
+/// Queries straight from the residual stream.
+fn direct(mut config: ModelConfig) -> ModelConfig {
+    if let Attention::Mla(mla) = &mut config.attention {
+        mla.q_lora_rank = None;
     }
     config
 }

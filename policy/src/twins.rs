@@ -191,9 +191,9 @@ fn attention_kernels(config: &ModelConfig, rows: i64) -> Vec<Twin> {
     };
     let query = |t: &[Tensor]| IndexerQuery { q: t[0].shallow_clone(), w: t[1].shallow_clone() };
     let (of_selection, of_loss) = (index(), index());
-    let chosen = tch::no_grad(|| select(&query(&indexing()), &indexing()[2], &of_selection, k));
+    let chosen = tch::no_grad(|| select(&query(&indexing()), &indexing()[2], &of_selection, geometry.window, k));
     all.push(Twin::new("indexer's selection", indexing(), move |t| {
-        vec![tch::no_grad(|| select(&query(t), &t[2].detach(), &of_selection, k))]
+        vec![tch::no_grad(|| select(&query(t), &t[2].detach(), &of_selection, geometry.window, k))]
     }));
     all.push(over("attention, sparse", Some(chosen)));
     all.push(Twin::new("indexer's loss", indexing().into_iter().chain(tensors()).collect(), move |t| {

@@ -193,10 +193,10 @@ fn inv_3_the_indexers_selection() {
         let round = |t: Tensor| if rounded { t.round() } else { t };
         let query = || IndexerQuery { q: round(normal("iq", &[90, heads, 12])), w: round(normal("iw", &[90, heads])) };
         let keys = round(normal("ik", &[90, 12]));
-        for k in [1, 7, 64, 75, 100] {
-            let on_cpu = select(&query(), &keys, &index, k);
-            let on_gpu = emulated(Emulated::Descending, || select(&query(), &keys, &index, k));
-            assert!(on_gpu.equal(&on_cpu), "{heads} heads, k = {k}");
+        for (k, window) in [1, 7, 64, 75, 100].into_iter().flat_map(|k| [None, Some(33), Some(6)].map(|w| (k, w))) {
+            let on_cpu = select(&query(), &keys, &index, window, k);
+            let on_gpu = emulated(Emulated::Descending, || select(&query(), &keys, &index, window, k));
+            assert!(on_gpu.equal(&on_cpu), "{heads} heads, k = {k}, {window:?}");
         }
     }
 }
@@ -207,19 +207,23 @@ fn inv_3_the_indexers_selection_of_many() {
     let index = Arc::new(KeyIndex::new(vec![0, 0], vec![899, 700], vec![(0..900).collect()]));
     let query = || IndexerQuery { q: normal("iq", &[2, 1, 4]), w: Tensor::from_slice(&[1e-3f32, -1e-3]).view([2, 1]) };
     let keys = (normal("ik", &[900, 4]) * 8.0).round() * 1e-2 + 5.0;
-    for k in [3, 300, 513] {
-        let on_cpu = select(&query(), &keys, &index, k);
-        assert!(emulated(Emulated::Ascending, || select(&query(), &keys, &index, k)).equal(&on_cpu), "k = {k}");
+    for (k, window) in [(3, None), (300, None), (513, None), (300, Some(413))] {
+        let on_cpu = select(&query(), &keys, &index, window, k);
+        let on_gpu = emulated(Emulated::Ascending, || select(&query(), &keys, &index, window, k));
+        assert!(on_gpu.equal(&on_cpu), "k = {k}, {window:?}");
     }
 }
 
 #[test]
 fn indexer_losses() {
     let index = packed();
-    let (geometry, weight) = (Geometry::latent(20, 16), normal("weight", &[90]).abs());
+    let weight = normal("weight", &[90]).abs();
     let (q, keys) = (normal("q", &[90, 3, 20]), normal("k", &[90, 20]));
     let inputs = [normal("iq", &[90, 2, 12]), normal("iw", &[90, 2]), normal("ik", &[90, 12])];
-    for (selection, k) in [(None, 7), (Some(some_selection(&index, 17)), 7), (None, 0)] {
+    let cases = [(None, 7, None), (None, 7, Some(33)), (None, 7, Some(18)), (None, 0, None)];
+    let selected = (Some(some_selection(&index, 17)), 7, None);
+    for (selection, k, window) in cases.into_iter().chain([selected]) {
+        let geometry = Geometry { window, ..Geometry::latent(20, 16) };
         let lse = attention(&q, &keys, geometry, &index, &selection, 0.3).lse;
         same_bits(&inputs, |t| {
             let query = IndexerQuery { q: t[0].shallow_clone(), w: t[1].shallow_clone() };

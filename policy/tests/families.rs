@@ -302,46 +302,48 @@ fn inv_3_an_indexer_is_added_to_a_dense_checkpoint() {
     }
 }
 
-/// The fixture without the sliding window that an indexer cannot stand beside.
-fn without_window(family: &str) -> tempfile::TempDir {
-    let copy = tempfile::tempdir().expect("a folder");
-    for entry in folder(family).read_dir().expect("the fixture") {
-        let entry = entry.expect("an entry");
-        std::fs::copy(entry.path(), copy.path().join(entry.file_name())).expect("it copies");
+/// Latent attention without a query latent, dense, as a checkpoint.
+fn without_query_latent() -> tempfile::TempDir {
+    let mut config = policy::testing::tiny_config(None);
+    if let policy::config::Attention::Mla(mla) = &mut config.attention {
+        mla.q_lora_rank = None;
     }
-    let path = copy.path().join("config.json");
-    let text = std::fs::read_to_string(&path).expect("it reads");
-    let mut config: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
-    let fields = config.as_object_mut().expect("an object");
-    fields.retain(|name, _| !["sliding_window", "use_sliding_window", "layer_types"].contains(&name.as_str()));
-    fields.insert("sliding_window".into(), serde_json::Value::Null);
-    std::fs::write(&path, config.to_string()).expect("written");
-    copy
+    let folder = tempfile::tempdir().expect("a folder");
+    checkpoint::save(&policy::testing::model_of(config), folder.path()).expect("it saves");
+    folder
 }
 
-/// DSA for any of them, on disk: every dense family is given an indexer, one a layer or one for both layers, that is dense to the bit while k
-/// covers the context (INV-3), and its backbone's weights are the source's.
+/// DSA for any of them, on disk: every dense family, with its sliding windows, and latent attention without a query latent, are given an
+/// indexer, one a layer or one for both layers, that is dense to the bit while k covers what a row sees (INV-3); a smaller k shows; and
+/// the backbone's weights are the source's.
 #[test]
 fn inv_3_every_dense_family_is_given_an_indexer_on_disk() {
     let _guard = tch::no_grad_guard();
-    for family in ["llama", "mistral", "qwen2", "qwen3", "qwen3_moe", "deepseek_v3", "kimi_k2"] {
-        let source = without_window(family);
-        let dense = checkpoint::load(source.path(), Device::Cpu).expect("the fixture loads");
-        let width = dense.config.rope_width().max(16);
-        for every in [1, 2] {
-            let target = tempfile::tempdir().expect("a folder");
-            let indexer = IndexerConfig { heads: 2, width, top_k: 4096, every };
-            let config = checkpoint::add_indexer(source.path(), target.path(), &indexer, 0.3, 7).expect("it is added");
-            let sparse = checkpoint::load(target.path(), Device::Cpu).expect("it loads");
-            assert_eq!((&sparse.config.indexer, config.indexer), (&Some(indexer.clone()), Some(indexer)), "{family}");
-            let own = sparse.params.keys().filter(|name| name.ends_with("indexer.wk.weight")).count();
-            assert_eq!(own, 2 / every as usize, "{family}: one indexer for every {every} of two layers");
-            assert!(dense.params.iter().all(|(name, value)| sparse.params[name].equal(value)), "{family}");
-            let inputs = [(0..40).map(|i| (i * i * 7 + 3) % 60).collect::<Vec<u32>>()];
-            let run = |model| logits(model, &inputs, &Task::plain(model)).0;
-            assert!(run(&sparse).equal(&run(&dense)), "{family}, an indexer for every {every}");
-        }
+    let direct = without_query_latent();
+    let families = ["llama", "mistral", "mistral4", "qwen2", "qwen3", "qwen3_moe", "deepseek_v3", "kimi_k2"];
+    let sources = families.map(folder).into_iter().chain([direct.path().to_owned()]);
+    let mut refused = Vec::new();
+    for (source, every, top_k) in sources.flat_map(|s| [(1, 4096), (2, 4096), (1, 5)].map(|(e, k)| (s.clone(), e, k))) {
+        let dense = checkpoint::load(&source, Device::Cpu).expect("the fixture loads");
+        let target = tempfile::tempdir().expect("a folder");
+        let indexer = IndexerConfig { heads: 2, width: dense.config.rope_width().max(16), top_k, every };
+        let added = checkpoint::add_indexer(&source, target.path(), &indexer, 0.3, 7);
+        let Ok(config) = added else {
+            refused.push((source, every, added.expect_err("just seen").to_string()));
+            continue;
+        };
+        let sparse = checkpoint::load(target.path(), Device::Cpu).expect("it loads");
+        let name = source.display();
+        assert_eq!((&sparse.config.indexer, config.indexer), (&Some(indexer.clone()), Some(indexer)), "{name}");
+        let own = sparse.params.keys().filter(|name| name.ends_with("indexer.wk.weight")).count();
+        assert_eq!(own, 2 / every as usize, "{name}: one indexer for every {every} of two layers");
+        assert!(dense.params.iter().all(|(name, value)| sparse.params[name].equal(value)), "{name}");
+        let inputs = [(0..40).map(|i| (i * i * 7 + 3) % 60).collect::<Vec<u32>>()];
+        let run = |model| logits(model, &inputs, &Task::plain(model)).0;
+        assert_eq!(run(&sparse).equal(&run(&dense)), top_k == 4096, "{name}, every {every}, k = {top_k}");
     }
+    let [(source, 2, error)] = refused.as_slice() else { panic!("qwen2 alone has two windows: {refused:?}") };
+    assert!(source.ends_with("qwen2") && error.contains("whose sliding window is another"), "{error}");
 }
 
 #[test]
@@ -353,7 +355,6 @@ fn an_indexer_that_does_not_fit_is_refused_and_nothing_is_written() {
     };
     assert!(add(&folder("qwen3"), 2, 1).contains("index_head_dim"));
     assert!(add(&folder("qwen3"), 64, 3).contains("index_every"));
-    assert!(add(&folder("mistral"), 64, 1).contains("sliding window"));
     assert_eq!(target.path().read_dir().expect("it lists").count(), 0);
 }
 

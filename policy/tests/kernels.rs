@@ -121,7 +121,7 @@ fn some_selection(index: &KeyIndex, k: usize) -> Tensor {
         q: normal("iq", &[86, 2, 8]).to_kind(Kind::Float),
         w: normal("iw", &[86, 2]).to_kind(Kind::Float),
     };
-    select(&query, &normal("ik", &[86, 8]).to_kind(Kind::Float), index, k)
+    select(&query, &normal("ik", &[86, 8]).to_kind(Kind::Float), index, None, k)
 }
 
 #[test]
@@ -189,33 +189,36 @@ fn inv_3_selection_agrees_with_the_stable_sort_and_respects_sequences() {
     // Weights of one sign and few distinct keys: ties and zeros are common.
     let query = IndexerQuery { q: float(normal("iq", &[86, 2, 8]).round()), w: float(normal("iw", &[86, 2]).round()) };
     let keys = float(normal("ik", &[86, 8]).round());
-    for k in [1, 7, 100] {
-        let (got, want) = (select(&query, &keys, &index, k), reference_select(&query, &keys, &index, k));
-        assert!(got.equal(&want), "k = {k}");
+    for (k, window) in [1, 7, 100].into_iter().flat_map(|k| [None, Some(20), Some(3)].map(|window| (k, window))) {
+        let got = select(&query, &keys, &index, window, k);
+        let want = reference_select(&query, &keys, &index, window, k);
+        assert!(got.equal(&want), "k = {k}, {window:?}");
         let rows = Vec::<Vec<i32>>::try_from(&got).expect("a matrix");
         for (row, positions) in rows.iter().enumerate() {
             let visible = index.visible(row).len() as i32;
+            let first = window.map_or(0, |window| (visible - window as i32).max(0));
             let valid: Vec<i32> = positions.iter().copied().filter(|&p| p >= 0).collect();
-            assert_eq!(valid.len(), (visible as usize).min(k));
-            assert!(valid.iter().all(|&p| p < visible) && valid.is_sorted());
+            assert_eq!(valid.len(), ((visible - first) as usize).min(k));
+            assert!(valid.iter().all(|p| (first..visible).contains(p)) && valid.is_sorted());
         }
     }
 }
 
-fn target(kind: Kind, index: &Arc<KeyIndex>, selection: &Selection) -> Target {
+fn target(kind: Kind, index: &Arc<KeyIndex>, selection: &Selection, window: Option<usize>) -> Target {
     let (q, keys) = (normal("q", &[86, 3, 20]).to_kind(kind), normal("k", &[86, 20]).to_kind(kind));
-    let lse = attention(&q, &keys, Geometry::latent(20, 16), index, selection, 0.3).lse;
-    Target { q, keys, geometry: Geometry::latent(20, 16), lse, scale: 0.3 }
+    let geometry = Geometry { window, ..Geometry::latent(20, 16) };
+    let lse = attention(&q, &keys, geometry, index, selection, 0.3).lse;
+    Target { q, keys, geometry, lse, scale: 0.3 }
 }
 
 #[test]
-fn indexer_loss_dense_and_sparse() {
+fn indexer_loss_dense_windowed_and_sparse() {
     let index = index();
     let weight = normal("weight", &[86]).abs();
     let inputs = [normal("iq", &[86, 2, 8]), normal("iw", &[86, 2]), normal("ik", &[86, 8])];
-    for selection in [None, Some(some_selection(&index, 7))] {
+    for (selection, window) in [(None, None), (None, Some(9)), (Some(some_selection(&index, 7)), None)] {
         let query = |t: &[Tensor]| IndexerQuery { q: t[0].shallow_clone(), w: t[1].shallow_clone() };
-        let (single, double) = (target(Kind::Float, &index, &selection), target(Kind::Double, &index, &selection));
+        let [single, double] = [Kind::Float, Kind::Double].map(|kind| target(kind, &index, &selection, window));
         check(
             &inputs,
             |t| indexer_loss(&query(t), &t[2], &single, &index, &selection, &weight.to_kind(Kind::Float), 7).0,

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use policy::config::Attention;
+use policy::config::Family;
 use policy::{IndexerConfig, ModelConfig, checkpoint};
 
 use crate::cli::SparsifyArgs;
@@ -47,16 +47,19 @@ pub fn sparsify(args: &SparsifyArgs) -> Result<(), Failure> {
     let name = args.out.file_name().ok_or_else(|| Failure::new(Code::Usage, "OUT must name a folder"))?;
     let aside = args.out.with_file_name(format!(".{}.partial", name.to_string_lossy()));
     let _ = fs::remove_dir_all(&aside);
-    let written = fill(args, &indexer, &aside).and_then(|()| fs::rename(&aside, &args.out).or_fail(Code::Disk));
+    let written = fill(args, &indexer, &aside)
+        .and_then(|written| fs::rename(&aside, &args.out).or_fail(Code::Disk).map(|()| written));
     // Where it failed, half a checkpoint must not stay.
-    written.inspect_err(|_| drop(fs::remove_dir_all(&aside)))?;
-    tell(args, &config, &indexer, &unknown);
+    let written = written.inspect_err(|_| drop(fs::remove_dir_all(&aside)))?;
+    tell(args, &written, &indexer, &unknown);
     Ok(())
 }
 
-fn fill(args: &SparsifyArgs, indexer: &IndexerConfig, folder: &Path) -> Result<(), Failure> {
+/// Fills the folder, and answers with the config in it.
+fn fill(args: &SparsifyArgs, indexer: &IndexerConfig, folder: &Path) -> Result<ModelConfig, Failure> {
     fs::create_dir_all(folder).or_fail(Code::Disk)?;
-    checkpoint::add_indexer(&args.source, folder, indexer, INDEXER_STD, args.seed).or_fail(Code::Checkpoint)?;
+    let written = checkpoint::add_indexer(&args.source, folder, indexer, INDEXER_STD, args.seed);
+    let written = written.or_fail(Code::Checkpoint)?;
     for name in COMPANIONS {
         let from = args.source.join(name);
         if from.is_file() {
@@ -65,7 +68,7 @@ fn fill(args: &SparsifyArgs, indexer: &IndexerConfig, folder: &Path) -> Result<(
             fs::copy(&from, to).or_fail(Code::Disk).map_err(|f| f.context(from.display()))?;
         }
     }
-    Ok(())
+    Ok(written)
 }
 
 /// The indexer that was asked for, where the model can have it.
@@ -75,22 +78,6 @@ fn indexer(args: &SparsifyArgs, config: &ModelConfig) -> Result<IndexerConfig, F
     if let Some(own) = &config.indexer {
         let message = format!("{source} has an indexer: {} heads of {}, k = {}", own.heads, own.width, own.top_k);
         return refuse(message, "train it as it is; `indexer.top_k` of a stage sets another k");
-    }
-    match &config.attention {
-        Attention::Gqa(gqa) if !gqa.windows.is_empty() => {
-            let message =
-                format!("layers of {source} attend within a sliding window, and an indexer beside one is not built");
-            return refuse(message, "if its window is to be given up, set `sliding_window` to null in its config.json");
-        }
-        Attention::Mla(mla) if mla.q_lora_rank.is_none() => {
-            let message =
-                format!("{source} has no query latent (`q_lora_rank`), from which the indexer makes its queries");
-            return refuse(
-                message,
-                "sparse attention is built for latent attention with a query latent, as DeepSeek-V3's",
-            );
-        }
-        _ => {}
     }
     let (rotated, layers) = (config.rope_width(), config.num_hidden_layers);
     let width = args.head_dim.map_or(rotated.max(LEAST_WIDTH), |width| width as i64);
@@ -102,6 +89,12 @@ fn indexer(args: &SparsifyArgs, config: &ModelConfig) -> Result<IndexerConfig, F
     if every > layers {
         let message = format!("--share-every is {every}, and {source} has {layers} layers");
         return refuse(message, &format!("say at most {layers}, which is one indexer for all"));
+    }
+    let window = |layer: i64| config.geometry(layer as usize).window;
+    if (0..layers).any(|layer| window(layer) != window(layer - layer % every)) {
+        let message =
+            format!("--share-every is {every}, and layers of {source} that would share an indexer have other windows");
+        return refuse(message, "say --share-every 1: an indexer selects within its own layer's sliding window");
     }
     Ok(IndexerConfig { heads: args.heads as i64, width, top_k: args.topk as i64, every })
 }
@@ -118,7 +111,7 @@ fn tell(args: &SparsifyArgs, config: &ModelConfig, indexer: &IndexerConfig, unkn
     if !unknown.is_empty() {
         say!("note: nobody knows these fields of config.json, and they are left out: {}", unknown.join(", "));
     }
-    if config.family.is_deepseek() && !has_template(&args.source) {
+    if config.written_family() == Family::DeepseekV32 && !has_template(&args.source) {
         say!(
             "note: there is no chat template, and a `deepseek_v32` without one is given that family's own encoding; \
              `chat.encoding = \"none\"` in the recipe keeps prompts as they were"

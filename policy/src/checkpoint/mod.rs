@@ -153,7 +153,8 @@ pub fn load_dense(folder: &Path, compute: impl Into<Compute>) -> Result<Model, C
 /// Reads a checkpoint that shall have this indexer: a fresh one where it has none, its own weights otherwise.
 ///
 /// # Errors
-/// As [`load`]; an indexer of another shape than the checkpoint's is a [`CheckpointError::Shape`].
+/// As [`load`]; an indexer of another shape than the checkpoint's is a [`CheckpointError::Shape`], and a fresh one that does not fit the model
+/// a [`CheckpointError::Config`].
 pub fn load_with_indexer(
     folder: &Path,
     indexer: Option<&IndexerConfig>,
@@ -162,16 +163,22 @@ pub fn load_with_indexer(
     compute: impl Into<Compute>,
 ) -> Result<Model, CheckpointError> {
     let mut config = ModelConfig::read(folder)?;
-    let fresh = config.indexer.is_none() && indexer.is_some();
-    if !fresh {
-        config.indexer = indexer.cloned().or(config.indexer);
-    }
-    let mut params = load_params(folder, &config)?;
-    if fresh {
-        config.indexer = indexer.cloned();
+    if let (None, Some(fresh)) = (&config.indexer, indexer) {
+        let mut params = load_params(folder, &config)?;
+        let config = with_fresh(config, fresh, folder)?;
         add_fresh_indexer(&config, &mut params, std, seed);
+        return Ok(Model::new(config, params, compute)?);
     }
+    config.indexer = indexer.cloned().or(config.indexer);
+    let params = load_params(folder, &config)?;
     Ok(Model::new(config, params, compute)?)
+}
+
+/// The dense model's config with an indexer, where the two fit: what is written must be read back.
+fn with_fresh(dense: ModelConfig, indexer: &IndexerConfig, folder: &Path) -> Result<ModelConfig, CheckpointError> {
+    let config = ModelConfig { indexer: Some(indexer.clone()), ..dense };
+    ModelConfig::from_json(&config.to_json(Storage::F32), &folder.display().to_string())?;
+    Ok(config)
 }
 
 /// Writes a dense checkpoint's weights into `target` with a fresh indexer beside them, as f32, or as bf16 where that is how all of the
@@ -195,10 +202,8 @@ pub fn add_indexer(
         Ok::<_, CheckpointError>(half && (view.dtype == Dtype::BF16 || is_selection_bias(&view.name)))
     })?;
     let mut params = load_params(source, &config)?;
-    config.indexer = Some(indexer.clone());
+    let config = with_fresh(config, indexer, source)?;
     let storage = if half { Storage::Bf16 } else { Storage::F32 };
-    // What is written must be read back, so it is read before it is written.
-    ModelConfig::from_json(&config.to_json(storage), &source.display().to_string())?;
     add_fresh_indexer(&config, &mut params, std, seed);
     write_params(&config, &params, target, &Writing::whole(storage))?;
     Ok(config)

@@ -137,10 +137,10 @@ pub(super) fn read(object: &Map<String, Value>, path: &str) -> Result<(ModelConf
         rope,
         max_position_embeddings,
         tie_word_embeddings: fields.flag("tie_word_embeddings")?,
-        indexer: if family.is_deepseek() {
-            indexer(&fields)?
-        } else {
-            fields.inner(INDEXER_BLOCK)?.map(|block| indexer(&block)).transpose()?.flatten()
+        indexer: match fields.inner(INDEXER_BLOCK)? {
+            Some(block) => indexer(&block)?,
+            None if family.is_deepseek() => indexer(&fields)?,
+            None => None,
         },
         passed_on: PASSED_ON.iter().filter_map(|n| Some(((*n).to_owned(), fields.get(n)?.clone()))).collect(),
     };
@@ -339,13 +339,12 @@ fn check_indexer(fields: &Fields<'_>, config: &ModelConfig) -> Result<(), Config
             format!("must be at most the {} layers that there are, not {}", config.num_hidden_layers, indexer.every);
         return Err(fields.wrong("index_every", most));
     }
-    match &config.attention {
-        Attention::Mla(mla) if mla.q_lora_rank.is_none() => {
-            Err(fields.wrong("q_lora_rank", "must be set, since the indexer reads the query latent"))
-        }
-        Attention::Gqa(gqa) if !gqa.windows.is_empty() => {
-            Err(fields.unsupported("an indexer beside a sliding window is not built"))
-        }
-        _ => Ok(()),
-    }
+    let window = |layer: i64| config.geometry(layer as usize).window;
+    let owner = |layer: i64| layer - layer % indexer.every;
+    let apart = (0..config.num_hidden_layers).find(|&layer| window(layer) != window(owner(layer)));
+    apart.map_or(Ok(()), |layer| {
+        let owner = owner(layer);
+        let reason = format!("lets layer {layer} take the selection of layer {owner}, whose sliding window is another");
+        Err(fields.wrong("index_every", reason))
+    })
 }

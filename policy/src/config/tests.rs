@@ -59,7 +59,6 @@ fn a_bad_number_is_refused_by_its_field() {
 #[test]
 fn what_is_not_built_is_refused_and_not_ignored() {
     refused(&deepseek(), &[("hidden_act", json!("gelu"))], "hidden_act = \"gelu\" is not built");
-    refused(&deepseek(), &[("q_lora_rank", Value::Null)], "q_lora_rank must be set, since the indexer");
     refused(&deepseek(), &[("rope_interleave", json!(false))], "rope_interleave = false is not built");
     refused(
         &deepseek(),
@@ -73,8 +72,28 @@ fn what_is_not_built_is_refused_and_not_ignored() {
     let indexer = json!({"index_topk": 4, "index_n_heads": 2, "index_head_dim": 16});
     let (config, _) = parse(&with(qwen3(), &windowed)).expect("a window is built");
     assert!(matches!(config.attention, Attention::Gqa(g) if g.windows == [None, Some(8)]));
-    let both = [windowed.as_slice(), &[("sparse_attention", indexer)]].concat();
-    refused(&qwen3(), &both, "beside a sliding window");
+    let both = [windowed.as_slice(), &[("sparse_attention", with(indexer, &[("index_every", json!(2))]))]].concat();
+    refused(&qwen3(), &both, "index_every lets layer 1 take the selection of layer 0, whose sliding window is another");
+}
+
+/// Other programs know `deepseek_v32` with an indexer in every layer, which reads the query latent. What is not that, they load as the dense
+/// model.
+#[test]
+fn an_indexer_that_no_other_program_knows_is_written_beside_a_dense_model() {
+    let of = |changes: &[(&str, Value)]| {
+        let config = parse(&with(deepseek(), changes)).expect("it reads").0;
+        let written = config.to_json(Storage::F32);
+        let again = parse(&written).expect("it reads back").0;
+        assert_eq!((&again.indexer, &again.attention), (&config.indexer, &config.attention));
+        written
+    };
+    let own = of(&[]);
+    assert_eq!((&own["model_type"], &own["index_topk"]), (&json!("deepseek_v32"), &json!(4)));
+    for changes in [("q_lora_rank", Value::Null), ("index_every", json!(2))] {
+        let written = of(&[changes]);
+        assert_eq!(written["model_type"], "deepseek_v3");
+        assert_eq!((written.get("index_topk"), &written["sparse_attention"]["index_topk"]), (None, &json!(4)));
+    }
 }
 
 #[test]
@@ -161,8 +180,8 @@ fn a_written_config_is_the_same_config() {
             (Attention::Gqa(_), Some(_), _) => Family::Qwen3Moe,
             (Attention::Gqa(_), None, _) => Family::Qwen3,
             (Attention::Mla(_), Some(experts), _) if experts.gate.scores == Scores::Softmax => Family::Mistral4,
-            (Attention::Mla(_), _, Some(_)) => Family::DeepseekV32,
-            (Attention::Mla(_), _, None) => Family::DeepseekV3,
+            (Attention::Mla(mla), _, Some(i)) if i.every == 1 && mla.q_lora_rank.is_some() => Family::DeepseekV32,
+            (Attention::Mla(_), ..) => Family::DeepseekV3,
         };
     });
     for config in configs {

@@ -60,13 +60,20 @@ impl ModelConfig {
         })
     }
 
-    /// A latent-attention model is `deepseek_v32` when it has an indexer and cannot be that without one.
-    fn written_family(&self) -> Family {
-        match (self.family, &self.indexer) {
-            (family, Some(_)) if family.is_deepseek() => Family::DeepseekV32,
-            (Family::DeepseekV32, None) => Family::DeepseekV3,
-            (family, _) => family,
+    /// The family that is written: a latent-attention model is `deepseek_v32` when it has that family's indexer and cannot be that without one.
+    pub fn written_family(&self) -> Family {
+        match self.family {
+            family if family.is_deepseek() && self.indexes_as_deepseek() => Family::DeepseekV32,
+            Family::DeepseekV32 => Family::DeepseekV3,
+            family => family,
         }
+    }
+
+    /// DeepSeek-V3.2's indexers stand in every layer and make their queries from a query latent. A model with others is written as the
+    /// dense one that it also is, so that other programs load what they know whole.
+    fn indexes_as_deepseek(&self) -> bool {
+        let latent = matches!(&self.attention, Attention::Mla(mla) if mla.q_lora_rank.is_some());
+        latent && self.indexer.as_ref().is_some_and(|indexer| indexer.every == 1)
     }
 
     fn put_mla(&self, mla: &Mla, put: &mut impl FnMut(&str, Value)) {
@@ -133,7 +140,7 @@ impl ModelConfig {
         if i.every > 1 {
             block.insert("index_every".to_owned(), i.every.into());
         }
-        if family.is_deepseek() {
+        if family == Family::DeepseekV32 {
             block.into_iter().for_each(|(name, value)| put(&name, value));
         } else {
             put(INDEXER_BLOCK, Value::Object(block));

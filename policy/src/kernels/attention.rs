@@ -226,9 +226,9 @@ pub(crate) fn listed(
     positions.clear();
     match selected {
         None => {
-            let first = window.map_or(0, |w| visible.len().saturating_sub(w));
-            slots.extend_from_slice(&visible[first..]);
-            positions.extend(first as u32..visible.len() as u32);
+            let seen = index.seen(row, window);
+            slots.extend_from_slice(&visible[seen.clone()]);
+            positions.extend(seen.map(|position| position as u32));
         }
         Some(selected) => {
             positions.extend(selected.row(row).map(|p| p as u32));

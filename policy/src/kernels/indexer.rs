@@ -1,8 +1,9 @@
 //! The lightning indexer's scores and the exact top-k selection.
 //!
 //! `I_ts = Σ_j w_tj ReLU(q_tj · k_s)` over the index heads `j` (DeepSeek-V3.2, Eq. 1), with the constants `H_I^−½ d_I^−½` already in
-//! `w`. The k best visible positions are kept: larger score first, then the lower position; −0.0 is made +0.0 first, because a negative
-//! weight times ReLU's zero gives −0.0, which a comparison of bits would rank lower (INV-3).
+//! `w`. The k best visible positions are kept, of those within the window where the layer has one: larger score first, then the lower
+//! position; −0.0 is made +0.0 first, because a negative weight times ReLU's zero gives −0.0, which a comparison of bits would rank lower
+//! (INV-3).
 //!
 //! Scores exist for one row at a time (INV-8), and selection has no gradient: the indexer learns from [`super::indexer_loss`].
 
@@ -29,20 +30,21 @@ pub struct IndexerQuery {
 
 /// Selects `k` positions for each row: `[rows, k]` i32 where the scores are computed, ascending, −1 where fewer are visible.
 ///
-/// `keys [slots, index width]` are the rotated index keys. Rows that see at most `k` keys select them all without scoring.
-pub fn select(query: &IndexerQuery, keys: &Tensor, index: &KeyIndex, k: usize) -> Tensor {
+/// `keys [slots, index width]` are the rotated index keys, and `window` the most positions that a row sees, itself included. Rows that see at
+/// most `k` keys select them all without scoring.
+pub fn select(query: &IndexerQuery, keys: &Tensor, index: &KeyIndex, window: Option<usize>, k: usize) -> Tensor {
     let shape = [index.rows() as i64, k as i64];
     if query.q.kind() != Kind::Float {
-        return reference_select(query, keys, index, k);
+        return reference_select(query, keys, index, window, k);
     }
     let gpu = cuda::attention::runs(query.q.device(), query.q.size()[2] as usize);
     if gpu {
         let (q, w, keys) = (plain(&query.q), plain(&query.w), plain(keys));
-        return cuda::indexer::select(Indexer { q: &q, w: &w, keys: &keys }, index, k);
+        return cuda::indexer::select(Indexer { q: &q, w: &w, keys: &keys }, index, window, k);
     }
     if elsewhere(&query.q, gpu) {
         let query = IndexerQuery { q: to_cpu(&query.q), w: to_cpu(&query.w) };
-        return select(&query, &to_cpu(keys), index, k);
+        return select(&query, &to_cpu(keys), index, window, k);
     }
     let (q, w, keys) = (plain(&query.q), plain(&query.w), plain(keys));
     let size = q.size();
@@ -54,13 +56,14 @@ pub fn select(query: &IndexerQuery, keys: &Tensor, index: &KeyIndex, k: usize) -
             let (mut scores, mut order) = (Vec::new(), Vec::new());
             for (i, out) in out.chunks_exact_mut(k).enumerate() {
                 let row = task * ROWS_PER_TASK + i;
-                let slots = index.visible(row);
-                if slots.len() > k {
+                let seen = index.seen(row, window);
+                if seen.len() > k {
                     let (q, w) = (&q[row * heads * width..][..heads * width], &w[row * heads..][..heads]);
-                    score_row(q, w, keys, slots, &mut scores);
+                    score_row(q, w, keys, &index.visible(row)[seen.clone()], &mut scores);
                     top_k(&scores, k, &mut order, out);
+                    out.iter_mut().for_each(|place| *place += seen.start as i32);
                 } else {
-                    out.iter_mut().zip(0..slots.len()).for_each(|(o, p)| *o = p as i32);
+                    out.iter_mut().zip(seen).for_each(|(o, p)| *o = p as i32);
                 }
             }
         });
@@ -104,9 +107,9 @@ pub(crate) fn top_k(scores: &[f32], k: usize, order: &mut Vec<u64>, out: &mut [i
     out[..k].sort_unstable();
 }
 
-/// The plain-tensor form of the scores, for any float kind and device: `[rows, n]` over the most visible keys, −∞ where not visible.
-pub fn reference_scores(query: &IndexerQuery, keys: &Tensor, index: &KeyIndex) -> Tensor {
-    let (slots, valid) = super::attention_reference::gather_plan(index, &None, None, query.q.device());
+/// The plain-tensor form of the scores, for any float kind and device: `[rows, n]` over each row's list of keys, −∞ where it has ended.
+pub fn reference_scores(query: &IndexerQuery, keys: &Tensor, index: &KeyIndex, window: Option<usize>) -> Tensor {
+    let (slots, valid) = super::attention_reference::gather_plan(index, &None, window, query.q.device());
     let keys = keys.index_select(0, &slots.flatten(0, 1)).view([slots.size()[0], slots.size()[1], -1]);
     let hits = query.q.matmul(&keys.transpose(1, 2)).relu();
     let scores = (hits * query.w.unsqueeze(-1)).sum_dim_intlist([1i64].as_slice(), false, query.q.kind());
@@ -114,13 +117,21 @@ pub fn reference_scores(query: &IndexerQuery, keys: &Tensor, index: &KeyIndex) -
 }
 
 /// The plain-tensor form of the selection: a stable descending sort, which keeps the lower position first among equals.
-pub fn reference_select(query: &IndexerQuery, keys: &Tensor, index: &KeyIndex, k: usize) -> Tensor {
-    let scores = tch::no_grad(|| reference_scores(query, keys, index) + 0.0);
+pub fn reference_select(
+    query: &IndexerQuery,
+    keys: &Tensor,
+    index: &KeyIndex,
+    window: Option<usize>,
+    k: usize,
+) -> Tensor {
+    let scores = tch::no_grad(|| reference_scores(query, keys, index, window) + 0.0);
     let n = scores.size()[1];
     let (sorted, order) = scores.sort_stable(true, -1, true);
     let taken = n.min(k as i64);
     let unseen = sorted.narrow(1, 0, taken).isinf();
-    let positions = order.narrow(1, 0, taken).masked_fill(&unseen, i64::MAX);
+    let first: Vec<i64> = (0..index.rows()).map(|row| index.seen(row, window).start as i64).collect();
+    let first = Tensor::from_slice(&first).to_device(order.device()).unsqueeze(1);
+    let positions = (order.narrow(1, 0, taken) + first).masked_fill(&unseen, i64::MAX);
     let (ascending, _) = positions.sort(-1, false);
     let ascending = ascending.masked_fill(&ascending.eq(i64::MAX), -1);
     ascending.constant_pad_nd([0, k as i64 - taken]).masked_fill(&pad_mask(&ascending, k as i64), -1).to_kind(Kind::Int)

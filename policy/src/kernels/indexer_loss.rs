@@ -1,6 +1,6 @@
 //! The indexer's loss: the divergence of its softmax from the attention that it should predict.
 //!
-//! For a row `t` and the keys `j` of its list (all visible in the warm-up, the selected ones in the sparse stage):
+//! For a row `t` and the keys `j` of its list (all that it sees in the warm-up, the selected ones in the sparse stage):
 //! `p_j = (1/H) Σ_h softmax_j(s_h)` is the head-summed, L1-normalised main attention, and
 //! `L = Σ_t u_t KL(p_t ‖ softmax(I_t)) = Σ_t u_t (Σ_j p log p − Σ_j p I + LSE(I))` (DeepSeek-V3.2, Eq. 3 and 4), with a weight `u_t` a row.
 //!
@@ -109,7 +109,8 @@ pub fn reference(
     selection: &Selection,
     weight: &Tensor,
 ) -> Tensor {
-    let (slots, valid) = super::attention_reference::gather_plan(index, selection, None, query.q.device());
+    let window = target.geometry.window;
+    let (slots, valid) = super::attention_reference::gather_plan(index, selection, window, query.q.device());
     let gather = |t: &Tensor| t.index_select(0, &slots.flatten(0, 1)).view([slots.size()[0], slots.size()[1], -1]);
     let p = tch::no_grad(|| {
         let scores = main_scores(&target.q, &target.keys, target.geometry, &slots, target.scale);
@@ -117,7 +118,7 @@ pub fn reference(
         scores.softmax(-1, scores.kind()).mean_dim([1i64].as_slice(), false, scores.kind())
     });
     let scores = match selection {
-        None => reference_scores(query, keys, index),
+        None => reference_scores(query, keys, index, window),
         Some(_) => {
             let hits = query.q.matmul(&gather(keys).transpose(1, 2)).relu();
             (hits * query.w.unsqueeze(-1)).sum_dim_intlist([1i64].as_slice(), false, query.q.kind())
@@ -213,7 +214,8 @@ impl Pass {
                 let mut dk = vec![0.0f32; chunks[c].keys * shape.index_width];
                 let (mut loss, mut coverage, mut scratch) = (0.0, Coverage::default(), Scratch::default());
                 for row in chunks[c].rows.clone() {
-                    listed(index, selected.as_ref(), None, row, &mut scratch.slots, &mut scratch.positions);
+                    let Scratch { slots, positions, .. } = &mut scratch;
+                    listed(index, selected.as_ref(), shape.keys.window, row, slots, positions);
                     let inputs = RowInputs {
                         q: &q[row * shape.heads * shape.keys.key..][..shape.heads * shape.keys.key],
                         keys: main_keys,

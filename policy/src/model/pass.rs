@@ -165,7 +165,7 @@ impl Context<'_> {
             *indexed = Some(Indexed { query, keys, selection: None });
         }
 
-        let selection = self.selection(choose, indexed.as_mut());
+        let selection = self.selection(choose, indexed.as_mut(), geometry.window);
         let attended = attention(&q, &all_keys, geometry, self.index, &selection, scale);
         let out = layer.attention.output(products, &attended.out);
         let loss = self.indexer_weight.map(|weight| {
@@ -178,7 +178,8 @@ impl Context<'_> {
         (out, selection, loss)
     }
 
-    fn selection(&self, choose: Choose<'_>, indexed: Option<&mut Indexed>) -> Selection {
+    /// The layers of a group see the same keys, so one's selection is all of theirs.
+    fn selection(&self, choose: Choose<'_>, indexed: Option<&mut Indexed>, window: Option<usize>) -> Selection {
         match choose {
             Choose::All => None,
             Choose::Given(selection) => Some(selection.shallow_clone()),
@@ -186,7 +187,7 @@ impl Context<'_> {
                 let indexed = indexed.expect("sparse attention needs an indexer");
                 let chosen = match indexed.selection.take() {
                     Some(shared) => shared,
-                    None => self.select(indexed, exactly),
+                    None => self.select(indexed, window, exactly),
                 };
                 indexed.selection = Some(chosen.as_ref().map(Tensor::shallow_clone));
                 chosen
@@ -194,13 +195,14 @@ impl Context<'_> {
         }
     }
 
-    fn select(&self, indexed: &Indexed, exactly: bool) -> Selection {
+    fn select(&self, indexed: &Indexed, window: Option<usize>, exactly: bool) -> Selection {
         let k = self.config.indexer.as_ref().expect("a layer has an indexer only if the config has one").top_k as usize;
         // Where every row sees at most k keys, all are selected, and the list of all is the same list.
-        if self.index.most_visible() <= k && !exactly {
+        let most = self.index.most_visible().min(window.unwrap_or(usize::MAX));
+        if most <= k && !exactly {
             return None;
         }
-        Some(tch::no_grad(|| select(&indexed.query, &indexed.keys, self.index, k)))
+        Some(tch::no_grad(|| select(&indexed.query, &indexed.keys, self.index, window, k)))
     }
 }
 

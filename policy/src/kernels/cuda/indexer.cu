@@ -8,7 +8,7 @@ struct Row {
 // I_j = sum_h w_h max(hit_hj, 0), one chain over the heads; a thread an element.
 extern "C" __global__ void weigh_hits(const float* hits, const float* w, int heads, const Row* rows, int first_row, int stride, float* scores) {
   int j = blockIdx.y * blockDim.x + threadIdx.x, r = blockIdx.x, row = first_row + r;
-  if (j >= rows[row].seen) return;
+  if (j < rows[row].from || j >= rows[row].seen) return;
   float score = 0.0f;
   for (int h = 0; h < heads; h++)
     score = fmaf(w[static_cast<long>(row) * heads + h], fmaxf(hits[(static_cast<long>(r) * heads + h) * stride + j], 0.0f), score);
@@ -47,18 +47,18 @@ __device__ __forceinline__ int count_before(bool yes, int* all, int* shared) {
   return before;
 }
 
-// The k best of a row's scores, by score and then by lower place: their places, ascending, and -1 where there are fewer; a block a row.
+// The k best of a row's scores, by score and then by lower place: where they lie, ascending, and -1 where there are fewer; a block a row.
 // The k-th best score is found digit by digit; where several have it, the first ones are taken.
 extern "C" __global__ void __launch_bounds__(THREADS)
     select_best(const float* all_scores, const Row* rows, int first_row, int stride, int k, int* out) {
   __shared__ int shared[THREADS], of_digit[THREADS], found[2];
-  int r = blockIdx.x, row = first_row + r, n = rows[row].seen;
+  int r = blockIdx.x, row = first_row + r, from = rows[row].from, n = rows[row].seen - from;
   out += static_cast<long>(row) * k;
   if (n <= k) {
-    for (int i = threadIdx.x; i < k; i += THREADS) out[i] = i < n ? i : -1;
+    for (int i = threadIdx.x; i < k; i += THREADS) out[i] = i < n ? from + i : -1;
     return;
   }
-  const float* scores = all_scores + static_cast<long>(r) * stride;
+  const float* scores = all_scores + static_cast<long>(r) * stride + from;
   unsigned prefix = 0;
   int wanted = k;
   for (int shift = 24; shift >= 0; shift -= 8) {
@@ -89,7 +89,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     bool takes = j < n && (key > prefix || (is_equal && before < wanted));
     int at = taken + count_before(takes, &all, shared);
     taken += all;
-    if (takes) out[at] = j;
+    if (takes) out[at] = from + j;
   }
 }
 EXPORT(select_best)
@@ -97,7 +97,7 @@ EXPORT(select_best)
 // p_j = sum_h softmax_j(s_h) / H by the heads' log-sum-exp, one chain over the heads; a thread an element.
 extern "C" __global__ void target(const float* scores, const float* lse, int heads, const Row* rows, int first_row, int stride, float* p) {
   int j = blockIdx.y * blockDim.x + threadIdx.x, r = blockIdx.x, row = first_row + r;
-  if (j >= rows[row].seen) return;
+  if (j < rows[row].from || j >= rows[row].seen) return;
   float share = 1.0f / static_cast<float>(heads), sum = 0.0f;
   for (int h = 0; h < heads; h++)
     sum = fmaf(share, exp_of(scores[(static_cast<long>(r) * heads + h) * stride + j] - lse[static_cast<long>(row) * heads + h]), sum);
@@ -117,10 +117,11 @@ extern "C" __global__ void __launch_bounds__(128)
                float* all_d, float* loss) {
   int r = blockIdx.x * 4 + threadIdx.x / 32, lane = threadIdx.x % 32;
   if (r >= count) return;
-  int row = first_row + r, n = rows[row].seen;
-  const float* scores = all_scores + static_cast<long>(r) * stride;
-  const float* p = all_p + static_cast<long>(r) * stride;
-  float* d = all_d + static_cast<long>(r) * stride;
+  // The lanes count from the list's first key, as in attention.cu's `softmax`.
+  int row = first_row + r, from = rows[row].from, n = rows[row].seen - from;
+  const float* scores = all_scores + static_cast<long>(r) * stride + from;
+  const float* p = all_p + static_cast<long>(r) * stride + from;
+  float* d = all_d + static_cast<long>(r) * stride + from;
   float most = -INFINITY;
   for (int j = lane; j < n; j += 32) most = scores[j] > most ? scores[j] : most;
   for (int by = 16; by > 0; by /= 2) most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, by));
@@ -152,18 +153,19 @@ extern "C" __global__ void __launch_bounds__(128)
     hit_gradients(float* hits, const float* all_d, const float* w, int heads, const Row* rows, int first_row, int vectors, int stride, float* dw) {
   int mine = blockIdx.x * 4 + threadIdx.x / 32, lane = threadIdx.x % 32;
   if (mine >= vectors) return;
-  int r = mine / heads, n = rows[first_row + r].seen, end = rows[first_row + r].end;
+  int r = mine / heads;
+  Row row = rows[first_row + r];
   long vector = static_cast<long>(first_row) * heads + mine;
   float* hit = hits + static_cast<long>(mine) * stride;
   const float* d = all_d + static_cast<long>(r) * stride;
   float sum = 0.0f;
-  for (int j = 0; j < end; j += 32) {
+  for (int j = row.begin; j < row.end; j += 32) {
     float term = 0.0f, coefficient = 0.0f;
-    if (j + lane < n && !(hit[j + lane] <= 0.0f)) {
+    if (j + lane >= row.from && j + lane < row.seen && !(hit[j + lane] <= 0.0f)) {
       term = d[j + lane] * hit[j + lane];
       coefficient = d[j + lane] * w[vector];
     }
-    if (j + lane < end) hit[j + lane] = coefficient;
+    if (j + lane < row.end) hit[j + lane] = coefficient;
     sum = add_in_order(sum, term, 32);
   }
   if (lane == 0) dw[vector] = sum;
@@ -181,14 +183,15 @@ extern "C" __global__ void covered(const int* best, const int* heavy, const floa
   const int* b = heavy + static_cast<long>(row) * k;
   int both = 0;
   double sum = 0.0;
-  if (rows[row].seen > k) {
+  bool counts = rows[row].seen - rows[row].from > k;
+  if (counts) {
     for (int i = 0, j = 0; i < k; i++) {
       sum += static_cast<double>(p[a[i]]);
       while (j < k && b[j] < a[i]) j++;
       both += j < k && b[j] == a[i];
     }
   }
-  common[row] = rows[row].seen > k ? both : -1;
+  common[row] = counts ? both : -1;
   mass[row] = sum;
 }
 EXPORT(covered)

@@ -6,6 +6,7 @@ use tch::{Device, Kind, Tensor};
 use super::attention::{Gradients, Lists, Part};
 use super::layout::Block;
 use super::{MATH, THREADS, each_element, empty_like};
+use crate::kernels::attention::Geometry;
 use crate::kernels::indexer_loss::{Coverage, Target};
 use crate::rows::KeyIndex;
 
@@ -48,12 +49,14 @@ impl Indexer<'_> {
 }
 
 /// As the CPU's selection: `[rows, k]` i32.
-pub(in crate::kernels) fn select(indexer: Indexer<'_>, index: &KeyIndex, k: usize) -> Tensor {
-    let lists = Lists::new(index, None, indexer.q, indexer.heads(), 1, indexer.heads() + 1, None);
+pub(in crate::kernels) fn select(indexer: Indexer<'_>, index: &KeyIndex, window: Option<usize>, k: usize) -> Tensor {
+    let lists = Lists::new(index, None, indexer.q, indexer.heads(), 1, indexer.heads() + 1, window);
+    let most = window.unwrap_or(usize::MAX);
     let selected = integers(&[index.rows() as i64, k as i64], indexer.q.device());
     for block in lists.layout.blocks.iter() {
         // Where all lists fit, the kernel looks at no score.
-        let scores = if block.by_position > k { indexer.scores(&lists, block).1 } else { empty_like(indexer.q, &[0]) };
+        let scores =
+            if block.by_position.min(most) > k { indexer.scores(&lists, block).1 } else { empty_like(indexer.q, &[0]) };
         best(&scores, &lists, block, &selected);
     }
     selected
@@ -80,8 +83,9 @@ pub(in crate::kernels) fn loss(
     let (heads, index_heads) = (target.lse.size()[1] as usize, indexer.heads());
     // Scores of both sides, targets, their gradients: one cut of rows for all.
     let floats = heads + index_heads + 3;
-    let main = Lists::new(index, selection, indexer.q, heads, target.geometry.key_heads, floats, None);
-    let own = Lists::new(index, selection, indexer.q, index_heads, 1, floats, None);
+    let Geometry { key_heads, window, .. } = target.geometry;
+    let main = Lists::new(index, selection, indexer.q, heads, key_heads, floats, window);
+    let own = Lists::new(index, selection, indexer.q, index_heads, 1, floats, window);
     let (dq, dw) = (empty_like(indexer.q, &indexer.q.size()), empty_like(indexer.w, &indexer.w.size()));
     let dkeys = Tensor::zeros(indexer.keys.size(), (Kind::Float, device));
     let partial = own.layout.cuts_chunks.then(|| empty_like(&dkeys, &dkeys.size()));
@@ -160,7 +164,7 @@ impl Cover {
     }
 }
 
-/// The places of the best scores of each row of the block, to its rows of `to [rows, k]`.
+/// Where the best scores of each row of the block lie, to its rows of `to [rows, k]`.
 fn best(scores: &Tensor, lists: &Lists<'_>, block: &Block, to: &Tensor) {
     let k = to.size()[1] as usize;
     let args = [scores.into(), (&lists.rows).into(), block.rows.start.into(), block.stride.into(), k.into(), to.into()];
