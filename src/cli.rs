@@ -179,6 +179,9 @@ pub struct GenerateArgs {
     /// Tokens to sample at most
     #[arg(long, default_value_t = 256, value_parser = at_least_one)]
     pub max_new_tokens: usize,
+    /// Positions that no sequence passes, where that is fewer than the model has; under LongRoPE it decides which frequencies hold
+    #[arg(long, value_parser = at_least_one)]
+    pub context: Option<usize>,
     /// Seed of the sampler
     #[arg(long, default_value_t = 1)]
     pub seed: u64,

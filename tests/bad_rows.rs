@@ -120,3 +120,16 @@ fn a_bad_row_that_is_not_skipped_stops_a_run_before_it_begins() {
         assert!(!out.path().join("r").exists(), "a run that did not begin leaves no folder");
     }
 }
+
+/// A run may use less of the model's context, and not more.
+#[test]
+fn the_context_of_a_run_bounds_its_prompts_and_is_within_the_models() {
+    let out = tempfile::tempdir().expect("a folder");
+    let row = json!({"prompt": "2+2 ".repeat(20), "ground_truth": "4", "answer": "4"}).to_string() + "\n";
+    let recipe = recipe(out.path(), &row, "fatal");
+    for (context, code, says) in [("40", 3, "no room in a context of 40"), ("257", 2, "the model has 256 positions")] {
+        let output = run(&["run", plain(&recipe), "--set", &format!("run.context={context}")]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(code) && said.contains(says), "{context}: {said}");
+    }
+}

@@ -43,6 +43,9 @@ pub struct Compute {
     /// A row's bits do not depend on the rest of the batch (INV-2). `false` measures nothing and pads nothing: only to see what exactness
     /// costs.
     pub exact: bool,
+    /// Positions that no sequence passes, where that is fewer than the model has: it sizes the rope's table, and under LongRoPE it decides
+    /// which frequencies hold, for all sequences alike.
+    pub context: Option<i64>,
 }
 
 impl FromStr for Precision {
@@ -68,6 +71,6 @@ impl fmt::Display for Precision {
 
 impl From<Device> for Compute {
     fn from(device: Device) -> Self {
-        Self { device, precision: Precision::F32, recompute: false, exact: true }
+        Self { device, precision: Precision::F32, recompute: false, exact: true, context: None }
     }
 }

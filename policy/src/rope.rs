@@ -7,23 +7,23 @@ use tch::{Device, Tensor};
 use crate::config::{Llama3, ModelConfig, Rope, Scaling, Yarn};
 use crate::kernels::rotary::Angles;
 
-/// Cosines and sines of every position, `[max positions, rope width / 2]` each.
+/// Cosines and sines of every position, `[context, rope width / 2]` each.
 #[derive(Debug)]
 pub struct RopeTable {
     cos: Tensor,
     sin: Tensor,
-    /// `[max positions]`, where queries are scaled by their position.
+    /// `[context]`, where queries are scaled by their position.
     query_scale: Option<Tensor>,
 }
 
 impl RopeTable {
     /// Computes the table in f64 and rounds once. Frequencies and angles are rounded to f32 first, since the released models
-    /// computed them so.
-    pub fn new(config: &ModelConfig, device: Device) -> Self {
+    /// computed them so. No position reaches `context`.
+    pub fn new(config: &ModelConfig, context: i64, device: Device) -> Self {
         let half = config.rope_width() as usize / 2;
-        let frequencies = frequencies(&config.rope, config.rope_width());
+        let frequencies = frequencies(&config.rope, config.rope_width(), context);
         let magnitude = magnitude(&config.rope.scaling);
-        let positions = config.max_position_embeddings as usize;
+        let positions = context as usize;
         let (mut cos, mut sin) = (Vec::with_capacity(positions * half), Vec::with_capacity(positions * half));
         for position in 0..positions {
             for &frequency in &frequencies {
@@ -57,15 +57,17 @@ impl RopeTable {
 }
 
 /// `θ^(−2i/d)` for each pair, changed as the scaling says.
-fn frequencies(rope: &Rope, width: i64) -> Vec<f32> {
+fn frequencies(rope: &Rope, width: i64, context: i64) -> Vec<f32> {
     let d = width as f64;
     let of_pair = |i: i64| {
+        let number = i as usize;
         let i = i as f64;
         let plain = 1.0 / rope.theta.powf(2.0 * i / d);
         let frequency = match &rope.scaling {
-            Scaling::None | Scaling::Dynamic(_) => plain,
+            Scaling::None | Scaling::Dynamic { .. } => plain,
             Scaling::Linear(factor) => plain / factor,
             Scaling::Llama3(l) => llama3(l, plain),
+            Scaling::LongRope(l) => plain / l.factors(context)[number],
             Scaling::Yarn(y) => {
                 let kept = 1.0 - ramp(y, rope.theta, d, i);
                 plain / y.factor * (1.0 - kept) + plain * kept
@@ -107,7 +109,11 @@ fn query_scale(scaling: &Scaling, positions: usize) -> Option<Vec<f32>> {
 
 /// The factor on cosines and sines.
 fn magnitude(scaling: &Scaling) -> f64 {
-    let Scaling::Yarn(yarn) = scaling else { return 1.0 };
+    let yarn = match scaling {
+        Scaling::Yarn(yarn) => yarn,
+        Scaling::LongRope(longrope) => return longrope.magnitude(),
+        _ => return 1.0,
+    };
     match yarn.attention_factor {
         Some(factor) => factor,
         None if yarn.mscale != 0.0 && yarn.mscale_all_dim != 0.0 => {
@@ -122,7 +128,11 @@ mod tests {
     use super::*;
 
     fn agree(scaling: Scaling, theta: f64, expected: &[f64]) {
-        let found = frequencies(&Rope { theta, scaling }, 2 * expected.len() as i64);
+        agree_within(scaling, theta, 4096, expected);
+    }
+
+    fn agree_within(scaling: Scaling, theta: f64, context: i64, expected: &[f64]) {
+        let found = frequencies(&Rope { theta, scaling }, 2 * expected.len() as i64, context);
         for (i, (found, expected)) in found.into_iter().zip(expected).enumerate() {
             assert!((f64::from(found) / expected - 1.0).abs() < 1e-6, "pair {i}: {found} is not {expected}");
         }
@@ -179,7 +189,11 @@ mod tests {
         let expected =
             [0.25, 0.079_056_941, 0.025, 0.007_905_694_66, 0.002_5, 0.000_790_569_466, 2.5e-4, 7.905_694_66e-5];
         agree(Scaling::Linear(4.0), 1e4, &expected);
-        agree(Scaling::Dynamic(4.0), 1e4, &expected.map(|frequency| 4.0 * frequency));
+        agree(
+            Scaling::Dynamic { factor: 4.0, original_max_position: None },
+            1e4,
+            &expected.map(|frequency| 4.0 * frequency),
+        );
         let untruncated = Yarn {
             factor: 4.0,
             original_max_position: 32_768.0,

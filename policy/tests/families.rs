@@ -11,8 +11,18 @@ use policy::testing::decode;
 use policy::{Attend, IndexerConfig, ModelConfig, Task};
 use tch::{Device, Kind, Tensor};
 
-const FAMILIES: [&str; 9] =
-    ["llama", "mistral", "mistral4", "qwen2", "qwen3", "qwen3_moe", "deepseek_v3", "deepseek_v32", "kimi_k2"];
+const FAMILIES: [&str; 10] = [
+    "llama",
+    "llama_longrope",
+    "mistral",
+    "mistral4",
+    "qwen2",
+    "qwen3",
+    "qwen3_moe",
+    "deepseek_v3",
+    "deepseek_v32",
+    "kimi_k2",
+];
 
 fn folder(family: &str) -> PathBuf {
     fixture("families").join(family)
@@ -22,7 +32,8 @@ fn check(family: &str) {
     let folder = folder(family);
     let expected = expected(&folder);
     let (config, unknown) = ModelConfig::read_with_unknown(&folder).expect("the config reads");
-    assert_eq!((config.family.model_type(), unknown), (family, Vec::new()), "what transformers writes is known");
+    let model_type = family.trim_end_matches("_longrope");
+    assert_eq!((config.family.model_type(), unknown), (model_type, Vec::new()), "what transformers writes is known");
     let model = checkpoint::load(&folder, Device::Cpu).expect("the fixture loads");
     let _guard = tch::no_grad_guard();
     let inputs = sequences(&expected("input_ids"));
@@ -48,6 +59,7 @@ fn check(family: &str) {
         assert!(logits(&model, &inputs, &replay).0.equal(&got), "replaying the selection gives the same bits");
     }
     for (number, (input, want)) in inputs.iter().zip(sequences(&expected("greedy"))).enumerate() {
+        assert_eq!(want.len(), 64, "{family}");
         let mut tokens = Vec::new();
         let decoded = decode(&model, input, |last| {
             tokens.push(last.argmax(-1, false).int64_value(&[]) as u32);
@@ -132,6 +144,24 @@ fn deepseek_v3_with_experts_agrees() {
 #[test]
 fn deepseek_v32_with_experts_agrees() {
     check("deepseek_v32");
+}
+
+/// The long factors hold where the context passes the original one, whatever a sequence's length, and the short ones where it does not: those
+/// are what transformers takes for sequences as short.
+#[test]
+fn llama_with_longrope_agrees() {
+    check("llama_longrope");
+    let _guard = tch::no_grad_guard();
+    let folder = folder("llama_longrope");
+    let expected = expected(&folder);
+    let inputs: Vec<Vec<u32>> = sequences(&expected("input_ids")).into_iter().map(|i| i[..24].to_vec()).collect();
+    let of = |context| {
+        let compute = policy::Compute { context, ..Device::Cpu.into() };
+        let model = checkpoint::load(&folder, compute).expect("the fixture loads");
+        logits(&model, &inputs, &Task::plain(&model)).0
+    };
+    assert_close(&of(Some(32)), &expected("logits_short"));
+    assert!(of(Some(33)).equal(&of(None)) && !of(Some(32)).equal(&of(None)));
 }
 
 #[test]

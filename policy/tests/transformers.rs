@@ -30,6 +30,7 @@ fn check(name: &str) {
         assert!(logits(&model, &inputs, &replay).0.equal(&got), "replaying the selection gives the same bits");
     }
     for (input, want) in inputs.iter().zip(sequences(&expected("greedy"))) {
+        assert_eq!(want.len(), 64, "{name}");
         let mut tokens = input.clone();
         for _ in &want {
             let (l, _) = logits(&model, std::slice::from_ref(&tokens), &Task::plain(&model));

@@ -132,7 +132,7 @@ impl Engine {
     pub fn new(model: &Model, settings: EngineSettings, sampling: Sampling) -> Self {
         let pages = settings.cache_positions.div_ceil(settings.page).max(1);
         Self {
-            context: model.config.max_position_embeddings as usize,
+            context: model.context(),
             vocabulary: model.config.vocab_size as usize,
             cache: PagedCache::new(&model.config, pages, settings.page, model.device()),
             pages,

@@ -3,7 +3,8 @@
 policy/tests/fixtures/families/NAME/: config.json and the weights as transformers saves them, and expected.safetensors:
 `input_ids` [2,24], `logits` [2,24,97], 64 `greedy` tokens [2,64]; where there are experts `experts` [layers,48,k] (those of
 every row, ascending); where there is an indexer `selected` [layers,2,24,k] over the input and `selected_last`
-[layers,2,64,k], the last row's while the greedy tokens were fed.
+[layers,2,64,k], the last row's while the greedy tokens were fed. The inputs of `llama_longrope` have 40 tokens, and `logits_short` are those of
+their first 24, which do not pass the original context.
 
 Seeds are searched as in make_hf_fixtures.py, so that no greedy token, expert or selection hangs on a rounding error.
 `--check DIR` instead loads checkpoints that Temper wrote from these (DIR/NAME) with transformers and compares logits.
@@ -120,6 +121,18 @@ FAMILIES = {
         | dict(rope_theta=10000.0, factor=4.0, mscale=1.0, mscale_all_dim=1.0, llama_4_scaling_beta=0.3),
     ),
 }
+# A family under a rope scaling that the others do not have, with inputs longer than the original context: the long factors hold.
+FAMILIES["llama_longrope"] = SHAPE | dict(
+    rope_parameters=dict(
+        rope_type="longrope",
+        rope_theta=10000.0,
+        original_max_position_embeddings=32,
+        short_factor=[1.0, 1.1, 1.3, 1.6],
+        long_factor=[1.0, 1.7, 3.1, 4.0],
+    )
+)
+TYPES = {"kimi_k2": "deepseek_v3", "llama_longrope": "llama"}
+LENGTHS = {"llama_longrope": 40}
 # Saved in several files.
 SHARDED = {"qwen3_moe": "40KB"}
 
@@ -217,7 +230,7 @@ def class_of(model_type):
 
 
 def build(name, seed, settings):
-    config = AutoConfig.for_model({"kimi_k2": "deepseek_v3"}.get(name, name), **settings)
+    config = AutoConfig.for_model(TYPES.get(name, name), **settings)
     config._attn_implementation = "eager"
     kind = class_of(name)
     model = (kind(config) if name == "mistral4" else kind.from_config(config, attn_implementation="eager")).eval()
@@ -234,7 +247,7 @@ def make(folder, name, settings, first_seed):
     print(folder)
     for seed in range(first_seed, first_seed + 3000):
         rng = np.random.Generator(np.random.PCG64([seed, 1]))
-        ids = torch.from_numpy(rng.integers(2, VOCABULARY, (SEQUENCES, LENGTH)))
+        ids = torch.from_numpy(rng.integers(2, VOCABULARY, (SEQUENCES, LENGTHS.get(name, LENGTH))))
         model = build(name, seed, settings)
         expected = expect(model, ids)
         if expected is not None:
@@ -253,6 +266,9 @@ def make(folder, name, settings, first_seed):
     again = class_of(name).from_pretrained(folder, attn_implementation="eager").eval()
     with torch.no_grad():
         assert torch.equal(again(ids, use_cache=False).logits, expected["logits"])
+    if name == "llama_longrope":
+        with torch.no_grad():
+            expected["logits_short"] = again(ids[:, :LENGTH], use_cache=False).logits
     save_file({key: value.contiguous() for key, value in expected.items()}, folder / "expected.safetensors")
     if name == "kimi_k2":
         config = json.loads((folder / "config.json").read_text())

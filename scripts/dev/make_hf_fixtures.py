@@ -22,9 +22,9 @@ from transformers import DeepseekV3Config, DeepseekV3ForCausalLM, DeepseekV32Con
 
 from tiny_tokenizer import END, PAD, check_tokenizer, make_tokenizer
 
-SEQUENCES, LENGTH, NEW_TOKENS = 2, 24, 16
+SEQUENCES, LENGTH, NEW_TOKENS = 2, 24, 64
 # Least gap between the last selected and the first rejected score, and between the best two logits.
-SELECTION_MARGIN, GREEDY_MARGIN = 1e-3, 1e-2
+SELECTION_MARGIN, GREEDY_MARGIN = 3e-5, 5e-3
 
 SHAPE = dict(
     vocab_size=97,
@@ -41,7 +41,8 @@ SHAPE = dict(
     v_head_dim=16,
     max_position_embeddings=256,
 )
-INDEXER = dict(index_topk=8, index_n_heads=4, index_head_dim=32)
+# Of eight heads some one nearly always hits: with few, scores of exactly zero tie for the last place.
+INDEXER = dict(index_topk=8, index_n_heads=8, index_head_dim=32)
 # The form of the released DeepSeek-V3.2 configuration: `rope_theta` and `rope_scaling` at the top level.
 YARN = dict(
     max_position_embeddings=163840,
@@ -121,7 +122,7 @@ def selected(scores, indices):
 
 @torch.no_grad()
 def greedy(model, input_ids, topk):
-    """Greedy tokens with transformers' cache, and the least margins met on the way."""
+    """Greedy tokens with transformers' cache, and the least margins met on the way; `None` as soon as one is too thin."""
     cache, step, tokens, choice, selection = None, input_ids, [], float("inf"), float("inf")
     for _ in range(NEW_TOKENS):
         with RecordTopk() as record:
@@ -129,6 +130,8 @@ def greedy(model, input_ids, topk):
         selection = min([selection] + [selection_margin(scores, topk) for scores, _ in record.calls])
         cache, best = out.past_key_values, out.logits[:, -1].topk(2, dim=-1)
         choice = min(choice, (best.values[:, 0] - best.values[:, 1]).min().item())
+        if choice < GREEDY_MARGIN or (topk is not None and selection < SELECTION_MARGIN):
+            return None
         step = best.indices[:, :1]
         tokens.append(step)
     return torch.cat(tokens, dim=1), choice, selection
@@ -140,14 +143,17 @@ def expect(model, input_ids):
     topk = getattr(model.config, "index_topk", None)
     with RecordTopk() as record:
         expected = {"input_ids": input_ids, "logits": model(input_ids, use_cache=False).logits}
-    expected["greedy"], choice, selection = greedy(model, input_ids, topk)
+    found = greedy(model, input_ids, topk)
+    if found is None:
+        return None
+    expected["greedy"], choice, selection = found
     if topk is not None:
         scores = torch.stack([scores for scores, _ in record.calls])
         expected["index_scores"] = causal(scores)
         expected["selected"] = torch.stack([selected(*call) for call in record.calls])
         selection = min(selection, selection_margin(scores, topk))
         expected["logits_dense"] = dense_logits(model, input_ids)
-    if choice < GREEDY_MARGIN or (topk is not None and selection < SELECTION_MARGIN):
+    if topk is not None and selection < SELECTION_MARGIN:
         return None
     print(f"  least margin: greedy {choice:.3g}, selection {selection:.3g}")
     return expected
@@ -238,7 +244,7 @@ def make_tiny(folder):
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = make_tokenizer()
     settings = dict(SHAPE, hidden_size=48, intermediate_size=96, vocab_size=len(tokenizer), qk_rope_head_dim=16)
-    settings |= dict(INDEXER, index_topk=16)
+    settings |= dict(INDEXER, index_topk=16, index_n_heads=4)
     ids = {"pad_token_id": tokenizer.convert_tokens_to_ids(PAD), "eos_token_id": tokenizer.convert_tokens_to_ids(END)}
     model = build(
         DeepseekV32Config,
@@ -267,8 +273,8 @@ def main():
     fixtures = out / "policy/tests/fixtures"
     v3, v32 = (DeepseekV3Config, DeepseekV3ForCausalLM), (DeepseekV32Config, DeepseekV32ForCausalLM)
     make_fixture(fixtures / "deepseek_v3", *v3, first_seed=3, **SHAPE)
-    make_fixture(fixtures / "deepseek_v32", *v32, first_seed=317, **SHAPE, **INDEXER)
-    make_fixture(fixtures / "deepseek_v32_yarn", *v32, first_seed=108, **(SHAPE | INDEXER | YARN))
+    make_fixture(fixtures / "deepseek_v32", *v32, first_seed=0, **SHAPE, **INDEXER)
+    make_fixture(fixtures / "deepseek_v32_yarn", *v32, first_seed=0, **(SHAPE | INDEXER | YARN))
     make_tiny(out / "tests/fixtures/hf_tiny_v32")
 
 

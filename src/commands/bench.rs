@@ -33,7 +33,7 @@ pub fn bench(args: &BenchArgs) -> Result<(), Failure> {
         return super::bench_load::bench(args, folder);
     }
     let device = device::open(args.machine.device.unwrap_or(Device::Auto), args.machine.threads.unwrap_or(0))?;
-    let compute = Compute { device, precision: args.precision, recompute: false, exact: true };
+    let compute = Compute { precision: args.precision, ..Compute::from(device) };
     let model = match (&args.checkpoint, &args.config) {
         (Some(folder), _) => checkpoint::load(folder, compute).or_fail(Code::Checkpoint)?,
         (None, Some(path)) => fresh(ModelConfig::read(path).or_fail(Code::Checkpoint)?, compute)?,

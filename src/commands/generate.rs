@@ -3,7 +3,7 @@
 use std::io::{BufRead, IsTerminal};
 
 use data::{Message, Tokenizer};
-use policy::{Model, checkpoint};
+use policy::{Compute, Model, checkpoint};
 use rollout::{Engine, EngineSettings, Request, Sampling};
 
 use crate::cli::GenerateArgs;
@@ -24,7 +24,9 @@ pub fn generate(args: &GenerateArgs) -> Result<(), Failure> {
     let device = device::open(args.machine.device.unwrap_or(Device::Auto), args.machine.threads.unwrap_or(0))?;
     let folder = hub::local(&args.checkpoint)?;
     preflight::known_config(&folder)?;
-    let model = checkpoint::load_frozen(&folder, device).or_fail(Code::Checkpoint)?;
+    let context = args.context.map(|positions| positions as i64);
+    let compute = Compute { context, ..Compute::from(device) };
+    let model = checkpoint::load_frozen(&folder, compute).or_fail(Code::Checkpoint)?;
     let tokenizer = Tokenizer::load(&folder).or_fail(Code::Checkpoint)?;
     if args.chat {
         return chat(args, &model, &tokenizer);
@@ -69,7 +71,7 @@ fn complete(
         stop_tokens: tokenizer.eos_ids().to_vec(),
     };
     let samples = args.n.max(1);
-    let longest = (tokens.len() + args.max_new_tokens).min(model.config.max_position_embeddings as usize);
+    let longest = (tokens.len() + args.max_new_tokens).min(model.context());
     let settings = EngineSettings {
         batch: samples,
         open: samples,

@@ -33,6 +33,8 @@ pub struct RunSettings {
     /// AdamW's moments of a model on a GPU live in the host's memory and are brought to the GPU part by part during the step: 8 bytes a
     /// parameter less there, not a bit of the result changed. On the CPU they are there anyway.
     pub offload_optimizer: bool,
+    /// Positions that no sequence of the run passes; 0: as many as the model has. Under LongRoPE it decides which frequencies hold.
+    pub context: usize,
     /// The folder that holds runs.
     pub out: String,
     /// Refuse to start where the sampler's and the learner's log-probabilities cannot be made bit for bit equal
@@ -60,6 +62,7 @@ impl Default for RunSettings {
             precision: Precision::F32,
             recompute: false,
             offload_optimizer: false,
+            context: 0,
             out: "runs".into(),
             exact: true,
             compare_share: 1.0,

@@ -47,7 +47,8 @@ fn try_threads(threads: usize) -> io::Result<()> {
 pub fn compute(settings: &RunSettings) -> Result<Compute, Failure> {
     let device = open(settings.device, settings.threads)?;
     let RunSettings { precision, recompute, exact, .. } = *settings;
-    Ok(Compute { device, precision, recompute, exact })
+    let context = (settings.context > 0).then_some(settings.context as i64);
+    Ok(Compute { device, precision, recompute, exact, context })
 }
 
 /// Finds a device.

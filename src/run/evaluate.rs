@@ -68,7 +68,7 @@ pub fn evaluate(
 fn measure_texts(run: &Run, model: &Model, state: &mut StageState) -> Result<(), Failure> {
     let settings = &run.recipe.eval;
     let Some(&longest) = settings.contexts.iter().max() else { return Ok(()) };
-    let longest = longest.min(model.config.max_position_embeddings as usize);
+    let longest = longest.min(model.context());
     for domain in &settings.texts {
         let prompts = Pool::open(&run.recipe, domain, Split::Eval)?.first(settings.n as u64)?;
         let texts = prompts.iter().map(|p| text(run, p, longest + 1)).collect::<Result<Vec<_>, _>>()?;

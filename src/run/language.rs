@@ -159,14 +159,14 @@ fn encode(run: &Run, kind: Kind, prompt: &data::Prompt, longest: usize) -> Resul
 
 /// Refuses a sequence that the model's context cannot hold.
 pub fn check_length(active: &Active<'_>, prompt: &str, sequence: &Sequence) -> Result<(), Failure> {
-    let context = active.model.config.max_position_embeddings as usize;
+    let context = active.model.context();
     if sequence.tokens.len() > context + 1 {
         let tokens = sequence.tokens.len();
         return Err(Failure::new(
             Code::Data,
             format!("prompt {prompt} with its answer is {tokens} tokens; the model's context is {context}"),
         )
-        .hint("drop such prompts, or use a model with a longer context"));
+        .hint("drop such prompts, or raise `run.context` as far as the model goes"));
     }
     Ok(())
 }

@@ -59,14 +59,24 @@ fn check_files(
     used: Used,
 ) -> Result<DataFiles, Failure> {
     let mut files = DataFiles::default();
+    let context = context(recipe, config)?;
     for ((domain, is_eval), uses) in used {
         let pool = Pool::open(recipe, &domain, if is_eval { Split::Eval } else { Split::Train })?;
-        let context = config.max_position_embeddings as usize;
         files.add(pool.checked(|format| uses.can_refuse(format), |prompt| uses.problem(tokenizer, prompt, context))?);
     }
     files.note_refused(recipe);
     files.tell();
     Ok(files)
+}
+
+/// Positions that no sequence of the run passes.
+fn context(recipe: &Recipe, config: &ModelConfig) -> Result<usize, Failure> {
+    let (asked, most) = (recipe.run.context, config.max_position_embeddings as usize);
+    if asked > most {
+        let message = format!("`run.context` is {asked}, and the model has {most} positions");
+        return Err(Failure::new(Code::Usage, message).hint("leave it out for all of them"));
+    }
+    Ok(if asked == 0 { most } else { asked })
 }
 
 /// A model's config. Says which of its fields have no effect: the model may be another than its makers meant.

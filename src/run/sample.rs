@@ -104,7 +104,7 @@ pub fn inverse_temperature(run: &Run) -> f32 {
 /// An engine whose cache holds `open` samples at their longest, of prompts of up to `longest` tokens.
 pub(super) fn engine(run: &Run, round: &Round<'_>, longest: usize, open: usize) -> Engine {
     let settings = &run.recipe.sampling;
-    let context = round.model.config.max_position_embeddings as usize;
+    let context = round.model.context();
     let sequence = (longest + settings.max_new_tokens).min(context) + 2 * settings.page;
     let engine_settings = EngineSettings {
         batch: settings.batch,

@@ -150,6 +150,7 @@ pub(super) fn read(object: &Map<String, Value>, path: &str) -> Result<(ModelConf
         _ => None,
     };
     check_indexer(&fields, &config)?;
+    rope::check_width(&fields, &config.rope, config.rope_width())?;
     for name in WITHOUT_EFFECT {
         fields.get(name);
     }

@@ -134,6 +134,16 @@ impl<'a> Fields<'a> {
         self.number(name, |n| n > 0.0, "positive")
     }
 
+    /// A list of numbers above zero, where there is one.
+    pub(super) fn positive_numbers(&self, name: &str) -> Result<Option<Vec<f64>>, ConfigError> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        let numbers: Option<Vec<f64>> = value.as_array().and_then(|list| list.iter().map(Value::as_f64).collect());
+        match numbers.filter(|numbers| numbers.iter().all(|n| n.is_finite() && *n > 0.0)) {
+            Some(numbers) => Ok(Some(numbers)),
+            None => Err(self.wrong(name, format!("must be a list of positive numbers, not {value}"))),
+        }
+    }
+
     pub(super) fn flag(&self, name: &str) -> Result<bool, ConfigError> {
         match self.get(name) {
             None => Ok(false),

@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 
 pub use families::Family;
 pub use fields::ConfigError;
-pub use rope::{Llama3, Rope, Scaling, Yarn};
+pub use rope::{Llama3, LongRope, Rope, Scaling, Yarn};
 
 use crate::kernels::attention::Geometry;
 

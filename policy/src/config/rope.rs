@@ -23,12 +23,19 @@ pub enum Scaling {
     /// All are divided by a factor (Chen et al., 2023).
     Linear(f64),
     /// The base grows once a sequence is longer than `max_position_embeddings`. No sequence here is, so the frequencies are plain; the
-    /// factor is kept for the file.
-    Dynamic(f64),
+    /// settings are kept for the file.
+    Dynamic {
+        /// Context extension.
+        factor: f64,
+        /// Context before it, where the file says it.
+        original_max_position: Option<f64>,
+    },
     /// Low frequencies are divided, high ones kept (Llama 3.1).
     Llama3(Llama3),
     /// YaRN (Peng et al., 2023).
     Yarn(Yarn),
+    /// LongRoPE (Ding et al., 2024).
+    LongRope(LongRope),
 }
 
 /// Llama 3.1's settings.
@@ -42,6 +49,42 @@ pub struct Llama3 {
     pub high_freq_factor: f64,
     /// Context before the extension.
     pub original_max_position: f64,
+}
+
+/// LongRoPE's settings (Ding et al., 2024, arXiv 2402.13753): each frequency is divided by a factor of its own, found by search, and there
+/// are two sets of them.
+///
+/// Which set holds is a matter of the longest sequence. transformers asks each batch, so a row's numbers change with its neighbours and, while
+/// decoding, with the position at which the others' keys were cached. Here it is the context that the model is used with, for all sequences
+/// alike (as vLLM does by its `max_model_len`): sampler and learner could not agree otherwise.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LongRope {
+    /// Of contexts up to the original one, a factor a pair.
+    pub short: Vec<f64>,
+    /// Of longer ones.
+    pub long: Vec<f64>,
+    /// Context before the extension.
+    pub original_max_position: f64,
+    /// Context extension, where the file says it.
+    pub factor: Option<f64>,
+    /// The context that the model is made for.
+    pub max_position: f64,
+    /// Scales cosines and sines instead of what follows from the extension.
+    pub attention_factor: Option<f64>,
+}
+
+impl LongRope {
+    /// The factors that hold where no sequence is longer than this.
+    pub fn factors(&self, context: i64) -> &[f64] {
+        if context as f64 > self.original_max_position { &self.long } else { &self.short }
+    }
+
+    /// What cosines and sines are multiplied by: `√(1 + ln s / ln original)` for an extension by `s > 1`.
+    pub fn magnitude(&self) -> f64 {
+        let extension = self.factor.unwrap_or(self.max_position / self.original_max_position);
+        let of_extension = || (1.0 + extension.ln() / self.original_max_position.ln()).sqrt();
+        self.attention_factor.unwrap_or_else(|| if extension <= 1.0 { 1.0 } else { of_extension() })
+    }
 }
 
 /// YaRN's settings (Peng et al., 2023).
@@ -90,11 +133,16 @@ pub(super) fn read(fields: &Fields<'_>, max_position: i64) -> Result<(Rope, Vec<
     let scaling = match kind.or(older_kind).unwrap_or("default") {
         "default" => Scaling::None,
         "linear" => Scaling::Linear(factor_of(&block)?),
-        "dynamic" => Scaling::Dynamic(factor_of(&block)?),
+        "dynamic" => Scaling::Dynamic {
+            factor: factor_of(&block)?,
+            original_max_position: block.positive_number("original_max_position_embeddings")?,
+        },
         "llama3" => Scaling::Llama3(llama3(&block, max_position)?),
         "yarn" => Scaling::Yarn(yarn(&block, theta, max_position)?),
+        // `su` was its name at first.
+        "longrope" | "su" => Scaling::LongRope(longrope(&block, fields, max_position)?),
         other => {
-            let built = "default, linear, dynamic, llama3 and yarn are";
+            let built = "default, linear, dynamic, llama3, yarn and longrope are";
             return Err(fields.unsupported(format!("rope type {other:?} is not built; {built}")));
         }
     };
@@ -134,6 +182,37 @@ fn llama3(block: &Fields<'_>, max_position: i64) -> Result<Llama3, ConfigError> 
     Ok(settings)
 }
 
+/// `original_max_position_embeddings` stands in the block, or beside it and wins.
+fn longrope(block: &Fields<'_>, model: &Fields<'_>, max_position: i64) -> Result<LongRope, ConfigError> {
+    let within = block.positive_number("original_max_position_embeddings")?;
+    let beside = model.positive_number("original_max_position_embeddings")?;
+    let original_max_position = beside.or(within).unwrap_or(max_position as f64);
+    if original_max_position <= 1.0 {
+        return Err(block.wrong("original_max_position_embeddings", "must be more than 1 under LongRoPE"));
+    }
+    let factors = |name: &str| block.positive_numbers(name)?.ok_or_else(|| block.wrong(name, "is missing"));
+    Ok(LongRope {
+        short: factors("short_factor")?,
+        long: factors("long_factor")?,
+        original_max_position,
+        factor: block.number("factor", |f| f >= 1.0, "at least 1")?,
+        max_position: max_position as f64,
+        attention_factor: block.positive_number("attention_factor")?,
+    })
+}
+
+/// LongRoPE has a factor for each rotated pair.
+pub(super) fn check_width(fields: &Fields<'_>, rope: &Rope, width: i64) -> Result<(), ConfigError> {
+    let Scaling::LongRope(LongRope { short, long, .. }) = &rope.scaling else { return Ok(()) };
+    let pairs = width as usize / 2;
+    match [("short_factor", short), ("long_factor", long)].into_iter().find(|(_, factors)| factors.len() != pairs) {
+        Some((name, factors)) => {
+            Err(fields.wrong(name, format!("must hold {pairs} numbers, one a rotated pair, not {}", factors.len())))
+        }
+        None => Ok(()),
+    }
+}
+
 fn yarn(block: &Fields<'_>, theta: f64, max_position: i64) -> Result<Yarn, ConfigError> {
     if theta <= 1.0 {
         return Err(block.wrong("rope_theta", format!("must be above 1 under YaRN, not {theta}")));
@@ -166,8 +245,11 @@ pub(super) fn to_json(rope: &Rope) -> Value {
             put("factor", json!(factor));
             "linear"
         }
-        Scaling::Dynamic(factor) => {
+        Scaling::Dynamic { factor, original_max_position } => {
             put("factor", json!(factor));
+            if let Some(original) = original_max_position {
+                put("original_max_position_embeddings", json!(*original as i64));
+            }
             "dynamic"
         }
         Scaling::Llama3(l) => {
@@ -176,6 +258,17 @@ pub(super) fn to_json(rope: &Rope) -> Value {
             put("high_freq_factor", json!(l.high_freq_factor));
             put("original_max_position_embeddings", json!(l.original_max_position as i64));
             "llama3"
+        }
+        Scaling::LongRope(l) => {
+            put("short_factor", json!(l.short));
+            put("long_factor", json!(l.long));
+            put("original_max_position_embeddings", json!(l.original_max_position as i64));
+            for (name, value) in [("factor", l.factor), ("attention_factor", l.attention_factor)] {
+                if let Some(value) = value {
+                    put(name, json!(value));
+                }
+            }
+            "longrope"
         }
         Scaling::Yarn(y) => {
             put("factor", json!(y.factor));

@@ -66,7 +66,7 @@ fn what_is_not_built_is_refused_and_not_ignored() {
         "quantization_config.quant_method",
     );
     refused(&qwen3(), &[("model_type", json!("gpt_neox"))], "model_type \"gpt_neox\" is not built");
-    refused(&qwen3(), &[("rope_scaling", json!({"rope_type": "longrope"}))], "rope type \"longrope\" is not built");
+    refused(&qwen3(), &[("rope_scaling", json!({"rope_type": "spiral"}))], "rope type \"spiral\" is not built");
     refused(&qwen3(), &[("partial_rotary_factor", json!(0.5))], "partial_rotary_factor must be 1");
     let windowed = [("use_sliding_window", json!(true)), ("sliding_window", json!(8)), ("max_window_layers", json!(1))];
     let indexer = json!({"index_topk": 4, "index_n_heads": 2, "index_head_dim": 16});
@@ -109,6 +109,28 @@ fn yarn_is_checked_and_its_attention_factor_kept() {
     let Scaling::Yarn(found) = &config.rope.scaling else { panic!("it is YaRN") };
     assert_eq!((found.attention_factor, found.truncate), (Some(0.9), true));
     assert_eq!(unknown, ["rope_scaling.betafast"]);
+}
+
+#[test]
+fn longrope_has_a_factor_for_each_pair() {
+    let longrope = |changes: &[(&str, Value)]| {
+        let factors = json!([1.0, 1.0, 1.5, 2.0, 2.0, 2.0, 2.5, 4.0]);
+        let base = json!({"type": "longrope", "short_factor": factors, "long_factor": factors});
+        with(qwen3(), &[("rope_scaling", with(base, changes)), ("original_max_position_embeddings", json!(64))])
+    };
+    let (config, unknown) = parse(&longrope(&[("short_mscale", json!(1.1))])).expect("it reads");
+    let Scaling::LongRope(found) = &config.rope.scaling else { panic!("it is LongRoPE") };
+    assert_eq!((found.original_max_position, found.max_position, found.factor), (64.0, 256.0, None));
+    // √(1 + ln 4 / ln 64).
+    assert!((found.magnitude() - (4.0f64 / 3.0).sqrt()).abs() < 1e-12);
+    assert_eq!(unknown, ["rope_scaling.short_mscale"]);
+    let again = parse(&config.to_json(Storage::F32)).expect("it reads back").0;
+    assert_eq!(again, config);
+    refused(&longrope(&[("long_factor", json!([1.0, 2.0]))]), &[], "long_factor must hold 8 numbers");
+    refused(&longrope(&[("long_factor", json!([0.0]))]), &[], "rope_scaling.long_factor must be a list of positive");
+    refused(&longrope(&[("short_factor", Value::Null)]), &[], "rope_scaling.short_factor is missing");
+    let original = [("original_max_position_embeddings", json!(1))];
+    refused(&longrope(&[]), &original, "original_max_position_embeddings must be more than 1");
 }
 
 #[test]

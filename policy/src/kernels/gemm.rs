@@ -6,7 +6,8 @@
 //! thing: it picks its kernel, and with it the order, by all of them.
 //!
 //! The right factor is laid out in panels of [`WIDE`] columns, `[k][WIDE]` each, the last filled up with zeros. A weight that many
-//! products share is laid out once ([`Packed`]); any other block by block, when it is needed.
+//! products share is laid out once ([`Packed`]); any other block by block, when it is needed. One of bf16 stays bf16 there and is widened
+//! block by block, which is exact: half the memory, and half of what the processor waits for where rows are few.
 
 use std::cell::RefCell;
 
@@ -23,18 +24,31 @@ pub const WIDE: usize = 32;
 const HIGH: usize = 8;
 const HIGH_AVX2: usize = 2;
 
+/// A number of bf16, by its bits: the upper half of an f32's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Bf16(pub u16);
+
+impl Bf16 {
+    /// The same number.
+    #[inline(always)]
+    pub fn widened(self) -> f32 {
+        f32::from_bits(u32::from(self.0) << 16)
+    }
+}
+
 /// A matrix that is read: element `(i, j)` lies at `i · row + j · column`, and one of the two steps is 1.
 #[derive(Debug, Clone, Copy)]
-pub struct Factor<'a> {
+pub struct Factor<'a, T = f32> {
     /// Its elements, from the first on.
-    pub data: &'a [f32],
+    pub data: &'a [T],
     /// From one row to the next.
     pub row: usize,
     /// From one column to the next.
     pub column: usize,
 }
 
-impl<'a> Factor<'a> {
+impl<T> Factor<'_, T> {
     /// The transpose.
     pub fn flipped(self) -> Self {
         Self { row: self.column, column: self.row, ..self }
@@ -49,31 +63,79 @@ impl<'a> Factor<'a> {
 /// A right factor `[k, n]` laid out in panels.
 #[derive(Debug)]
 pub struct Packed {
-    panels: Vec<f32>,
+    panels: Panels,
     k: usize,
     n: usize,
 }
 
+#[derive(Debug)]
+enum Panels {
+    F32(Vec<f32>),
+    Bf16(Vec<Bf16>),
+}
+
+/// What follows a block in memory, a row of f32 at a time.
+type Ahead<'a> = &'a [[u8; WIDE * size_of::<f32>()]];
+
 impl Packed {
     /// Lays `b [k, n]` out, on libtorch's threads.
     pub fn new(b: Factor<'_>, k: usize, n: usize) -> Self {
-        let mut panels = vec![0.0f32; n.div_ceil(WIDE) * k * WIDE];
-        parallel_chunks(&mut panels, (k * WIDE).max(1), |panel, out| {
-            let j = panel * WIDE;
-            pack(b.from(0, j), k, WIDE.min(n - j), out);
-        });
-        Self { panels, k, n }
+        Self { panels: Panels::F32(laid_out(b, k, n)), k, n }
+    }
+
+    /// As [`Packed::new`], as bf16.
+    pub fn of_bf16(b: Factor<'_, Bf16>, k: usize, n: usize) -> Self {
+        Self { panels: Panels::Bf16(laid_out(b, k, n)), k, n }
     }
 
     /// Bytes that it holds.
     pub fn bytes(&self) -> u64 {
-        (self.panels.len() * size_of::<f32>()) as u64
+        let bytes = match &self.panels {
+            Panels::F32(panels) => size_of_val(panels.as_slice()),
+            Panels::Bf16(panels) => size_of_val(panels.as_slice()),
+        };
+        bytes as u64
     }
 
-    /// All panels, from column `j` and row `p` on.
-    fn from(&self, j: usize, p: usize) -> &[f32] {
-        &self.panels[(j / WIDE * self.k + p) * WIDE..]
+    /// The block of `deep` rows from column `j` and row `p` on, and what follows it; `scratch` is where it is widened.
+    fn block<'a>(&'a self, j: usize, p: usize, deep: usize, scratch: &'a mut [f32]) -> (&'a [f32], Ahead<'a>) {
+        let (from, length) = ((j / WIDE * self.k + p) * WIDE, deep * WIDE);
+        match &self.panels {
+            Panels::F32(panels) => {
+                let (block, after) = panels[from..].split_at(length);
+                (block, ahead(after, length))
+            }
+            Panels::Bf16(panels) => {
+                let (block, after) = panels[from..].split_at(length);
+                let scratch = &mut scratch[..length];
+                widen(block, scratch);
+                (scratch, ahead(after, length))
+            }
+        }
     }
+}
+
+/// `b [k, n]` in panels.
+fn laid_out<T: Copy + Default + Send + Sync>(b: Factor<'_, T>, k: usize, n: usize) -> Vec<T> {
+    let mut panels = vec![T::default(); n.div_ceil(WIDE) * k * WIDE];
+    parallel_chunks(&mut panels, (k * WIDE).max(1), |panel, out| {
+        let j = panel * WIDE;
+        pack(b.from(0, j), k, WIDE.min(n - j), out);
+    });
+    panels
+}
+
+/// As many of the numbers as a block has, to be asked for.
+fn ahead<T>(after: &[T], length: usize) -> Ahead<'_> {
+    let after = &after[..length.min(after.len())];
+    // SAFETY: any numbers are bytes, and these are read while the slice is borrowed.
+    let bytes = unsafe { std::slice::from_raw_parts(after.as_ptr().cast::<u8>(), size_of_val(after)) };
+    bytes.as_chunks().0
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2+fma"))]
+fn widen(from: &[Bf16], to: &mut [f32]) {
+    to.iter_mut().zip(from).for_each(|(to, from)| *to = from.widened());
 }
 
 /// A right factor.
@@ -114,20 +176,17 @@ pub unsafe fn gemm((m, n, k): (usize, usize, usize), a: Factor<'_>, b: Right<'_>
             // Without terms there is one block still, whose sums are 0.
             for p in (0..k.max(1)).step_by(DEEP) {
                 let deep = DEEP.min(k - p);
-                let mut ahead = None;
-                let panel = match b {
+                let (panel, ahead): (&[f32], Ahead<'_>) = match b {
                     Right::Packed(packed, first) => {
                         debug_assert!(first % WIDE == 0 && first + n <= packed.n && packed.k == k);
-                        let (panel, after) = packed.from(first + j, p).split_at(deep * WIDE);
-                        ahead = Some(after);
-                        panel
+                        packed.block(first + j, p, deep, scratch)
                     }
                     Right::Plain(b) => {
                         let panel = &mut scratch[..deep * WIDE];
                         if deep > 0 {
                             pack(b.from(p, j), deep, columns, panel);
                         }
-                        &*panel
+                        (panel, &[])
                     }
                 };
                 let part = if deep > 0 { a.from(0, p) } else { a };
@@ -147,13 +206,13 @@ fn wide_registers() -> bool {
 
 /// Lays `b [k, columns]` out as `[k][WIDE]`.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2+fma"))]
-fn pack(b: Factor<'_>, k: usize, columns: usize, out: &mut [f32]) {
+fn pack<T: Copy + Default>(b: Factor<'_, T>, k: usize, columns: usize, out: &mut [T]) {
     let (rows, _) = out.as_chunks_mut::<WIDE>();
     let rows = &mut rows[..k];
     if b.column == 1 {
         for (p, to) in rows.iter_mut().enumerate() {
             to[..columns].copy_from_slice(&b.data[p * b.row..][..columns]);
-            to[columns..].fill(0.0);
+            to[columns..].fill(T::default());
         }
         return;
     }
@@ -162,7 +221,7 @@ fn pack(b: Factor<'_>, k: usize, columns: usize, out: &mut [f32]) {
             let from = &b.data[l * b.column..][..k];
             rows.iter_mut().zip(from).for_each(|(to, x)| to[l] = *x);
         } else {
-            rows.iter_mut().for_each(|to| to[l] = 0.0);
+            rows.iter_mut().for_each(|to| to[l] = T::default());
         }
     }
 }
@@ -177,12 +236,11 @@ unsafe fn column(
     (m, columns, first): (usize, usize, bool),
     a: Factor<'_>,
     panel: &[f32],
-    ahead: Option<&[f32]>,
+    mut ahead: Ahead<'_>,
     c: Out,
     most: usize,
 ) {
     let (panel, _) = panel.as_chunks::<WIDE>();
-    let mut ahead = ahead.map_or(&[][..], |ahead| ahead.as_chunks::<WIDE>().0);
     let mut i = 0;
     while i < m {
         let part = if panel.is_empty() { a } else { a.from(i, 0) };
@@ -208,7 +266,7 @@ unsafe fn column(
 unsafe fn tile<const ROWS: usize>(
     a: Factor<'_>,
     panel: &[[f32; WIDE]],
-    ahead: &[[f32; WIDE]],
+    ahead: Ahead<'_>,
     c: Out,
     columns: usize,
     first: bool,
@@ -273,7 +331,7 @@ mod tests {
         (0..m * n).map(|at| element(at / n, at % n)).collect()
     }
 
-    fn transposed(x: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+    fn transposed<T: Copy>(x: &[T], rows: usize, columns: usize) -> Vec<T> {
         (0..x.len()).map(|at| x[at % rows * columns + at / rows]).collect()
     }
 
@@ -299,6 +357,25 @@ mod tests {
                     assert_eq!(run((m, n, k), left, Right::Plain(right)), wanted, "{m} {n} {k}");
                     assert_eq!(run((m, n, k), left, Right::Packed(&packed, 0)), wanted, "{m} {n} {k}, packed");
                 }
+            }
+        }
+    }
+
+    /// The bits of numbers that bf16 can say do not depend on how they are kept.
+    #[test]
+    fn inv_1_a_factor_of_bf16_gives_the_sums_of_its_widened_self() {
+        for (m, n, k) in [(1, 1, 1), (3, 33, 7), (9, 70, 600), (17, 64, 513), (2, 40, 0)] {
+            let half: Vec<Bf16> = wave(k * n, 1.37).iter().map(|x| Bf16((x.to_bits() >> 16) as u16)).collect();
+            let wide: Vec<f32> = half.iter().map(|x| x.widened()).collect();
+            let (a, half_t) = (wave(m * k, 0.73), transposed(&half, k, n));
+            let left = Factor { data: &a, row: k, column: 1 };
+            let wanted = run((m, n, k), left, Right::Plain(Factor { data: &wide, row: n, column: 1 }));
+            let rights = [Factor { data: &half, row: n, column: 1 }, Factor { data: &half_t, row: 1, column: k }];
+            for right in rights {
+                let packed = Packed::of_bf16(right, k, n);
+                assert_eq!(run((m, n, k), left, Right::Packed(&packed, 0)), wanted, "{m} {n} {k}");
+                let whole = Packed::new(Factor { data: &wide, row: n, column: 1 }, k, n);
+                assert_eq!(2 * packed.bytes(), whole.bytes());
             }
         }
     }

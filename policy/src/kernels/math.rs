@@ -36,9 +36,9 @@ pub fn fetch(a: &[f32]) {
 
 /// As [`fetch`], into the second cache.
 #[inline(always)]
-pub fn fetch_far(a: &[f32]) {
+pub fn fetch_far(a: &[u8]) {
     #[cfg(target_arch = "x86_64")]
-    for line in a.chunks(64 / size_of::<f32>()) {
+    for line in a.chunks(64) {
         use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
         // SAFETY: as above.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };

@@ -56,12 +56,26 @@ pub(crate) fn floats(tensor: &Tensor) -> &[f32] {
     unsafe { std::slice::from_raw_parts(tensor.data_ptr().cast(), tensor.numel()) }
 }
 
-/// An f32 CPU tensor's elements from its first to its last, with the step of each dimension.
+/// Numbers that a tensor holds.
+pub(crate) trait Number {
+    /// libtorch's word for them.
+    const KIND: Kind;
+}
+
+impl Number for f32 {
+    const KIND: Kind = Kind::Float;
+}
+
+impl Number for gemm::Bf16 {
+    const KIND: Kind = Kind::BFloat16;
+}
+
+/// A CPU tensor's elements from its first to its last, with the step of each dimension.
 ///
 /// # Panics
-/// If the tensor is anything else, or empty.
-pub(crate) fn strided(tensor: &Tensor) -> (&[f32], Vec<usize>) {
-    assert!(tensor.kind() == Kind::Float && tensor.device() == tch::Device::Cpu && tensor.numel() > 0);
+/// If the tensor holds other numbers, lies elsewhere, or is empty.
+pub(crate) fn strided<T: Number>(tensor: &Tensor) -> (&[T], Vec<usize>) {
+    assert!(tensor.kind() == T::KIND && tensor.device() == tch::Device::Cpu && tensor.numel() > 0);
     let strides: Vec<usize> = tensor.stride().into_iter().map(|step| step as usize).collect();
     let last: usize = tensor.size().iter().zip(&strides).map(|(&size, step)| (size as usize - 1) * step).sum();
     // SAFETY: a CPU tensor's elements lie where its steps say, from `data_ptr` on; it is borrowed for the slice's life.

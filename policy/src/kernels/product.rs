@@ -12,7 +12,7 @@ use tch::{Kind, Tensor};
 
 use super::cuda::{self, on_gpu};
 use super::gemm::{Factor, Out, Packed, Right, WIDE, gemm};
-use super::{empty, floats, floats_mut, plain, strided};
+use super::{Number, empty, floats, floats_mut, plain, strided};
 use crate::packs::Packs;
 
 /// The largest tile.
@@ -107,7 +107,7 @@ impl Shape {
     }
 
     /// `W [k, n]` of each head.
-    fn weights<'a>(self, w: &'a Tensor) -> Heads<'a> {
+    fn weights<T: Number>(self, w: &Tensor) -> Heads<'_, T> {
         let (data, strides) = strided(w);
         match (self.layout, strides.as_slice()) {
             (Layout::Transposed, &[column, row]) => Heads { of_first: Factor { data, row, column }, head: 0 },
@@ -117,8 +117,13 @@ impl Shape {
     }
 
     fn pack(self, w: &Tensor) -> Vec<Packed> {
+        let (k, n) = (self.k, self.n);
+        if w.kind() == Kind::BFloat16 {
+            let weights = self.weights(w);
+            return (0..self.heads).map(|head| Packed::of_bf16(weights.of(head), k, n)).collect();
+        }
         let weights = self.weights(w);
-        (0..self.heads).map(|head| Packed::new(weights.of(head), self.k, self.n)).collect()
+        (0..self.heads).map(|head| Packed::new(weights.of(head), k, n)).collect()
     }
 
     /// `[rows, columns]`, or `[rows, heads, columns]`.
@@ -135,7 +140,7 @@ impl Shape {
 
     fn forward(self, x: &Tensor, w: &Tensor, packs: &Packs) -> Tensor {
         let mut y = empty(&self.of_rows(self.n));
-        let (x, packed) = (self.input(floats(x)), packs.panels(w, |w| self.pack(&widened(w))));
+        let (x, packed) = (self.input(floats(x)), packs.panels(w, |w| self.pack(w)));
         let right = |head: usize, j: usize| Right::Packed(&packed[head], j);
         let places = (self.n, self.heads * self.n);
         self.multiply((self.rows, self.n, self.k), |head| x.of(head), right, floats_mut(&mut y), places);
@@ -215,13 +220,13 @@ fn tile(heads: usize, m: usize, n: usize, k: usize) -> (usize, usize) {
 
 /// One matrix a head, `head` elements apart.
 #[derive(Clone, Copy)]
-struct Heads<'a> {
-    of_first: Factor<'a>,
+struct Heads<'a, T = f32> {
+    of_first: Factor<'a, T>,
     head: usize,
 }
 
-impl<'a> Heads<'a> {
-    fn of(self, head: usize) -> Factor<'a> {
+impl<'a, T> Heads<'a, T> {
+    fn of(&self, head: usize) -> Factor<'a, T> {
         Factor { data: &self.of_first.data[head * self.head..], ..self.of_first }
     }
 }

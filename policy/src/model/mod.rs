@@ -118,6 +118,11 @@ pub struct Model {
     compute: Compute,
 }
 
+/// What the model has room for, or what was asked for where that is less.
+fn context_of(config: &ModelConfig, compute: Compute) -> i64 {
+    compute.context.map_or(config.max_position_embeddings, |asked| asked.min(config.max_position_embeddings))
+}
+
 impl Model {
     /// A model over `params`, which must be complete and of the config's shapes ([`crate::checkpoint`] checks them).
     ///
@@ -128,7 +133,7 @@ impl Model {
         let device = compute.device;
         let params: Params = params.into_iter().map(|(name, p)| (name, p.to_device(device))).collect();
         let products = Products::new(compute, &product_shapes(&config))?;
-        let rope = RopeTable::new(&config, device);
+        let rope = RopeTable::new(&config, context_of(&config, compute), device);
         let mut model = Self { config, params, products, adapters: None, layers: Vec::new(), rope, compute };
         model.build_layers();
         Ok(model)
@@ -177,6 +182,11 @@ impl Model {
     pub fn bytes(&self) -> u64 {
         let own: u64 = self.params.values().map(tensor_bytes).sum();
         own + self.adapters.as_ref().map_or(0, Adapters::bytes)
+    }
+
+    /// Positions that a sequence has at most.
+    pub fn context(&self) -> usize {
+        context_of(&self.config, self.compute) as usize
     }
 
     /// How the model computes.
