@@ -17,7 +17,6 @@ import tiktoken
 from make_template_fixtures import CORPUS, TEXTS
 from mistral_common.tokens.tokenizers.base import SpecialTokenPolicy
 from mistral_common.tokens.tokenizers.tekken import Tekkenizer
-from tiktoken.load import load_tiktoken_bpe
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
 FIXTURES = pathlib.Path(__file__).parents[2] / "data/tests/fixtures/tokenizers"
@@ -39,11 +38,16 @@ LINES = CORPUS + [
     "HelloWorld camelCase HTTPServer it's IT'S you're They'LL        indented\n        again\t\t\ttabs",
     "https://example.com/a/b/c ---- ==== ///// aaaa abab ababab 00001111 2024年12月31日",
 ]
+# Tokens beside the trained ones: across the places where one of the patterns cuts, so that each cut shows in the ids, and
+# pieces that no two tokens make, which only the lookup of a whole piece finds.
+APART = ["文a", "C中", "气w", "1234", "12", "e1", "1a", "dT", "s天", "n't", "'sx", "/\n", "\n/", ".a", "\n ", "  x", "é中", " quixotry", "xyzzy", "🙂🙃", "y'L", "e\u0301", "!\n"]
 MORE = TEXTS + [
     "今天天气很好", "天气weather天气 good好", "ABC中文abc", "々〇〆ヶ", "한국어 한국 العربية हिन्दी ไทย", "HelloWorldIT'SfineThey'LL'd", "'s'S'ſ", "ǅungla ʰa ªº",
     "Ⅷ ½ 一二三 ٣٤٥ 123456789", "    \n \n\n  x \r\n\r\n", "\t\t\t", "a" * 37, " " * 61, "ab" * 30 + "a", "e\u0301\u0302\u0327x", "\u200d\u200b\u00ad", "\x01\x02\x1b[0m\x7f",
     "🇩🇪👩‍👩‍👧🏽", "/////\n//", "!?…\n\n/x", "\ufffd\u2028\u2029\x85x", "𠀀𠀁漢字𝟘𝟙",
+    *APART, " quixotry xyzzy xyzzyx", "x".join(APART), "中文a文aC中C中中 1234123412", "isn'tx it'sxx", "/\n/\n\n //\n", "fooBarT.a .a", "y  x   x", "é中é中", "They'LLy'Lx", "e\u0301e\u0301x", "!\n?!\n",
 ]
+UNUSED = 20  # of the vocabulary of tekken.json
 POOL = [
     "aaabbetho nirs", "ABEHT", "今天气很好我们中文", "0123４٣", " \t\n\r\u00a0\u3000", "'’.,:/-_=<|>[]()", "éñüЖд日本カナ한", "\u0301\u0327\u200d", "🙂👩🇩", "\x00\x1b\x7f", "ǅʰªⅧ½〇々",
 ]
@@ -60,7 +64,7 @@ def texts(special):
 
 
 def trained(pattern, size):
-    """Tokens by rank: what BPE training merges first is ranked first, after the bytes in their own order."""
+    """Tokens by rank: what BPE training merges first is ranked first, after the bytes in their own order; `APART` before the last ones."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(Regex(pattern), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
@@ -70,7 +74,8 @@ def trained(pattern, size):
     byte = {chr(b): b for b in printable} | {chr(256 + n): b for n, b in enumerate(b for b in range(256) if b not in printable)}
     made = sorted(tokenizer.get_vocab().items(), key=lambda entry: entry[1])
     merged = [bytes(byte[c] for c in token) for token, _ in made if len(token) > 1]
-    return [bytes([b]) for b in range(256)] + merged
+    apart = [token for token in map(str.encode, APART) if token not in merged]
+    return [bytes([b]) for b in range(256)] + merged[:-UNUSED] + apart + merged[-UNUSED:]
 
 
 def case(text, ids, decoded, skipped):
@@ -101,7 +106,9 @@ def make_tiktoken():
               "chat_template": template, "tokenizer_class": "TikTokenTokenizer"}
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1) + "\n")
     special = {names.get(at, f"<|reserved_token_{first + at}|>"): first + at for at in range(256)}
-    encoding = tiktoken.Encoding("kimi", pat_str=KIMI, mergeable_ranks=load_tiktoken_bpe(str(folder / "tiktoken.model")), special_tokens=special)
+    # (Not by tiktoken's load_tiktoken_bpe, which keeps a copy of what a path once held.)
+    ranks = {token: rank for rank, token in enumerate(tokens)}
+    encoding = tiktoken.Encoding("kimi", pat_str=KIMI, mergeable_ranks=ranks, special_tokens=special)
     kept = first + 11
     cases = []
     for text in texts([*names.values(), f"<|reserved_token_{first + 9}|>"]):
@@ -116,9 +123,9 @@ def make_tekken():
     folder.mkdir(exist_ok=True)
     tokens = trained(TEKKEN, 500)
     names = ["<unk>", "<s>", "</s>", "[INST]", "[/INST]", "[AVAILABLE_TOOLS]", "[TOOL_CALLS]", "<pad>"]
-    number, unused = 12, 20
+    number = 12
     file = {
-        "config": {"pattern": TEKKEN, "num_vocab_tokens": len(tokens), "default_vocab_size": len(tokens) - unused + number,
+        "config": {"pattern": TEKKEN, "num_vocab_tokens": len(tokens), "default_vocab_size": len(tokens) - UNUSED + number,
                    "default_num_special_tokens": number, "version": "v13"},
         "vocab": [{"rank": rank, "token_bytes": base64.b64encode(token).decode(), "token_str": None} for rank, token in enumerate(tokens)],
         "special_tokens": [{"rank": rank, "token_str": name, "is_control": True} for rank, name in enumerate(names)],
