@@ -1,6 +1,6 @@
 """Golden ids of the tokenizers that ship without a tokenizer.json, by the libraries that read them.
 
-    /tmp/venv-hf/bin/python scripts/dev/make_rank_fixtures.py
+    /tmp/venv-hf/bin/python scripts/dev/make_rank_fixtures.py  # --many DIR for a released vocabulary and many texts, into DIR
 
 tiktoken.model (Kimi) is read by tiktoken with the pattern of Moonshot's tokenization_kimi.py, tekken.json by mistral_common's
 Tekkenizer. The vocabularies are trained here, on a few lines. mistral_common finds no special tokens in a text, so its texts
@@ -12,7 +12,9 @@ import json
 import pathlib
 import random
 import re
+import sys
 
+import mistral_common
 import tiktoken
 from make_template_fixtures import CORPUS, TEXTS
 from mistral_common.tokens.tokenizers.base import SpecialTokenPolicy
@@ -142,6 +144,42 @@ def make_tekken():
     write(folder, cases, tekken.encode("", bos=True, eos=False))
 
 
+def drawn(rnd, strings, prose):
+    """A text of one of five kinds: out of a file, of tokens, periodic, of characters that the patterns tell apart, of any characters."""
+    kind, size = rnd.randrange(5), rnd.randint(1, 120)
+    if kind == 0:
+        return prose[(start := rnd.randrange(len(prose))):start + size]
+    if kind == 1:
+        return "".join(rnd.choice(strings) for _ in range(1 + size // 10))
+    if kind == 2:
+        letters = rnd.choice(["a", "ab", "tho", " ", "-=", "01", "天气", "\n "])
+        return "".join(rnd.choice(letters) for _ in range(size)) if rnd.random() < 0.5 else (letters * size)[:size]
+    if kind == 3:
+        return "".join(rnd.choice(rnd.choice(POOL)) for _ in range(size))
+    return "".join(chr(rnd.choice([rnd.randrange(0x3000), rnd.randrange(0xD800), rnd.randrange(0xE000, 0x110000)])) for _ in range(size))
+
+
+def make_many(out):
+    """The vocabulary that mistral_common ships, in both forms, and a hundred thousand seeded texts."""
+    source = pathlib.Path(mistral_common.__file__).parent / "data/tekken_240911.json"
+    tokens = [base64.b64decode(token["token_bytes"]) for token in json.loads(source.read_bytes())["vocab"]]
+    for name in ["tekken", "tiktoken"]:
+        (out / name).mkdir(parents=True, exist_ok=True)
+    (out / "tekken/tekken.json").write_bytes(source.read_bytes())
+    (out / "tiktoken/tiktoken.model").write_text("".join(f"{base64.b64encode(token).decode()} {rank}\n" for rank, token in enumerate(tokens)))
+    tekken = Tekkenizer.from_file(source)
+    encoding = tiktoken.Encoding("kimi", pat_str=KIMI, mergeable_ranks={token: rank for rank, token in enumerate(tokens)}, special_tokens={})
+    rnd, strings = random.Random(3), [token.decode() for token in tokens if "\ufffd" not in token.decode(errors="replace")]
+    prose = "".join(path.read_text() for path in sorted((FIXTURES.parents[3] / "docs").glob("*.md")))
+    # No special token stands in them: Tekkenizer finds none.
+    all_texts = [drawn(rnd, strings, prose).replace("<", "(").replace("[", "(") for _ in range(100_000)]
+    write(out / "tekken", [case(text, ids := tekken.encode(text, bos=False, eos=False), tekken.decode(ids), text) for text in all_texts], [tekken.bos_id])
+    write(out / "tiktoken", [case(text, ids := encoding.encode_ordinary(text), encoding.decode(ids), text) for text in all_texts], [])
+
+
 if __name__ == "__main__":
-    make_tiktoken()
-    make_tekken()
+    if "--many" in sys.argv:
+        make_many(pathlib.Path(sys.argv[sys.argv.index("--many") + 1]))
+    else:
+        make_tiktoken()
+        make_tekken()

@@ -6,8 +6,8 @@
 //!
 //! Pairs that make the same token come one after the other here, where tiktoken takes the leftmost. That is another
 //! result only where three neighbours stand together of which the first two make the same token as the last two, from
-//! other parts. In vocabularies that BPE training made no text leads there (120,000 periodic texts over the alphabets of one to
-//! three letters that have most such tokens, none of which differed from tiktoken).
+//! other parts. No text is known that leads there: of 150,000 periodic and random texts over one to three letters, under
+//! vocabularies trained on such texts and under random tokens in random order, none had other ids than by tiktoken.
 
 use std::collections::HashMap;
 
