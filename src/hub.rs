@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use data::tokenizer::FORMS;
 use hf_hub::api::Progress;
 use hf_hub::api::sync::{Api, ApiBuilder, ApiError};
 use hf_hub::{Cache, Repo, RepoType};
@@ -158,7 +159,7 @@ fn is_whole(folder: &Path) -> bool {
         Some(map) => map.values().all(|file| file.as_str().is_some_and(|file| folder.join(file).exists())),
         None => folder.join("model.safetensors").exists(),
     };
-    weights && folder.join("tokenizer.json").exists()
+    weights && FORMS.iter().any(|form| folder.join(form).exists())
 }
 
 /// What a program that reads checkpoints could look at: no pictures, no other programs' weights.
@@ -288,6 +289,8 @@ mod tests {
         for (file, is) in [
             ("model-00001-of-00002.safetensors", true),
             ("tokenizer.json", true),
+            ("tekken.json", true),
+            ("tiktoken.model", true),
             ("chat_template.jinja", true),
             ("additional_chat_templates/tool_use.jinja", true),
             ("additional_chat_templates/old/x.jinja", false),

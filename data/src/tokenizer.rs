@@ -1,8 +1,13 @@
 //! A checkpoint's tokenizer: text to token ids and back, and the ids that begin, end and pad a sequence.
 //!
-//! Encoding and decoding are Hugging Face's own (`tokenizers`). Nothing of a tokenizer is rewritten:
+//! Encoding and decoding are Hugging Face's own (`tokenizers`). A checkpoint without a tokenizer.json may have Mistral's
+//! tekken.json or the tiktoken.model of Kimi, which become the same kind of tokenizer. Nothing of a tokenizer is rewritten:
 //! [`Tokenizer::save`] writes the bytes that were read, so a checkpoint keeps its tokenizer through any number of
-//! stages.
+//! stages, and adds a tokenizer.json where there was none.
+
+pub(crate) mod ranks;
+mod tekken;
+mod tiktoken;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,6 +24,10 @@ use crate::prompt::TEXT;
 use crate::{Message, Prompt};
 
 const TOKENIZER: &str = "tokenizer.json";
+const TEKKEN: &str = "tekken.json";
+const TIKTOKEN: &str = "tiktoken.model";
+/// The files that a tokenizer is read from: the first of them that is there.
+pub const FORMS: [&str; 3] = [TOKENIZER, TEKKEN, TIKTOKEN];
 const CONFIG: &str = "tokenizer_config.json";
 const SPECIAL_TOKENS: &str = "special_tokens_map.json";
 const GENERATION: &str = "generation_config.json";
@@ -29,8 +38,10 @@ const MODEL: &str = "config.json";
 
 /// The files of a tokenizer, as far as a checkpoint has them. The last ones are other libraries' forms of the same
 /// tokenizer.
-const FILES: [&str; 11] = [
+const FILES: [&str; 13] = [
     TOKENIZER,
+    TEKKEN,
+    TIKTOKEN,
     CONFIG,
     SPECIAL_TOKENS,
     GENERATION,
@@ -47,7 +58,7 @@ const FILES: [&str; 11] = [
 #[derive(Debug, thiserror::Error)]
 pub enum TokenizerError {
     /// A file cannot be read.
-    #[error("cannot read {}: {source}. A checkpoint needs a tokenizer.json beside its config.json", path.display())]
+    #[error("cannot read {}: {source}. A checkpoint needs a tokenizer.json (or a tekken.json or tiktoken.model) beside its config.json", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -95,6 +106,8 @@ pub struct Tokenizer {
     bos: Option<u32>,
     pad: Option<u32>,
     eos: Vec<u32>,
+    /// Tokens by their roles.
+    special: BTreeMap<String, String>,
     template: Option<ChatTemplate>,
     /// In scope in the template, for every prompt.
     variables: Map<String, Value>,
@@ -103,8 +116,9 @@ pub struct Tokenizer {
 impl Tokenizer {
     /// Loads the tokenizer of a checkpoint's folder.
     ///
-    /// Only tokenizer.json must be there. The special tokens are named by tokenizer_config.json, else by
-    /// special_tokens_map.json; the end tokens of generation_config.json come in addition. The template is
+    /// Only tokenizer.json must be there, or else tekken.json or tiktoken.model. The special tokens are named by
+    /// tokenizer_config.json, else by special_tokens_map.json, else they are a tekken.json's `<s>`, `</s>` and `<pad>`; the
+    /// end tokens of generation_config.json come in addition. The template is
     /// chat_template.jinja, else the configuration's `chat_template`; of several, the one called `default`, and the one
     /// called `tool_use` where there are tools. Truncation and padding that tokenizer.json asks
     /// for are off: lengths are the caller's business.
@@ -113,20 +127,15 @@ impl Tokenizer {
     /// [`TokenizerError::Read`], [`TokenizerError::Malformed`], [`TokenizerError::Template`].
     pub fn load(folder: &Path) -> Result<Self, TokenizerError> {
         let files = read_files(folder)?;
-        let mut inner = tokenizers::Tokenizer::from_bytes(&files[0].1)
-            .map_err(|e| TokenizerError::Malformed { path: folder.join(TOKENIZER), message: e.to_string() })?;
-        inner.with_padding(None);
-        inner
-            .with_truncation(None)
-            .map_err(|e| TokenizerError::Malformed { path: folder.join(TOKENIZER), message: e.to_string() })?;
         let source = Sources { folder, files: &files };
         let (config, map) = (source.json(CONFIG)?, source.json(SPECIAL_TOKENS)?);
-        let special = special_tokens(&config, &map);
+        let (form, inner) = source.tokenizer(&config)?;
+        let special = source.roles(special_tokens(&config, &map), &inner);
         let id = |name: &str| match special.get(name) {
             None => Ok(None),
             Some(token) => inner.token_to_id(token).map(Some).ok_or_else(|| TokenizerError::Malformed {
                 path: folder.join(CONFIG),
-                message: format!("`{name}` is `{token}`, which tokenizer.json does not have"),
+                message: format!("`{name}` is `{token}`, which {form} does not have"),
             }),
         };
         let (bos, pad) = (id("bos_token")?, id("pad_token")?);
@@ -137,8 +146,8 @@ impl Tokenizer {
             }
         }
         let vocab_size = inner.get_vocab(true).values().max().map_or(0, |last| *last as usize + 1);
-        let template = source.template(&config, special)?.or_else(|| family_encoding(folder));
-        Ok(Self { inner, files, vocab_size, bos, pad, eos, template, variables: Map::new() })
+        let template = source.template(&config, special.clone())?.or_else(|| family_encoding(folder));
+        Ok(Self { inner, files, vocab_size, bos, pad, eos, special, template, variables: Map::new() })
     }
 
     /// Token ids of a text. Special tokens that stand in the text become their ids; those that the tokenizer would
@@ -259,11 +268,24 @@ impl Tokenizer {
         }
     }
 
-    /// Writes the tokenizer's files into a folder, byte for byte as they were read.
+    /// Writes the tokenizer's files into a folder, byte for byte as they were read. Where tokenizer.json is not among them
+    /// it is written beside them, with the same ids, so that whoever reads only that form can; and a tokenizer_config.json
+    /// with the roles of the special tokens, where that is not there either.
     ///
     /// # Errors
     /// [`TokenizerError::Write`].
     pub fn save(&self, folder: &Path) -> Result<(), TokenizerError> {
+        let lacks = |wanted: &str| !self.files.iter().any(|(name, _)| *name == wanted);
+        if lacks(TOKENIZER) {
+            let json = |value: serde_json::Result<Vec<u8>>| value.expect("a tokenizer is always JSON");
+            let mut added = vec![(TOKENIZER, json(serde_json::to_vec(&self.inner)))];
+            if lacks(CONFIG) {
+                added.push((CONFIG, json(serde_json::to_vec_pretty(&self.special))));
+            }
+            for (name, bytes) in added {
+                write_atomic(&folder.join(name), |file| file.write_all(&bytes))?;
+            }
+        }
         for (name, bytes) in &self.files {
             if let Some(within) = Path::new(name).parent().filter(|within| !within.as_os_str().is_empty()) {
                 let within = folder.join(within);
@@ -281,18 +303,23 @@ fn family_encoding(folder: &Path) -> Option<ChatTemplate> {
     (config["model_type"] == "deepseek_v32").then(ChatTemplate::deepseek_v32)
 }
 
-/// The files that are there; tokenizer.json is the first.
+/// The files that are there, with one that can be read as a tokenizer among them.
 fn read_files(folder: &Path) -> Result<Vec<(&'static str, Vec<u8>)>, TokenizerError> {
-    let mut files = Vec::new();
+    let (mut files, mut missing) = (Vec::new(), Vec::new());
     for name in FILES {
         let path = folder.join(name);
         match fs::read(&path) {
             Ok(bytes) => files.push((name, bytes)),
-            Err(e) if e.kind() == io::ErrorKind::NotFound && name != TOKENIZER => {}
+            Err(source) if source.kind() == io::ErrorKind::NotFound => missing.push((path, source)),
             Err(source) => return Err(TokenizerError::Read { path, source }),
         }
     }
-    Ok(files)
+    let is_any = files.iter().any(|(name, _)| FORMS.contains(name));
+    match missing.into_iter().next() {
+        // tokenizer.json is the first that is missing then.
+        Some((path, source)) if !is_any => Err(TokenizerError::Read { path, source }),
+        _ => Ok(files),
+    }
 }
 
 /// The files as they were read, with the folder for error messages.
@@ -315,6 +342,38 @@ impl Sources<'_> {
         let Some(bytes) = self.bytes(name) else { return Ok(Value::Null) };
         let value: Value = serde_json::from_slice(bytes).map_err(|e| self.malformed(name, e))?;
         if value.is_object() { Ok(value) } else { Err(self.malformed(name, "is no JSON object")) }
+    }
+
+    /// The tokenizer, without truncation and padding, and the name of the file that it was read from.
+    fn tokenizer(&self, config: &Value) -> Result<(&'static str, tokenizers::Tokenizer), TokenizerError> {
+        let there = FORMS.iter().find_map(|form| Some((*form, self.bytes(form)?)));
+        let (form, bytes) = there.expect("files are read only where one of the forms is there");
+        let read = match form {
+            TEKKEN => tekken::read(bytes),
+            TIKTOKEN => {
+                let names = tiktoken::Names::of(config).map_err(|message| self.malformed(CONFIG, message))?;
+                tiktoken::read(bytes, &names)
+            }
+            _ => tokenizers::Tokenizer::from_bytes(bytes).map_err(|e| e.to_string()),
+        };
+        let mut tokenizer = read.map_err(|message| self.malformed(form, message))?;
+        tokenizer.with_padding(None);
+        tokenizer.with_truncation(None).map_err(|e| self.malformed(form, e))?;
+        Ok((form, tokenizer))
+    }
+
+    /// The tokens by their roles, those of a tekken.json where the other files do not say.
+    fn roles(
+        &self,
+        mut special: BTreeMap<String, String>,
+        tokenizer: &tokenizers::Tokenizer,
+    ) -> BTreeMap<String, String> {
+        if self.bytes(TEKKEN).is_some() {
+            for (role, token) in tekken::ROLES.iter().filter(|(_, token)| tokenizer.token_to_id(token).is_some()) {
+                special.entry((*role).to_owned()).or_insert_with(|| (*token).to_owned());
+            }
+        }
+        special
     }
 
     /// `eos_token_id` of generation_config.json: one id, or a list.

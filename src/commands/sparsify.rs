@@ -17,8 +17,10 @@ const LEAST_WIDTH: i64 = 32;
 
 /// What goes along beside config and weights, where it is there: the tokenizer, what a conversation looks like, how to sample, and what the
 /// base has cost.
-const COMPANIONS: [&str; 12] = [
+const COMPANIONS: [&str; 14] = [
     "tokenizer.json",
+    "tekken.json",
+    "tiktoken.model",
     "tokenizer_config.json",
     "tokenizer.model",
     "special_tokens_map.json",

@@ -9,7 +9,7 @@ const INIT_STD: f64 = 0.02;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Typed", into = "Typed")]
 pub enum ModelSource {
-    /// A folder in HF layout: `config.json`, `tokenizer.json` and its companions, `*.safetensors`.
+    /// A folder in HF layout: `config.json`, `tokenizer.json` (or what stands in for it) and its companions, `*.safetensors`.
     Checkpoint {
         /// The folder.
         path: String,
@@ -18,7 +18,7 @@ pub enum ModelSource {
     Fresh {
         /// A `config.json` in HF's form.
         config: String,
-        /// A `tokenizer.json`, or the folder that holds it and its chat template.
+        /// A `tokenizer.json`, a `tekken.json` or a `tiktoken.model`, or the folder that holds it and its chat template.
         tokenizer: String,
         /// Standard deviation of the normal distribution that matrices are drawn from.
         init_std: f64,

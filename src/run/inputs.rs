@@ -92,7 +92,7 @@ fn files(path: &Path) -> io::Result<Vec<PathBuf>> {
     }
     let decides = |path: &PathBuf| {
         let kind = path.extension().and_then(|kind| kind.to_str());
-        path.is_file() && matches!(kind, Some("json" | "safetensors" | "jinja"))
+        path.is_file() && matches!(kind, Some("json" | "safetensors" | "jinja" | "model"))
     };
     let entries = fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>()?;
     Ok(entries.into_iter().filter(decides).collect())

@@ -7,6 +7,8 @@
 
 use serde_json::{Value, json};
 
+use crate::tokenizer::ranks::byte_char;
+
 /// Tokens that are no text: skipped when a completion is shown.
 const CONTROL: [&str; 7] = ["<|pad|>", "<|bos|>", "<|eos|>", "<|system|>", "<|user|>", "<|assistant|>", "<|tool|>"];
 
@@ -68,17 +70,6 @@ const TEMPLATE: &str = "\
 {%- if message.role == 'assistant' %}{{ eos_token }}{% endif %}
 {% endfor %}
 {% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}";
-
-/// The character by which byte-level BPE writes a byte: printable ones are themselves, the others follow from U+0100
-/// on.
-fn byte_char(byte: u8) -> char {
-    let printable = |b: u8| matches!(b, 33..=126 | 161..=172 | 174..=255);
-    if printable(byte) {
-        return char::from(byte);
-    }
-    let before = (0..byte).filter(|b| !printable(*b)).count() as u32;
-    char::from_u32(256 + before).expect("below U+0144")
-}
 
 /// The tokenizer's files: names and contents. The same bytes on every call and every machine.
 pub fn files() -> Vec<(&'static str, String)> {
