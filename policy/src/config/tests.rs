@@ -225,8 +225,8 @@ fn mistral_large_3_is_read_from_its_own_params() {
     assert_eq!((yarn.beta_fast, yarn.beta_slow, yarn.query_beta), (32.0, 1.0, 0.1));
     // `apply_scale` is false: neither cosines and sines nor the softmax grow with the factor.
     assert_eq!((yarn.attention_factor, config.softmax_scale()), (Some(1.0), 192f64.powf(-0.5)));
-    // 675 billion with the eyes, which have 2.5.
-    assert_eq!(config.parameters() / 1_000_000_000, 672);
+    // 675 billion with the eyes, which have 2.5 of them.
+    assert_eq!(config.parameters() / 1_000_000_000, 673);
     // It is written as a `mistral4`, and read back from that.
     let (again, unknown) = parse(&config.to_json(Storage::Bf16)).expect("it reads back");
     assert_eq!((again, unknown), (config, Vec::new()));
