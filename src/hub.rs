@@ -23,8 +23,12 @@ use crate::say;
 
 /// What a name of the hub begins with.
 const SCHEME: &str = "hf://";
-/// The file without which a folder is no checkpoint.
+/// The file without which a folder is no checkpoint, and the one that does for it in Mistral's own layout.
 const CONFIG: &str = "config.json";
+const MISTRALS_CONFIG: &str = "params.json";
+/// What the names of weights files begin with, in the layout of transformers and in Mistral's own.
+const WEIGHTS: &str = "model";
+const MISTRALS_WEIGHTS: &str = "consolidated";
 /// The environment's word for how many seconds the hub may be silent, as in huggingface_hub.
 const TIMEOUT: &str = "HF_HUB_DOWNLOAD_TIMEOUT";
 /// Where the environment has none.
@@ -104,11 +108,17 @@ impl Wanted {
 
     /// What is in the cache, or else comes from the hub.
     fn get(&self) -> Result<PathBuf, Failure> {
-        let last = self.file.as_deref().unwrap_or(CONFIG);
-        let cached = Cache::from_env().repo(self.repo(&self.revision)).get(last);
-        let path = match cached.filter(|path| self.file.is_some() || path.parent().is_some_and(is_whole)) {
+        let cache = Cache::from_env().repo(self.repo(&self.revision));
+        let cached = match &self.file {
+            Some(file) => cache.get(file),
+            None => [CONFIG, MISTRALS_CONFIG]
+                .into_iter()
+                .find_map(|config| cache.get(config))
+                .filter(|path| path.parent().is_some_and(is_whole)),
+        };
+        let path = match cached {
             Some(path) => path,
-            None => self.download(last)?,
+            None => self.download()?,
         };
         match (&self.file, path.parent()) {
             (None, Some(folder)) => Ok(folder.to_owned()),
@@ -116,17 +126,18 @@ impl Wanted {
         }
     }
 
-    /// Downloads a checkpoint or a file, of the commit that the revision is now.
-    fn download(&self, last: &str) -> Result<PathBuf, Failure> {
+    /// Downloads a checkpoint or a file, of the commit that the revision is now. The answer is the file, or the checkpoint's config.
+    fn download(&self) -> Result<PathBuf, Failure> {
         if std::env::var("HF_HUB_OFFLINE").is_ok_and(|on| !matches!(on.as_str(), "" | "0" | "false" | "no" | "off")) {
             return Err(self.failure("it is not in the cache, and HF_HUB_OFFLINE is set"));
         }
         let hub = Hub::open().map_err(|error| self.failure(error))?;
         let (api, repo) = (hub.api.clone(), self.repo(&self.revision));
         let info = hub.ask(move |_| api.repo(repo).info()).map_err(|error| self.failure(error))?;
-        let mut files: Vec<String> = info.siblings.into_iter().map(|file| file.rfilename).collect();
-        files.retain(|name| self.file.is_none() && is_of_a_checkpoint(name) && name != last);
-        files.push(last.to_owned());
+        let files = match &self.file {
+            Some(file) => vec![file.clone()],
+            None => of_a_checkpoint(info.siblings.into_iter().map(|file| file.rfilename).collect()),
+        };
         let there = Cache::from_env().repo(self.repo(&self.revision)).pointer_path(&info.sha);
         let mut path = PathBuf::new();
         for file in files {
@@ -151,15 +162,33 @@ impl Wanted {
     }
 }
 
-/// True where a folder has a checkpoint's weights, all of them, and its tokenizer.
+/// True where a folder has a config and weights that go with it, all of them, and its tokenizer.
 fn is_whole(folder: &Path) -> bool {
-    let shards = std::fs::read(folder.join("model.safetensors.index.json")).ok();
-    let index = shards.and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok());
-    let weights = match index.as_ref().and_then(|index| index["weight_map"].as_object()) {
-        Some(map) => map.values().all(|file| file.as_str().is_some_and(|file| folder.join(file).exists())),
-        None => folder.join("model.safetensors").exists(),
+    let has = |file: &str| folder.join(file).exists();
+    let weights = |stem: &str| {
+        let shards = std::fs::read(folder.join(format!("{stem}.safetensors.index.json"))).ok();
+        let index = shards.and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok());
+        match index.as_ref().and_then(|index| index["weight_map"].as_object()) {
+            Some(map) => map.values().all(|file| file.as_str().is_some_and(has)),
+            None => has(&format!("{stem}.safetensors")),
+        }
     };
-    weights && FORMS.iter().any(|form| folder.join(form).exists())
+    let mistrals = weights(MISTRALS_WEIGHTS);
+    let parts = if has(CONFIG) { weights(WEIGHTS) || mistrals } else { has(MISTRALS_CONFIG) && mistrals };
+    parts && FORMS.iter().any(|form| has(form))
+}
+
+/// Which of a repository's files are downloaded, the config last: with it a checkpoint is whole. Weights in Mistral's own layout are, where
+/// there are no others.
+fn of_a_checkpoint(mut files: Vec<String>) -> Vec<String> {
+    let is_weights = |file: &String, stem: &str| file.starts_with(stem) && file.ends_with(".safetensors");
+    let layout = if files.iter().any(|file| is_weights(file, WEIGHTS)) { WEIGHTS } else { MISTRALS_WEIGHTS };
+    let has = |file: &str| files.iter().any(|name| name == file);
+    let config = if !has(CONFIG) && has(MISTRALS_CONFIG) { MISTRALS_CONFIG } else { CONFIG };
+    files.retain(|file| is_of_a_checkpoint(file) && file != config);
+    files.retain(|file| layout == MISTRALS_WEIGHTS || !file.starts_with(MISTRALS_WEIGHTS));
+    files.push(config.to_owned());
+    files
 }
 
 /// What a program that reads checkpoints could look at: no pictures, no other programs' weights.
@@ -167,7 +196,7 @@ fn is_of_a_checkpoint(file: &str) -> bool {
     let known = [".json", ".jinja", ".model", ".txt", ".safetensors"].iter().any(|ending| file.ends_with(ending));
     let is_template =
         |file: &str| file.strip_prefix("additional_chat_templates/").is_some_and(|name| !name.contains('/'));
-    known && (!file.contains('/') || is_template(file)) && !file.starts_with("consolidated")
+    known && (!file.contains('/') || is_template(file))
 }
 
 /// The hub, or why it does not answer.
@@ -295,12 +324,65 @@ mod tests {
             ("additional_chat_templates/tool_use.jinja", true),
             ("additional_chat_templates/old/x.jinja", false),
             ("merges.txt", true),
-            ("consolidated.safetensors", false),
             ("pytorch_model.bin", false),
             ("onnx/model.safetensors", false),
             ("README.md", false),
         ] {
             assert_eq!(is_of_a_checkpoint(file), is, "{file}");
+        }
+    }
+
+    /// Mistral's own weights are downloaded where there are no others, and the config is the last of all.
+    #[test]
+    fn one_layout_is_downloaded() {
+        let chosen = |names: &[&str]| of_a_checkpoint(names.iter().map(|name| (*name).to_owned()).collect());
+        let own =
+            ["consolidated-1-of-1.safetensors", "consolidated.safetensors.index.json", "params.json", "tokenizer.json"];
+        let last =
+            ["consolidated-1-of-1.safetensors", "consolidated.safetensors.index.json", "tokenizer.json", "params.json"];
+        assert_eq!(chosen(&own), last);
+        let both =
+            [own.as_slice(), &["config.json", "model-1-of-1.safetensors", "model.safetensors.index.json"]].concat();
+        let theirs = [
+            "params.json",
+            "tokenizer.json",
+            "model-1-of-1.safetensors",
+            "model.safetensors.index.json",
+            "config.json",
+        ];
+        assert_eq!(chosen(&both), theirs);
+        assert_eq!(chosen(&["consolidated.safetensors", "config.json"]), ["consolidated.safetensors", "config.json"]);
+        assert_eq!(chosen(&["README.md"]), ["config.json"], "which the hub then says is not there");
+    }
+
+    /// A download that was cut is not taken for a checkpoint, whatever is missing.
+    #[test]
+    fn a_checkpoint_of_either_layout_is_whole_or_not() {
+        let list = r#"{"weight_map": {"norm.weight": "consolidated-1-of-1.safetensors"}}"#;
+        for (files, whole) in [
+            (vec!["config.json", "model.safetensors", "tokenizer.json"], true),
+            (vec!["config.json", "consolidated.safetensors", "tokenizer.json"], true),
+            (vec!["params.json", "consolidated.safetensors", "tokenizer.json"], true),
+            (
+                vec![
+                    "params.json",
+                    "consolidated.safetensors.index.json",
+                    "consolidated-1-of-1.safetensors",
+                    "tokenizer.json",
+                ],
+                true,
+            ),
+            (vec!["params.json", "consolidated.safetensors.index.json", "tokenizer.json"], false),
+            (vec!["params.json", "consolidated.safetensors"], false),
+            (vec!["params.json", "model.safetensors", "tokenizer.json"], false),
+            (vec!["model.safetensors", "tokenizer.json"], false),
+        ] {
+            let folder = tempfile::tempdir().expect("a folder");
+            for file in &files {
+                let text = if file.ends_with("index.json") { list } else { "" };
+                std::fs::write(folder.path().join(file), text).expect("it writes");
+            }
+            assert_eq!(is_whole(folder.path()), whole, "{files:?}");
         }
     }
 }

@@ -2,6 +2,8 @@
 //! checkpoints that `scripts/dev/make_family_fixtures.py` made.
 
 mod fixture;
+#[path = "families/mistral.rs"]
+mod mistral;
 
 use std::path::{Path, PathBuf};
 

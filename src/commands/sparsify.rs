@@ -111,7 +111,7 @@ fn tell(args: &SparsifyArgs, config: &ModelConfig, indexer: &IndexerConfig, unkn
         say!("note: k = {top_k} reaches the model's whole context of {context}: attention stays dense");
     }
     if !unknown.is_empty() {
-        say!("note: nobody knows these fields of config.json, and they are left out: {}", unknown.join(", "));
+        say!("note: nobody knows these fields of its config, and they are left out: {}", unknown.join(", "));
     }
     if config.written_family() == Family::DeepseekV32 && !has_template(&args.source) {
         say!(

@@ -9,7 +9,8 @@ const INIT_STD: f64 = 0.02;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Typed", into = "Typed")]
 pub enum ModelSource {
-    /// A folder in HF layout: `config.json`, `tokenizer.json` (or what stands in for it) and its companions, `*.safetensors`.
+    /// A folder in HF layout: `config.json`, `tokenizer.json` (or what stands in for it) and its companions, `*.safetensors`; or in Mistral's own, with
+    /// `params.json`.
     Checkpoint {
         /// The folder.
         path: String,

@@ -1,4 +1,4 @@
-//! From the kinds of numbers that checkpoints keep to f32: f32, bf16, f16, and FP8 in blocks.
+//! From the kinds of numbers that checkpoints keep to f32: f32, bf16, f16, and FP8 with a scale a block or a matrix.
 
 use safetensors::tensor::Dtype;
 use tch::{Device, Kind, Tensor};
@@ -10,19 +10,24 @@ use super::shards::{Shards, View};
 /// A parameter as f32 on the CPU, in memory of its own.
 pub(super) fn read(shards: &Shards, view: &View<'_>) -> Result<Tensor, CheckpointError> {
     check(shards, view)?;
-    let mut value = Tensor::empty(view.dimensions(), (Kind::Float, Device::Cpu));
-    convert(view.bytes(), view, &scales(shards, view)?, &mut value);
+    let value = Tensor::empty(view.dimensions(), (Kind::Float, Device::Cpu));
+    convert(view.bytes(), view, &scales(shards, view)?, &mut view.in_file_order(&value));
     view.release(0..view.bytes().len());
     Ok(value)
 }
 
-/// The scales of an FP8 matrix; none for any other parameter.
+/// The scales of an FP8 matrix, one a block; none for any other parameter.
 pub(super) fn scales(shards: &Shards, view: &View<'_>) -> Result<Vec<f32>, CheckpointError> {
     if kind(view.dtype).is_some() {
         return Ok(Vec::new());
     }
     let scales = read(shards, &shards.get(&scale_name(&view.name))?)?;
-    Ok(Vec::try_from(scales.flatten(0, -1)).expect("it was read as f32"))
+    let scales = Vec::<f32>::try_from(scales.flatten(0, -1)).expect("it was read as f32");
+    // One for the whole matrix is that of every block.
+    if let &[all] = scales.as_slice() {
+        return Ok(vec![all; scale_shape(&view.shape).iter().product()]);
+    }
+    Ok(scales)
 }
 
 /// Bytes of a parameter, all or some of its rows, into a tensor of as many numbers; with the scales of those rows, where it is FP8.
@@ -44,6 +49,9 @@ pub(super) fn check(shards: &Shards, view: &View<'_>) -> Result<(), CheckpointEr
         return Err(CheckpointError::Kind { path, name, kind: view.dtype });
     }
     let scales = shards.get(&scale_name(&view.name))?;
+    if scales.shape.iter().product::<usize>() == 1 {
+        return Ok(());
+    }
     let expected: Vec<i64> = scale_shape(&view.shape).into_iter().map(|n| n as i64).collect();
     if !scales.shape.iter().map(|&n| n as i64).eq(expected.iter().copied()) {
         let (name, found) = (scales.name.to_owned(), scales.shape.to_vec());

@@ -1,10 +1,12 @@
-//! Checkpoints in Hugging Face's layout: `config.json` and `model.safetensors` (or its shards), with HF's parameter names.
+//! Checkpoints in Hugging Face's layout: `config.json` and `model.safetensors` (or its shards), with HF's parameter names. Mistral's own
+//! layout is read too, and becomes this one where it is written.
 //!
 //! What is read is checked against the config: every parameter that the model needs, by name and shape. What is written is the same
 //! bytes for the same weights (parameters in name order, no time or host in the file).
 
 mod fp8;
 mod kinds;
+mod mistral;
 mod peft;
 mod reading;
 mod shards;
@@ -196,7 +198,7 @@ pub fn add_indexer(
 ) -> Result<ModelConfig, CheckpointError> {
     let mut config = ModelConfig::read(source)?;
     config.indexer = None;
-    let shards = Shards::open(source)?;
+    let shards = Shards::of_model(source, &config)?;
     let half = shards.names().map(|name| shards.get(name)).try_fold(true, |half, view| {
         let view = view?;
         Ok::<_, CheckpointError>(half && (view.dtype == Dtype::BF16 || is_selection_bias(&view.name)))
@@ -287,7 +289,7 @@ fn can_be_written(config: &ModelConfig, folder: &Path, storage: Storage) -> Resu
 /// As [`load`] and [`save`].
 pub fn convert(from: &Path, to: &Path, writing: &Writing) -> Result<ModelConfig, CheckpointError> {
     let config = check(from)?;
-    let shards = Shards::open(from)?;
+    let shards = Shards::of_model(from, &config)?;
     can_be_written(&config, to, writing.storage)?;
     write_config(&config, to, writing.storage)?;
     let shapes = shapes(&config);
@@ -341,7 +343,7 @@ pub fn files(folder: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
 /// As [`load`].
 pub fn check(folder: &Path) -> Result<ModelConfig, CheckpointError> {
     let config = ModelConfig::read(folder)?;
-    let shards = Shards::open(folder)?;
+    let shards = Shards::of_model(folder, &config)?;
     for (name, expected) in shapes(&config) {
         kinds::check(&shards, &parameter(&shards, &name, &expected)?)?;
     }
@@ -353,7 +355,7 @@ fn load_params(folder: &Path, config: &ModelConfig) -> Result<Params, Checkpoint
 }
 
 fn read_params(folder: &Path, config: &ModelConfig, held: Held) -> Result<Params, CheckpointError> {
-    let shards = Shards::open(folder)?;
+    let shards = Shards::of_model(folder, config)?;
     let wanted = shapes(config);
     let view = |(name, shape): (&String, &Vec<i64>)| parameter(&shards, name, shape);
     let views = wanted.iter().map(view).collect::<Result<Vec<_>, _>>()?;
@@ -368,5 +370,5 @@ fn parameter<'a>(shards: &'a Shards, name: &str, expected: &[i64]) -> Result<Vie
         return Ok(view);
     }
     let (path, found) = (view.path().to_owned(), view.shape.to_vec());
-    Err(CheckpointError::Shape { path, name: name.to_owned(), found, expected: expected.to_vec() })
+    Err(CheckpointError::Shape { path, name: shards.name_there(name), found, expected: expected.to_vec() })
 }

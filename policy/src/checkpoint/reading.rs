@@ -61,15 +61,18 @@ pub(super) fn read_all(shards: &Shards, views: &[View<'_>], held: Held) -> Resul
     Ok(tensors)
 }
 
-/// A parameter in parts of whole rows, of whole blocks where it is FP8.
+/// A parameter in parts of whole rows, of whole blocks where it is FP8; in one part, where its rows are put into another order.
 fn split<'a>(shards: &Shards, view: &'a View<'a>, tensor: &Tensor) -> Result<Vec<Part<'a>>, CheckpointError> {
     let (rows, length) = (view.shape.first().copied().unwrap_or(1), view.bytes().len());
     if length == 0 {
         return Ok(Vec::new());
     }
-    let (width, matrix) = (length / rows, tensor.view([rows as i64, -1]));
+    let (width, scales) = (length / rows, kinds::scales(shards, view)?);
+    if view.is_reordered() {
+        return Ok(vec![Part { view, bytes: 0..length, into: view.in_file_order(tensor), scales }]);
+    }
+    let matrix = tensor.view([rows as i64, -1]);
     let step = (PART / width).next_multiple_of(fp8::BLOCK).max(fp8::BLOCK);
-    let scales = kinds::scales(shards, view)?;
     let of_blocks = scales.len() / rows.div_ceil(fp8::BLOCK);
     let part = |first: usize| {
         let end = rows.min(first + step);

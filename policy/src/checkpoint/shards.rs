@@ -1,5 +1,5 @@
 //! The weights files of a checkpoint folder, memory-mapped: `model.safetensors`, or the shards that `model.safetensors.index.json`
-//! lists.
+//! lists, or else the same two of Mistral's own layout.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 
 use memmap2::{Advice, Mmap, UncheckedAdvice};
 use safetensors::tensor::{Dtype, Metadata, SafeTensors};
+use tch::Tensor;
 
-use super::{CheckpointError, WEIGHTS};
+use super::{CheckpointError, WEIGHTS, mistral};
+use crate::config::{Attention, ModelConfig};
 
 /// The list of shards of a checkpoint folder.
 pub const INDEX: &str = "model.safetensors.index.json";
@@ -21,6 +23,16 @@ pub(super) struct Shards {
     place: BTreeMap<String, (usize, String)>,
     /// What is named when a parameter is in no file.
     list: PathBuf,
+    layout: Layout,
+    /// Width of the heads whose rows lie in pairs in these files; see [`View::in_file_order`].
+    paired: Option<usize>,
+}
+
+/// Whose files they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Layout {
+    Transformers,
+    Mistral,
 }
 
 struct Shard {
@@ -39,14 +51,26 @@ pub(super) struct View<'a> {
     pub(super) shape: Vec<usize>,
     at: usize,
     length: usize,
+    paired: Option<usize>,
 }
 
 impl Shards {
-    /// Opens all files of a folder. `model.safetensors` wins where both are there, as in transformers.
+    /// Opens all files of a folder, to read this model from them.
+    pub(super) fn of_model(folder: &Path, config: &ModelConfig) -> Result<Self, CheckpointError> {
+        let mut shards = Self::open(folder)?;
+        if let (Layout::Mistral, Attention::Gqa(gqa)) = (shards.layout, &config.attention) {
+            shards.paired = Some(gqa.head_width as usize);
+        }
+        Ok(shards)
+    }
+
+    /// Opens all files of a folder. One file wins over shards where both are there, as in transformers, and its layout over Mistral's own.
     pub(super) fn open(folder: &Path) -> Result<Self, CheckpointError> {
-        let (whole, list) = (folder.join(WEIGHTS), folder.join(INDEX));
+        let layout = Layout::of(folder);
+        let (whole, list) = layout.files();
+        let (whole, list) = (folder.join(whole), folder.join(list));
         if whole.exists() || !list.exists() {
-            return Self::of_file(&whole);
+            return Self::of_one(&whole, layout);
         }
         let names = read_index(&list)?;
         let mut files: Vec<Shard> = Vec::new();
@@ -62,16 +86,21 @@ impl Shards {
                     files.len() - 1
                 }
             };
-            place.insert(plain_name(&name), (number, name));
+            place.insert(layout.plain_name(&name), (number, name));
         }
-        Ok(Self { files, place, list })
+        Ok(Self { files, place, list, layout, paired: None })
     }
 
-    /// Opens one file.
+    /// Opens one file, with names as transformers has them.
     pub(super) fn of_file(path: &Path) -> Result<Self, CheckpointError> {
+        Self::of_one(path, Layout::Transformers)
+    }
+
+    fn of_one(path: &Path, layout: Layout) -> Result<Self, CheckpointError> {
         let shard = Shard::open(path)?;
-        let place = shard.metadata.tensors().into_keys().map(|name| (plain_name(&name), (0, name))).collect();
-        Ok(Self { files: vec![shard], place, list: path.to_owned() })
+        let names = shard.metadata.tensors().into_keys();
+        let place = names.map(|name| (layout.plain_name(&name), (0, name))).collect();
+        Ok(Self { files: vec![shard], place, list: path.to_owned(), layout, paired: None })
     }
 
     /// The files.
@@ -95,7 +124,9 @@ impl Shards {
         let info = shard.metadata.info(own_name)?;
         let (from, to) = info.data_offsets;
         let (name, shape, at) = (name.to_owned(), info.shape.clone(), shard.data_at + from);
-        Some(View { shard, name, dtype: info.dtype, shape, at, length: to - from })
+        let is_turned = name.ends_with(".q_proj.weight") || name.ends_with(".k_proj.weight");
+        let paired = self.paired.filter(|_| is_turned);
+        Some(View { shard, name, dtype: info.dtype, shape, at, length: to - from, paired })
     }
 
     /// A matrix of one expert, where those of a layer lie in one tensor.
@@ -114,7 +145,40 @@ impl Shards {
 
     /// A parameter that must be there.
     pub(super) fn get(&self, name: &str) -> Result<View<'_>, CheckpointError> {
-        self.find(name).ok_or_else(|| CheckpointError::Missing { path: self.list.clone(), name: name.to_owned() })
+        self.find(name).ok_or_else(|| CheckpointError::Missing { path: self.list.clone(), name: self.name_there(name) })
+    }
+
+    /// A parameter's name as these files have it.
+    pub(super) fn name_there(&self, name: &str) -> String {
+        let own = (self.layout == Layout::Mistral).then(|| mistral::own(name)).flatten();
+        own.unwrap_or_else(|| name.to_owned())
+    }
+}
+
+impl Layout {
+    /// The layout of a folder's weights; where there are none that of what is missing.
+    fn of(folder: &Path) -> Self {
+        let has = |layout: Self| {
+            let (whole, list) = layout.files();
+            folder.join(whole).exists() || folder.join(list).exists()
+        };
+        let own = has(Self::Mistral) || ModelConfig::is_mistrals_own(folder);
+        if !has(Self::Transformers) && own { Self::Mistral } else { Self::Transformers }
+    }
+
+    /// The file of all weights, and the list of shards.
+    fn files(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Transformers => (WEIGHTS, INDEX),
+            Self::Mistral => (mistral::WEIGHTS, mistral::INDEX),
+        }
+    }
+
+    fn plain_name(self, name: &str) -> String {
+        match self {
+            Self::Transformers => plain_name(name),
+            Self::Mistral => mistral::theirs(name).unwrap_or_else(|| name.to_owned()),
+        }
     }
 }
 
@@ -143,6 +207,21 @@ impl View<'_> {
     /// Its shape, as libtorch wants it.
     pub(super) fn dimensions(&self) -> Vec<i64> {
         self.shape.iter().map(|&n| n as i64).collect()
+    }
+
+    /// A tensor of the parameter's shape with its rows in the order of the file. Mistral's files have the rows of a query or key head so that
+    /// the two numbers that are rotated together are neighbours, `[heads, width/2, 2]`; here, as in transformers, the second of each pair
+    /// lies half a head further, `[heads, 2, width/2]`.
+    pub(super) fn in_file_order(&self, tensor: &Tensor) -> Tensor {
+        match (self.paired, self.shape.as_slice()) {
+            (Some(width), &[_, columns]) => tensor.view([-1, 2, width as i64 / 2, columns as i64]).transpose(1, 2),
+            _ => tensor.shallow_clone(),
+        }
+    }
+
+    /// Whether its rows lie in another order in the file.
+    pub(super) fn is_reordered(&self) -> bool {
+        self.paired.is_some()
     }
 
     /// Asks the system to read a part of the parameter while something else is done. It may not, and then it is read when it is needed.

@@ -74,6 +74,9 @@ impl Family {
     }
 }
 
+/// More is a damaged file, and not worth its memory.
+const MOST_LAYERS: i64 = 1 << 16;
+
 /// Fields that are written back as they were read.
 const PASSED_ON: [&str; 3] = ["bos_token_id", "eos_token_id", "pad_token_id"];
 
@@ -121,6 +124,9 @@ pub(super) fn read(object: &Map<String, Value>, path: &str) -> Result<(ModelConf
     fields.only("hidden_act", &json!("silu"))?;
     check_quantisation(&fields)?;
     let layers = fields.positive("num_hidden_layers")?;
+    if layers > MOST_LAYERS {
+        return Err(fields.wrong("num_hidden_layers", format!("must be at most {MOST_LAYERS}, not {layers}")));
+    }
     let max_position_embeddings = fields.positive("max_position_embeddings")?;
     let (rope, mut unknown) = rope::read(&fields, max_position_embeddings)?;
     let mut config = ModelConfig {

@@ -44,6 +44,9 @@ pub enum ConfigError {
     },
 }
 
+/// No shape needs a larger integer, and products of two fit in 64 bits.
+const LARGEST: u64 = i32::MAX as u64;
+
 /// The fields of an object, those of an inner object with its name before theirs.
 pub(super) struct Fields<'a> {
     object: &'a Map<String, Value>,
@@ -77,6 +80,11 @@ impl<'a> Fields<'a> {
         self.object.contains_key(name)
     }
 
+    /// The names of all fields.
+    pub(super) fn names(&self) -> impl Iterator<Item = &'a str> {
+        self.object.keys().map(String::as_str)
+    }
+
     /// Fields that nothing asked for, and that are not null.
     pub(super) fn unread(&self) -> Vec<String> {
         let read = self.read.borrow();
@@ -97,7 +105,11 @@ impl<'a> Fields<'a> {
     }
 
     pub(super) fn integer(&self, name: &str) -> Result<Option<i64>, ConfigError> {
-        let integer = |v: &Value| v.as_i64().ok_or_else(|| self.wrong(name, format!("must be an integer, not {v}")));
+        let integer = |v: &Value| {
+            let found = v.as_i64().ok_or_else(|| self.wrong(name, format!("must be an integer, not {v}")))?;
+            let fits = found.unsigned_abs() <= LARGEST;
+            if fits { Ok(found) } else { Err(self.wrong(name, format!("must be within ±{LARGEST}, not {found}"))) }
+        };
         self.get(name).map(integer).transpose()
     }
 

@@ -1,10 +1,11 @@
 //! A model's shape, as Hugging Face writes it in `config.json`: a family, a kind of attention and a kind of feed-forward.
 //!
 //! `families` says what each `model_type` means, `fields` reads single fields and remembers which were read, `rope` reads the
-//! rope's scalings and `write` writes what Hugging Face's classes read back.
+//! rope's scalings, `mistral` reads the config of Mistral's own layout and `write` writes what Hugging Face's classes read back.
 
 mod families;
 mod fields;
+mod mistral;
 mod rope;
 #[cfg(test)]
 mod tests;
@@ -156,11 +157,11 @@ pub struct ModelConfig {
 /// ε of the latents' RMSNorm and of the index key's LayerNorm: fixed in the released models, whatever `rms_norm_eps` says.
 pub const LATENT_NORM_EPS: f64 = 1e-6;
 
-/// The config of a folder in Mistral's own layout.
-const MISTRALS_OWN: &str = "params.json";
+/// The config of a checkpoint's folder, in the layout of transformers.
+const CONFIG: &str = "config.json";
 
 impl ModelConfig {
-    /// Reads `config.json`, or a folder's.
+    /// Reads `config.json` or Mistral's `params.json`, or a folder's: the former where it has both.
     ///
     /// # Errors
     /// [`ConfigError`], naming the field.
@@ -173,22 +174,25 @@ impl ModelConfig {
     /// # Errors
     /// As [`ModelConfig::read`].
     pub fn read_with_unknown(path: &Path) -> Result<(Self, Vec<String>), ConfigError> {
-        let file = if path.is_dir() { path.join("config.json") } else { path.to_path_buf() };
-        if path.join(MISTRALS_OWN).exists() && !file.exists() {
-            let reason = format!(
-                "it holds {MISTRALS_OWN}, Mistral's own layout; what is read is that of transformers, with config.json: convert it first"
-            );
-            return Err(ConfigError::Unsupported { path: path.display().to_string(), reason });
-        }
+        let in_folder = if Self::is_mistrals_own(path) { mistral::PARAMS } else { CONFIG };
+        let file = if path.is_dir() { path.join(in_folder) } else { path.to_path_buf() };
         let name = file.display().to_string();
         let text = std::fs::read_to_string(&file).map_err(|source| ConfigError::Read { path: name.clone(), source })?;
         let malformed = |reason: String| ConfigError::Malformed { path: name.clone(), reason };
         let value: Value = serde_json::from_str(&text).map_err(|e| malformed(format!("not JSON: {e}")))?;
         let object = value.as_object().ok_or_else(|| malformed("not a JSON object".into()))?;
+        if file.file_name().is_some_and(|file| file == mistral::PARAMS) {
+            return mistral::read(object, &name);
+        }
         families::read(object, &name)
     }
 
-    /// A config from its JSON; `name` is what errors call it.
+    /// Whether a folder's config is that of Mistral's own layout, `params.json`: where there is no `config.json`.
+    pub fn is_mistrals_own(folder: &Path) -> bool {
+        !folder.join(CONFIG).exists() && folder.join(mistral::PARAMS).exists()
+    }
+
+    /// A config from the JSON of a `config.json`; `name` is what errors call it.
     ///
     /// # Errors
     /// As [`ModelConfig::read`].

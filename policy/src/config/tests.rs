@@ -213,13 +213,219 @@ fn a_written_config_is_the_same_config() {
     }
 }
 
-/// Mistral Large 3 is released so: what to do is said, and not that a file is missing.
+/// Mistral's own layout by the public `params.json` of Mistral Large 3 (675B).
+fn mistral_large_3() -> Value {
+    serde_json::from_str(
+        r#"{
+        "dim": 7168, "head_dim": 192, "hidden_dim": 16384, "kv_lora_rank": 512,
+        "llama_4_scaling": {"beta": 0.1, "original_max_position_embeddings": 8192}, "max_position_embeddings": 294912,
+        "moe": {"expert_hidden_dim": 4096, "expert_model_parallel": 1, "expert_parallel": 1, "first_k_dense_replace": 3,
+            "num_expert_groups": 1, "num_expert_groups_per_tok": 1, "num_experts": 128, "num_experts_per_tok": 4,
+            "num_shared_experts": 1, "route_every_n": 1, "routed_scale": 1.0},
+        "n_heads": 128, "n_kv_heads": 128, "n_layers": 61, "norm_eps": 1e-06, "q_lora_rank": 1536, "qk_nope_head_dim": 128,
+        "qk_rope_head_dim": 64,
+        "quantization_config": {
+            "config_groups": {"FP8_BLOCK": {"format": "float-quantized", "input_activations": {"dynamic": true,
+                "group_size": 128, "num_bits": 8, "strategy": "group", "symmetric": true, "type": "float"},
+                "output_activations": null, "targets": ["Linear"], "weights": {"block_structure": [128, 128],
+                "dynamic": false, "num_bits": 8, "strategy": "block", "symmetric": true, "type": "float"}}},
+            "format": "float-quantized", "ignore": ["model.embed_tokens", "lm_head"], "quant_method": "compressed-tensors",
+            "quantization_status": "compressed"},
+        "rope_theta": 10000.0, "tied_embeddings": false, "v_head_dim": 128, "vocab_size": 131072,
+        "vision_encoder": {"hidden_size": 1664, "num_attention_heads": 16, "num_hidden_layers": 48},
+        "yarn": {"alpha": 1, "apply_scale": false, "beta": 32, "factor": 36, "original_max_position_embeddings": 8192}
+    }"#,
+    )
+    .expect("it is JSON")
+}
+
+fn parse_own(value: &Value) -> Result<(ModelConfig, Vec<String>), String> {
+    super::mistral::read(value.as_object().expect("an object"), "params.json").map_err(|e| e.to_string())
+}
+
+/// With a value put at a path of names.
+fn set(mut base: Value, path: &[&str], value: Value) -> Value {
+    *path.iter().fold(&mut base, |inner, name| &mut inner[*name]) = value;
+    base
+}
+
 #[test]
-fn mistrals_own_layout_is_named() {
+fn mistral_large_3_is_read_from_its_own_params() {
+    let (config, unknown) = parse_own(&mistral_large_3()).expect("it reads");
+    assert_eq!((config.family, unknown), (Family::Mistral4, Vec::<String>::new()));
+    assert_eq!((config.num_attention_heads, config.num_hidden_layers, config.query_width()), (128, 61, 192));
+    assert_eq!((config.max_position_embeddings, config.rms_norm_eps), (294_912, 1e-6));
+    let Attention::Mla(mla) = &config.attention else { panic!("it is latent") };
+    assert_eq!((mla.q_lora_rank, mla.kv_lora_rank, mla.v_head_dim, mla.bias), (Some(1536), 512, 128, false));
+    let experts = config.experts.as_ref().expect("it has experts");
+    assert_eq!((experts.count, experts.width, experts.shared_width), (128, 4096, 4096));
+    assert_eq!((experts.gate.scores, experts.gate.top_k, experts.gate.normalise), (Scores::Softmax, 4, true));
+    assert_eq!(experts.layers.iter().position(|&sparse| sparse), Some(3));
+    let Scaling::Yarn(yarn) = &config.rope.scaling else { panic!("it is YaRN") };
+    assert_eq!((config.rope.theta, yarn.factor, yarn.original_max_position), (1e4, 36.0, 8192.0));
+    assert_eq!((yarn.beta_fast, yarn.beta_slow, yarn.query_beta), (32.0, 1.0, 0.1));
+    // `apply_scale` is false: neither cosines and sines nor the softmax grow with the factor.
+    assert_eq!((yarn.attention_factor, config.softmax_scale()), (Some(1.0), 192f64.powf(-0.5)));
+    // 675 billion with the eyes, which have 2.5 of them.
+    assert_eq!(config.parameters() / 1_000_000_000, 673);
+    // It is written as a `mistral4`, and read back from that.
+    let (again, unknown) = parse(&config.to_json(Storage::Bf16)).expect("it reads back");
+    assert_eq!((again, unknown), (config, Vec::new()));
+}
+
+/// With `apply_scale`, and where nothing is said of it, latent attention's softmax grows by `m²`, and grouped-query attention's cosines
+/// and sines by `m`.
+#[test]
+fn apply_scale_says_whether_attention_grows_with_the_context() {
+    let m = 0.1 * 36f64.ln() + 1.0;
+    for value in [json!(true), Value::Null] {
+        let (config, _) =
+            parse_own(&set(mistral_large_3(), &["yarn", "apply_scale"], value.clone())).expect("it reads");
+        assert_eq!(config.softmax_scale(), 192f64.powf(-0.5) * m.powi(2));
+        let yarn = json!({"factor": 36, "apply_scale": value});
+        let (dense, _) = parse_own(&set(dense_mistral(), &["yarn"], yarn)).expect("it reads");
+        let Scaling::Yarn(yarn) = &dense.rope.scaling else { panic!("it is YaRN") };
+        assert_eq!((yarn.attention_factor, yarn.mscale, yarn.mscale_all_dim), (None, 0.0, 0.0));
+    }
+}
+
+/// The form of the released Mistral 7B.
+fn dense_mistral() -> Value {
+    json!({
+        "dim": 4096, "n_layers": 32, "head_dim": 128, "hidden_dim": 14336, "n_heads": 32, "n_kv_heads": 8, "norm_eps": 1e-5,
+        "vocab_size": 32768, "rope_theta": 1000000.0,
+    })
+}
+
+#[test]
+fn a_dense_mistral_is_read_from_its_own_params() {
+    let (config, unknown) = parse_own(&dense_mistral()).expect("it reads");
+    assert_eq!((config.family, unknown), (Family::Mistral, Vec::<String>::new()));
+    let Attention::Gqa(gqa) = &config.attention else { panic!("it is grouped") };
+    assert_eq!((gqa.key_heads, gqa.head_width, gqa.windows.len()), (8, 128, 0));
+    assert_eq!((config.max_position_embeddings, config.rope.theta, config.tie_word_embeddings), (128_000, 1e6, false));
+    for window in [json!(4096), json!([4096]), json!([4096, 4096])] {
+        let (config, _) = parse_own(&set(dense_mistral(), &["sliding_window"], window)).expect("it reads");
+        assert!(matches!(config.attention, Attention::Gqa(g) if g.windows == vec![Some(4096); 32]));
+    }
+    let (config, _) = parse_own(&set(dense_mistral(), &["sliding_window"], json!([null]))).expect("it reads");
+    assert!(matches!(config.attention, Attention::Gqa(g) if g.windows.is_empty()));
+}
+
+#[test]
+fn an_error_names_the_field_as_params_json_does() {
+    let refused = |base: Value, path: &[&str], value: Value, words: &str| {
+        let error = parse_own(&set(base, path, value)).expect_err(words);
+        assert!(error.contains(words), "{error:?} does not say {words:?}");
+    };
+    let large = mistral_large_3;
+    refused(large(), &["dim"], json!(0), "params.json: dim must be positive");
+    refused(large(), &["n_layers"], Value::Null, "n_layers is missing");
+    refused(large(), &["n_layers"], json!(1 << 30), "n_layers must be at most");
+    refused(large(), &["rope_theta"], Value::Null, "rope_theta is missing");
+    refused(large(), &["moe", "num_experts"], json!("many"), "moe.num_experts must be");
+    refused(large(), &["moe", "num_experts_per_tok"], json!(129), "moe.num_experts_per_tok must be at most 128");
+    refused(large(), &["moe"], json!(3), "moe must be an object");
+    refused(large(), &["yarn", "factor"], json!(0.5), "yarn.factor must be at least 1");
+    refused(large(), &["yarn", "beta"], json!(-1), "yarn.beta must be positive");
+    refused(large(), &["yarn", "apply_scale"], json!("no"), "yarn.apply_scale must be true or false");
+    refused(large(), &["llama_4_scaling", "beta"], json!(-1), "llama_4_scaling.beta must be not negative");
+    let context = ["llama_4_scaling", "original_max_position_embeddings"];
+    refused(large(), &context, json!(4096), "llama_4_scaling.original_max_position_embeddings must be that of yarn");
+    // And what is not built.
+    refused(large(), &["activation"], json!("gelu"), "activation = \"gelu\" is not built");
+    refused(large(), &["model_type"], json!("mamba"), "model_type = \"mamba\" is not built");
+    refused(large(), &["moe", "route_every_n"], json!(2), "moe.route_every_n = 2 is not built");
+    refused(
+        large(),
+        &["moe", "use_load_balancing_bias"],
+        json!(true),
+        "moe.use_load_balancing_bias = true is not built",
+    );
+    refused(large(), &["sliding_window"], json!(4096), "sliding_window beside latent attention");
+    refused(dense_mistral(), &["moe"], json!({"num_experts": 8}), "(Mixtral) is not built");
+    refused(dense_mistral(), &["sliding_window"], json!([4096, null]), "differs among layers");
+    refused(
+        dense_mistral(),
+        &["llama_4_scaling"],
+        json!({"beta": 0.1}),
+        "llama_4_scaling is built for latent attention",
+    );
+    refused(
+        large(),
+        &["quantization_config", "format"],
+        json!("nvfp4-pack-quantized"),
+        "\"nvfp4-pack-quantized\" is not built",
+    );
+    let weights = ["quantization_config", "config_groups", "FP8_BLOCK", "weights"];
+    let inner = |name| [weights.as_slice(), &[name]].concat();
+    refused(large(), &inner("num_bits"), json!(4), "num_bits = 4 is not built");
+    refused(large(), &inner("strategy"), json!("channel"), "strategy = \"channel\" is not built");
+    refused(large(), &inner("block_structure"), json!([64, 64]), "block_structure = [64,64] is not built");
+    refused(
+        dense_mistral(),
+        &["quantization"],
+        json!({"qformat_weight": "int4"}),
+        "qformat_weight = \"int4\" is not built",
+    );
+    let fp8 = json!({"qformat_weight": "fp8_e4m3", "qscheme_act": "TENSOR"});
+    parse_own(&set(dense_mistral(), &["quantization"], fp8)).expect("FP8 with a scale a matrix is read");
+}
+
+#[test]
+fn fields_of_params_json_that_nobody_knows_are_reported() {
+    let unknown = [(&["ropes"][..], "ropes"), (&["moe", "jitter"], "moe.jitter"), (&["yarn", "gamma"], "yarn.gamma")];
+    let params = unknown.iter().fold(mistral_large_3(), |params, (path, _)| set(params, path, json!(1)));
+    let (_, found) = parse_own(&params).expect("it reads");
+    let names: std::collections::BTreeSet<&str> = found.iter().map(String::as_str).collect();
+    assert_eq!(names, unknown.iter().map(|(_, name)| *name).collect());
+}
+
+/// Whatever stands in a field: an answer, and no panic or gigabytes.
+#[test]
+fn a_hostile_params_json_is_answered() {
+    let values = [
+        json!(null),
+        json!(true),
+        json!(0),
+        json!(-1),
+        json!(0.5),
+        json!(1e308),
+        json!(i64::MIN),
+        json!(i64::MAX),
+        json!(u64::MAX),
+        json!(i32::MAX),
+        json!("x"),
+        json!(""),
+        json!([]),
+        json!([1, "x", null]),
+        json!({}),
+        json!({"beta": {}, "factor": []}),
+    ];
+    for base in [mistral_large_3(), dense_mistral()] {
+        let extra = ["sliding_window", "quantization", "moe", "yarn", "llama_4_scaling", "quantization_config"];
+        let names = base.as_object().expect("an object").keys().cloned();
+        for name in names.chain(extra.map(str::to_owned)) {
+            let inner =
+                base[&name].as_object().map(|block| block.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
+            let paths = inner.iter().map(|inner| vec![name.as_str(), inner]).chain([vec![name.as_str()]]);
+            for (path, value) in paths.flat_map(|path| values.iter().map(move |value| (path.clone(), value))) {
+                if let Ok((config, _)) = parse_own(&set(base.clone(), &path, value.clone())) {
+                    config.to_json(Storage::Bf16);
+                }
+            }
+        }
+    }
+}
+
+/// A folder's `config.json` wins where both are there, and either is read by its name.
+#[test]
+fn a_folder_may_have_either_config_or_both() {
     let folder = tempfile::tempdir().expect("a folder");
-    std::fs::write(folder.path().join("params.json"), "{\"dim\": 7168}").expect("it writes");
-    let error = ModelConfig::read(folder.path()).expect_err("there is no config.json").to_string();
-    assert!(error.contains("params.json, Mistral's own layout") && error.contains("convert it"), "{error}");
+    let own = folder.path().join("params.json");
+    std::fs::write(&own, dense_mistral().to_string()).expect("it writes");
+    let family = |path: &std::path::Path| ModelConfig::read(path).expect("it reads").family;
+    assert_eq!((family(folder.path()), family(&own)), (Family::Mistral, Family::Mistral));
     std::fs::write(folder.path().join("config.json"), qwen3().to_string()).expect("it writes");
-    ModelConfig::read(folder.path()).expect("with both, transformers' is read");
+    assert_eq!((family(folder.path()), family(&own)), (Family::Qwen3, Family::Mistral));
 }
