@@ -409,6 +409,23 @@ fn bf16_is_half_the_size_and_every_weight_is_the_nearest() {
 }
 
 #[test]
+fn weights_that_the_config_does_not_ask_for_are_named() {
+    for family in FAMILIES {
+        assert_eq!(checkpoint::unused(&folder(family)).expect("it reads"), [""; 0], "{family}");
+    }
+    assert_eq!(checkpoint::unused(&folder("deepseek_v3_fp8")).expect("it reads"), [""; 0]);
+    let copy = tempfile::tempdir().expect("a folder");
+    let text = std::fs::read_to_string(folder("llama").join("config.json")).expect("it reads");
+    let mut config: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
+    (config["attention_bias"], config["num_hidden_layers"]) = (false.into(), 1.into());
+    std::fs::write(copy.path().join("config.json"), config.to_string()).expect("written");
+    std::fs::copy(folder("llama").join(checkpoint::WEIGHTS), copy.path().join(checkpoint::WEIGHTS)).expect("it copies");
+    // The second layer is one behind the last, as those that predict several tokens are.
+    let biases = ["k", "o", "q", "v"].map(|name| format!("model.layers.0.self_attn.{name}_proj.bias"));
+    assert_eq!(checkpoint::unused(copy.path()).expect("it reads"), biases);
+}
+
+#[test]
 fn a_missing_shard_is_named() {
     let (from, to) = (folder("qwen3_moe"), tempfile::tempdir().expect("a folder"));
     let mut shards = Vec::new();

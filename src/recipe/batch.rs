@@ -14,7 +14,7 @@ pub struct Batch {
     /// Tokens of one fixed unit of work. Gradients are summed over units in a fixed tree (INV-7), so this changes the
     /// result, as the number of threads or workers does not.
     pub unit_tokens: usize,
-    /// Tokens of a packed sequence in `pretrain`.
+    /// Tokens of a sequence in `pretrain`, `indexer-warmup` and `sparse`; longer texts are cut.
     pub sequence: usize,
 }
 

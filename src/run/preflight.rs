@@ -28,7 +28,24 @@ pub fn check(recipe: &mut Recipe, tokenizer: &Tokenizer) -> Result<DataFiles, Fa
     check_vocabulary(tokenizer, &config)?;
     let training = recipe.stages.iter().filter(|stage| stage.kind.trains());
     memory::check(&config, training.map(|stage| use_of(stage, &config)).collect::<Result<Vec<_>, _>>()?.into_iter())?;
+    note_short_sequences(recipe);
     check_files(recipe, tokenizer, &config, used(recipe))
+}
+
+/// Says where an indexer would be measured on longer contexts than it learned from: what it selects there can be anything.
+fn note_short_sequences(recipe: &Recipe) {
+    let Some(&longest) = recipe.eval.contexts.iter().max() else { return };
+    let learns_keys = |stage: &&Stage| matches!(stage.kind, Kind::IndexerWarmup | Kind::Sparse);
+    for stage in recipe.stages.iter().filter(learns_keys) {
+        let (name, sequence) = (&stage.name, stage.batch.clone().unwrap_or_default().sequence);
+        if sequence >= longest {
+            continue;
+        }
+        say!(
+            "warning: the indexer learns from sequences of {sequence} tokens in stage `{name}`, and `eval.contexts` goes to {longest}: raise \
+             `batch.sequence`"
+        );
+    }
 }
 
 /// [`check`] of the held-out files that an evaluation without stages reads.
@@ -46,7 +63,7 @@ fn config(recipe: &Recipe) -> Result<ModelConfig, Failure> {
     match &recipe.model {
         ModelSource::Checkpoint { path } => {
             checkpoint::check(Path::new(path)).or_fail(Code::Checkpoint)?;
-            known_config(Path::new(path))
+            known_checkpoint(Path::new(path))
         }
         ModelSource::Fresh { config, .. } => known_config(Path::new(config)),
     }
@@ -79,11 +96,27 @@ fn context(recipe: &Recipe, config: &ModelConfig) -> Result<usize, Failure> {
     Ok(if asked == 0 { most } else { asked })
 }
 
+/// A checkpoint's config. Says which of its fields and which of its weights have no effect.
+///
+/// # Errors
+/// [`Code::Checkpoint`].
+pub fn known_checkpoint(folder: &Path) -> Result<ModelConfig, Failure> {
+    let config = known_config(folder)?;
+    let unused = checkpoint::unused(folder).or_fail(Code::Checkpoint)?;
+    if let [first, rest @ ..] = unused.as_slice() {
+        let (folder, more) = (folder.display(), rest.len());
+        say!(
+            "warning: {folder}: its config does not ask for {first} and {more} more of its weights: they have no effect"
+        );
+    }
+    Ok(config)
+}
+
 /// A model's config. Says which of its fields have no effect: the model may be another than its makers meant.
 ///
 /// # Errors
 /// [`Code::Checkpoint`].
-pub fn known_config(path: &Path) -> Result<ModelConfig, Failure> {
+fn known_config(path: &Path) -> Result<ModelConfig, Failure> {
     let (config, unknown) = ModelConfig::read_with_unknown(path).or_fail(Code::Checkpoint)?;
     if !unknown.is_empty() {
         let fields = unknown.join(", ");

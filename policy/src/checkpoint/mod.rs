@@ -12,6 +12,7 @@ mod reading;
 mod shards;
 mod write;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, SafeTensorError};
@@ -20,7 +21,7 @@ use tch::Device;
 pub use self::peft::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, PeftError, load_adapters, save_adapters};
 use self::reading::{Held, read_all};
 pub use self::shards::INDEX;
-use self::shards::{Shards, View};
+use self::shards::{Fused, Shards, View};
 use self::write::{Piece, Source, fused, pieces, write_file, write_folder};
 pub use self::write::{Storage, Writing};
 use crate::compute::Compute;
@@ -348,6 +349,30 @@ pub fn check(folder: &Path) -> Result<ModelConfig, CheckpointError> {
         kinds::check(&shards, &parameter(&shards, &name, &expected)?)?;
     }
     Ok(config)
+}
+
+/// Parameters of a folder's model that its config does not ask for, and that therefore have no effect: biases that it does not have, a norm.
+/// Layers behind the last, which predict several tokens, eyes, scales and repeated tables are not counted.
+///
+/// # Errors
+/// As [`load`].
+pub fn unused(folder: &Path) -> Result<Vec<String>, CheckpointError> {
+    let config = ModelConfig::read(folder)?;
+    let shards = Shards::of_model(folder, &config)?;
+    let wanted = shapes(&config);
+    let fused: BTreeSet<String> = wanted.keys().filter_map(|name| Fused::of(name)).map(|fused| fused.tensor).collect();
+    let is_read = |name: &str| wanted.contains_key(name) || fused.contains(name);
+    let beside = |name: &str| {
+        let what = name.rsplit('.').next().unwrap_or(name);
+        what.contains("scale") || what == "inv_freq"
+    };
+    let layer = |name: &str| name.strip_prefix("model.layers.")?.split('.').next()?.parse::<i64>().ok();
+    let is_models = |name: &str| match layer(name) {
+        Some(layer) => layer < config.num_hidden_layers,
+        None => name.starts_with("model.") || (name.starts_with("lm_head.") && !config.tie_word_embeddings),
+    };
+    let left = shards.names().filter(|name| is_models(name) && !is_read(name) && !beside(name));
+    Ok(left.map(|name| shards.name_there(name)).collect())
 }
 
 fn load_params(folder: &Path, config: &ModelConfig) -> Result<Params, CheckpointError> {
