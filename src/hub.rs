@@ -166,12 +166,14 @@ impl Wanted {
 fn is_whole(folder: &Path) -> bool {
     let has = |file: &str| folder.join(file).exists();
     let weights = |stem: &str| {
+        // One file wins over shards, as where they are read.
+        if has(&format!("{stem}.safetensors")) {
+            return true;
+        }
         let shards = std::fs::read(folder.join(format!("{stem}.safetensors.index.json"))).ok();
         let index = shards.and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok());
-        match index.as_ref().and_then(|index| index["weight_map"].as_object()) {
-            Some(map) => map.values().all(|file| file.as_str().is_some_and(has)),
-            None => has(&format!("{stem}.safetensors")),
-        }
+        let list = index.as_ref().and_then(|index| index["weight_map"].as_object());
+        list.is_some_and(|list| list.values().all(|file| file.as_str().is_some_and(has)))
     };
     let mistrals = weights(MISTRALS_WEIGHTS);
     let parts = if has(CONFIG) { weights(WEIGHTS) || mistrals } else { has(MISTRALS_CONFIG) && mistrals };
@@ -181,12 +183,12 @@ fn is_whole(folder: &Path) -> bool {
 /// Which of a repository's files are downloaded, the config last: with it a checkpoint is whole. Weights in Mistral's own layout are, where
 /// there are no others.
 fn of_a_checkpoint(mut files: Vec<String>) -> Vec<String> {
+    files.retain(|file| is_of_a_checkpoint(file));
     let is_weights = |file: &String, stem: &str| file.starts_with(stem) && file.ends_with(".safetensors");
     let layout = if files.iter().any(|file| is_weights(file, WEIGHTS)) { WEIGHTS } else { MISTRALS_WEIGHTS };
     let has = |file: &str| files.iter().any(|name| name == file);
     let config = if !has(CONFIG) && has(MISTRALS_CONFIG) { MISTRALS_CONFIG } else { CONFIG };
-    files.retain(|file| is_of_a_checkpoint(file) && file != config);
-    files.retain(|file| layout == MISTRALS_WEIGHTS || !file.starts_with(MISTRALS_WEIGHTS));
+    files.retain(|file| file != config && (layout == MISTRALS_WEIGHTS || !file.starts_with(MISTRALS_WEIGHTS)));
     files.push(config.to_owned());
     files
 }

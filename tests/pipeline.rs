@@ -283,7 +283,7 @@ fn bad_input_gives_a_clear_message_and_its_exit_code() {
         assert!(!out.path().join("foreign").exists(), "a run that did not begin leaves no folder");
     }
     let smoke = fs::read_to_string("configs/smoke-model.json").expect("it reads");
-    let vast = write("vast.json", &smoke.replace("\"intermediate_size\": ", "\"intermediate_size\": 9000000000"));
+    let vast = write("vast.json", &smoke.replace("\"intermediate_size\": ", "\"intermediate_size\": 20000000"));
     let too_large = run(&["run", "configs/smoke.toml", "--set", &format!("model.config={vast}"), "--set", &set]);
     assert_eq!(too_large.status.code(), Some(11), "{}", String::from_utf8_lossy(&too_large.stderr));
     let typo = run(&["run", "configs/smoke.toml", "--set", "run.sed=3", "--dry-run"]);

@@ -87,7 +87,11 @@ fn inv_1_and_inv_3_a_sparsified_checkpoint_is_trained_by_the_two_stages_and_is_d
     assert_eq!(weights(&again), weights(&out), "one seed, the same bytes");
 
     let path = recipe(folder.path(), plain(&out));
-    assert_ok(&run(&["run", &path]));
+    let output = run(&["run", &path, "--set", "stages.warmup.batch.sequence=100"]);
+    assert_ok(&output);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let warned = said.matches("the indexer learns from sequences of").count();
+    assert!(said.contains("of 100 tokens in stage `warmup`, and `eval.contexts` goes to 128") && warned == 1, "{said}");
     let run_folder = folder.path().join("r");
     let found = summary(&run_folder);
     assert_eq!(found["exactness"]["max_abs_logprob_diff"], 0.0);

@@ -38,7 +38,7 @@ const MODEL: &str = "config.json";
 
 /// The files of a tokenizer, as far as a checkpoint has them. The last ones are other libraries' forms of the same
 /// tokenizer.
-const FILES: [&str; 13] = [
+pub const FILES: [&str; 13] = [
     TOKENIZER,
     TEKKEN,
     TIKTOKEN,

@@ -14,14 +14,15 @@ pub struct SelectionReport {
     pub kl: f64,
     /// For each layer the share of the k keys that sampler and model both selected, summed over rows.
     pub common: Vec<f64>,
-    /// Rows that were counted.
-    pub rows: u64,
+    /// Rows that were counted, for each layer.
+    pub rows: Vec<u64>,
 }
 
 impl SelectionReport {
-    /// The overlap of each layer, from 0 to 1; empty where no row sees more than k keys.
+    /// The overlap of each layer in which some row sees more than k keys, from 0 to 1.
     pub fn overlaps(&self) -> Vec<f64> {
-        self.common.iter().filter(|_| self.rows > 0).map(|common| common / self.rows as f64).collect()
+        let counted = self.common.iter().zip(&self.rows).filter(|(_, rows)| **rows > 0);
+        counted.map(|(common, &rows)| common / rows as f64).collect()
     }
 }
 
@@ -32,8 +33,8 @@ impl SelectionReport {
 pub fn compare_selections(model: &Model, trajectories: &[&Trajectory], unit_tokens: usize) -> SelectionReport {
     let lengths: Vec<usize> = trajectories.iter().map(|t| t.tokens.len()).collect();
     let all_rows: usize = lengths.iter().map(|l| l.saturating_sub(1)).sum();
-    let mut report =
-        SelectionReport { common: vec![0.0; model.config.num_hidden_layers as usize], ..Default::default() };
+    let layers = model.config.num_hidden_layers as usize;
+    let mut report = SelectionReport { kl: 0.0, common: vec![0.0; layers], rows: vec![0; layers] };
     for range in cut(&lengths, unit_tokens) {
         let part = &trajectories[range];
         let unit = Unit::of_sequences(&part.iter().map(|t| Sequence::text(t.tokens.clone())).collect::<Vec<_>>());
@@ -43,21 +44,31 @@ pub fn compare_selections(model: &Model, trajectories: &[&Trajectory], unit_toke
         let loss = forward.indexer_loss.expect("it was asked for");
         report.kl += loss.double_value(&[]) / model.config.num_hidden_layers as f64;
         for (layer, selected) in forward.selections.iter().enumerate() {
-            let rows = count_layer(part, layer, &ints(selected), &mut report.common[layer]);
-            report.rows += if layer == 0 { rows } else { 0 };
+            let window = model.config.geometry(layer).window;
+            report.rows[layer] += count_layer(part, layer, window, &ints(selected), &mut report.common[layer]);
         }
     }
     report
 }
 
-/// Adds the overlaps of a layer's rows to `common`; `now` holds k positions a row, for the rows of all trajectories one after another.
-fn count_layer(trajectories: &[&Trajectory], layer: usize, mut now: &[i32], common: &mut f64) -> u64 {
+/// Adds the overlaps of a layer's rows to `common`; `now` holds k positions a row, for the rows of all trajectories one after another. Within a
+/// window that is no longer than k nothing is chosen, and nothing counted.
+fn count_layer(
+    trajectories: &[&Trajectory],
+    layer: usize,
+    window: Option<usize>,
+    mut now: &[i32],
+    common: &mut f64,
+) -> u64 {
     let mut counted = 0;
     for trajectory in trajectories {
         let Selections { top_k, layers } = trajectory.selections.as_ref().expect("the sampler recorded them");
         let recorded = layers[layer].chunks_exact(*top_k);
         let (own, rest) = now.split_at(recorded.len() * top_k);
         now = rest;
+        if window.is_some_and(|window| window <= *top_k) {
+            continue;
+        }
         for (then, now) in recorded.zip(own.chunks_exact(*top_k)).skip(*top_k) {
             *common += shared(then, now) as f64 / *top_k as f64;
             counted += 1;

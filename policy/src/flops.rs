@@ -1,7 +1,8 @@
 //! Floating-point operations of a forward, counted from shapes: a multiply and an add are two.
 //!
 //! Products with weights count `2 · rows · parameters`; attention `2 · heads · (key + value)` for each attended key; the indexer
-//! `2 · index heads · index width` for each visible key of rows that score. Norms, rotations and softmaxes are left out, as usual. A
+//! `2 · index heads · index width` for each visible key of rows that score. Norms, rotations and softmaxes are left out, as usual, and what
+//! sliding windows save is not taken off. A
 //! training step counts three forwards (Kaplan et al., 2020, §2.1), a recomputed log-probability one.
 
 use crate::config::ModelConfig;

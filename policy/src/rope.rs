@@ -22,7 +22,7 @@ impl RopeTable {
     pub fn new(config: &ModelConfig, context: i64, device: Device) -> Self {
         let half = config.rope_width() as usize / 2;
         let frequencies = frequencies(&config.rope, config.rope_width(), context);
-        let magnitude = magnitude(&config.rope.scaling);
+        let magnitude = magnitude(&config.rope.scaling, config.max_position_embeddings);
         let positions = context as usize;
         let (mut cos, mut sin) = (Vec::with_capacity(positions * half), Vec::with_capacity(positions * half));
         for position in 0..positions {
@@ -108,10 +108,10 @@ fn query_scale(scaling: &Scaling, positions: usize) -> Option<Vec<f32>> {
 }
 
 /// The factor on cosines and sines.
-fn magnitude(scaling: &Scaling) -> f64 {
+fn magnitude(scaling: &Scaling, max_position: i64) -> f64 {
     let yarn = match scaling {
         Scaling::Yarn(yarn) => yarn,
-        Scaling::LongRope(longrope) => return longrope.magnitude(),
+        Scaling::LongRope(longrope) => return longrope.magnitude(max_position),
         _ => return 1.0,
     };
     match yarn.attention_factor {
@@ -167,8 +167,8 @@ mod tests {
         let expected =
             [1.0, 0.316_227_76, 0.1, 0.023_914_725, 0.005_124_999_7, 0.000_849_862_18, 2.5e-5, 7.905_694_5e-6];
         agree(Scaling::Yarn(yarn()), 1e4, &expected);
-        assert_eq!(magnitude(&Scaling::Yarn(yarn())), 1.0);
-        assert_eq!(magnitude(&Scaling::Yarn(Yarn { attention_factor: Some(0.7), ..yarn() })), 0.7);
+        assert_eq!(magnitude(&Scaling::Yarn(yarn()), 4096), 1.0);
+        assert_eq!(magnitude(&Scaling::Yarn(Yarn { attention_factor: Some(0.7), ..yarn() }), 4096), 0.7);
     }
 
     /// Values of transformers 5.23 at width 16.
@@ -212,7 +212,7 @@ mod tests {
             7.905_693_56e-6,
             1.405_853_37e-6,
         ];
-        assert!((magnitude(&Scaling::Yarn(untruncated.clone())) - 1.138_629_436).abs() < 1e-9);
+        assert!((magnitude(&Scaling::Yarn(untruncated.clone()), 4096) - 1.138_629_436).abs() < 1e-9);
         agree(Scaling::Yarn(untruncated), 1e6, &expected);
     }
 }

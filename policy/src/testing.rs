@@ -92,8 +92,10 @@ pub fn every_kind() -> Vec<(&'static str, ModelConfig)> {
         ("grouped, sparse, an indexer for every two of three layers", deeper(shared(tiny_grouped(Some(8))))),
         ("grouped, experts", experts(tiny_grouped(None), Scores::Softmax)),
         ("grouped, windowed", windowed(tiny_grouped(None), [None, Some(5)])),
-        // The window holds more keys than are selected of it.
+        // A window with more keys than are selected of it, and one with fewer.
         ("grouped, sparse, within a window", windowed(tiny_grouped(Some(8)), [Some(13), None])),
+        ("grouped, sparse, beside a short window", windowed(tiny_grouped(Some(8)), [Some(5), None])),
+        ("grouped, sparse, shared within windows", windowed(shared(tiny_grouped(Some(8))), [Some(13), Some(13)])),
         ("latent, sparse, without a query latent", direct(tiny_config(Some(8)))),
     ]
 }

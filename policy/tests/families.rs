@@ -114,6 +114,7 @@ fn a_language_model_is_read_out_of_one_with_eyes() {
         let mut all: policy::params::Params = raw.iter().map(|(n, t)| (renamed(n), t.shallow_clone())).collect();
         all.insert("model.vision_tower.patch.weight".into(), Tensor::zeros([2, 2], (Kind::Float, Device::Cpu)));
         checkpoint::save_tensors(&all, &to.path().join(checkpoint::WEIGHTS)).expect("it saves");
+        assert_eq!(checkpoint::unused(to.path()).expect("it reads"), [""; 0], "eyes are known to be passed over");
         let again = checkpoint::load(to.path(), Device::Cpu).expect("it loads");
         assert_eq!(again.config, model.config);
         assert!(again.params.iter().eq_by_bits(&model.params), "{prefix}");

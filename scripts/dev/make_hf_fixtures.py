@@ -23,6 +23,7 @@ from transformers import DeepseekV3Config, DeepseekV3ForCausalLM, DeepseekV32Con
 from tiny_tokenizer import END, PAD, check_tokenizer, make_tokenizer
 
 SEQUENCES, LENGTH, NEW_TOKENS = 2, 24, 64
+# f32's error in these scores and logits is about 1e-6, whatever the order of their sums.
 # Least gap between the last selected and the first rejected score, and between the best two logits.
 SELECTION_MARGIN, GREEDY_MARGIN = 3e-5, 5e-3
 

@@ -23,9 +23,9 @@ const PAGE: usize = 16;
 pub fn generate(args: &GenerateArgs) -> Result<(), Failure> {
     let device = device::open(args.machine.device.unwrap_or(Device::Auto), args.machine.threads.unwrap_or(0))?;
     let folder = hub::local(&args.checkpoint)?;
-    preflight::known_checkpoint(&folder)?;
-    let context = args.context.map(|positions| positions as i64);
-    let compute = Compute { context, ..Compute::from(device) };
+    let config = preflight::known_checkpoint(&folder)?;
+    let context = preflight::context_within(&config, args.context.unwrap_or(0))?;
+    let compute = Compute { context: Some(context as i64), ..Compute::from(device) };
     let model = checkpoint::load_frozen(&folder, compute).or_fail(Code::Checkpoint)?;
     let tokenizer = Tokenizer::load(&folder).or_fail(Code::Checkpoint)?;
     if args.chat {

@@ -15,24 +15,9 @@ use crate::say;
 /// Width of an index key where the model rotates fewer dimensions.
 const LEAST_WIDTH: i64 = 32;
 
-/// What goes along beside config and weights, where it is there: the tokenizer, what a conversation looks like, how to sample, and what the
-/// base has cost.
-const COMPANIONS: [&str; 14] = [
-    "tokenizer.json",
-    "tekken.json",
-    "tiktoken.model",
-    "tokenizer_config.json",
-    "tokenizer.model",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "chat_template.jinja",
-    "chat_template.json",
-    "additional_chat_templates/tool_use.jinja",
-    "generation_config.json",
-    "ledger.json",
-];
+/// What goes along beside config, weights and the tokenizer's files, where it is there: another form of the chat template, and what the base
+/// has cost.
+const COMPANIONS: [&str; 2] = ["chat_template.json", "ledger.json"];
 
 /// Writes the checkpoint, whole or not at all.
 ///
@@ -62,7 +47,7 @@ fn fill(args: &SparsifyArgs, indexer: &IndexerConfig, folder: &Path) -> Result<M
     fs::create_dir_all(folder).or_fail(Code::Disk)?;
     let written = checkpoint::add_indexer(&args.source, folder, indexer, INDEXER_STD, args.seed);
     let written = written.or_fail(Code::Checkpoint)?;
-    for name in COMPANIONS {
+    for name in data::tokenizer::FILES.into_iter().chain(COMPANIONS) {
         let from = args.source.join(name);
         if from.is_file() {
             let to = folder.join(name);
@@ -92,8 +77,7 @@ fn indexer(args: &SparsifyArgs, config: &ModelConfig) -> Result<IndexerConfig, F
         let message = format!("--share-every is {every}, and {source} has {layers} layers");
         return refuse(message, &format!("say at most {layers}, which is one indexer for all"));
     }
-    let window = |layer: i64| config.geometry(layer as usize).window;
-    if (0..layers).any(|layer| window(layer) != window(layer - layer % every)) {
+    if config.first_apart(every).is_some() {
         let message =
             format!("--share-every is {every}, and layers of {source} that would share an indexer have other windows");
         return refuse(message, "say --share-every 1: an indexer selects within its own layer's sliding window");
@@ -106,9 +90,11 @@ fn tell(args: &SparsifyArgs, config: &ModelConfig, indexer: &IndexerConfig, unkn
     let owners = (0..layers).filter(|layer| layer % indexer.every == 0).count();
     let IndexerConfig { heads, width, top_k, .. } = indexer;
     say!("{}: {owners} indexers for {layers} layers, {heads} heads of {width}, k = {top_k}", args.out.display());
-    if *top_k >= config.max_position_embeddings {
-        let context = config.max_position_embeddings;
-        say!("note: k = {top_k} reaches the model's whole context of {context}: attention stays dense");
+    let context = config.max_position_embeddings;
+    let seen = |layer: i64| config.geometry(layer as usize).window.map_or(context, |window| context.min(window as i64));
+    if (0..layers).all(|layer| *top_k >= seen(layer)) {
+        let most = (0..layers).map(seen).max().unwrap_or(context);
+        say!("note: k = {top_k} reaches all of the {most} positions that a layer sees: attention stays dense");
     }
     if !unknown.is_empty() {
         say!("note: nobody knows these fields of its config, and they are left out: {}", unknown.join(", "));

@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use policy::ModelConfig;
-use policy::config::Attention;
+use policy::config::{Attention, Scaling};
 
 use crate::recipe::{ExportKind, ExportSettings, ModelSource, Recipe};
 use crate::summary::{StageSummary, Summary};
@@ -22,7 +22,7 @@ pub fn card(summary: &Summary, recipe: &Recipe, from: &str, config: &ModelConfig
         plain(from)
     );
     adapters(&mut out, recipe, from);
-    model(&mut out, config, export);
+    model(&mut out, recipe, config, export);
     stages(&mut out, summary);
     exactness(&mut out, summary);
     out
@@ -50,7 +50,7 @@ fn adapters(out: &mut String, recipe: &Recipe, from: &str) {
     );
 }
 
-fn model(out: &mut String, config: &ModelConfig, export: &ExportSettings) {
+fn model(out: &mut String, recipe: &Recipe, config: &ModelConfig, export: &ExportSettings) {
     let numbers = match export.dtype {
         ExportKind::F32 => "f32",
         ExportKind::Bf16 => "bf16",
@@ -70,7 +70,7 @@ fn model(out: &mut String, config: &ModelConfig, export: &ExportSettings) {
             "experts",
             config.experts.as_ref().map_or("none".into(), |e| format!("{} of {} a token", e.gate.top_k, e.count)),
         ),
-        ("context", config.max_position_embeddings.to_string()),
+        ("context", context(recipe, config)),
         ("weights", numbers.to_owned()),
     ];
     out.push_str("| | |\n| --- | --- |\n");
@@ -78,6 +78,21 @@ fn model(out: &mut String, config: &ModelConfig, export: &ExportSettings) {
         let _ = writeln!(out, "| {name} | {value} |");
     }
     out.push('\n');
+}
+
+/// What the model has, and what it was used with where that is less. Under LongRoPE the two can have other frequencies.
+fn context(recipe: &Recipe, config: &ModelConfig) -> String {
+    let (used, most) = (recipe.run.context as i64, config.max_position_embeddings);
+    if used == 0 || used >= most {
+        return most.to_string();
+    }
+    let frequencies = match &config.rope.scaling {
+        Scaling::LongRope(longrope) if longrope.factors(used) != longrope.factors(most) => {
+            "; LongRoPE's short factors held: other programs take them where their own context is no longer than that"
+        }
+        _ => "",
+    };
+    format!("{most}, of which {used} were used in training{frequencies}")
 }
 
 fn stages(out: &mut String, summary: &Summary) {

@@ -1,6 +1,7 @@
 //! `inputs.json` of a run: the model and the tokenizer that it reads, as they were when it began. A run that goes on with others would end with
 //! other weights, and nothing else would say so.
 
+use data::tokenizer::{FILES, FORMS};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
@@ -87,15 +88,18 @@ impl Inputs {
 
 /// The file, or the files of a checkpoint's folder that decide what it is.
 fn files(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let tokenizers = |folder: &Path| FILES.map(|name| folder.join(name)).into_iter().filter(|path| path.is_file());
     if path.is_file() {
-        return Ok(vec![path.to_owned()]);
+        let is_tokenizer = FORMS.iter().any(|form| path.ends_with(form));
+        let beside = path.parent().filter(|_| is_tokenizer).map(|folder| tokenizers(folder).collect());
+        return Ok(beside.unwrap_or_else(|| vec![path.to_owned()]));
     }
     let decides = |path: &PathBuf| {
         let kind = path.extension().and_then(|kind| kind.to_str());
-        path.is_file() && matches!(kind, Some("json" | "safetensors" | "jinja" | "model"))
+        path.is_file() && matches!(kind, Some("json" | "safetensors" | "jinja"))
     };
     let entries = fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>()?;
-    Ok(entries.into_iter().filter(decides).collect())
+    Ok(entries.into_iter().filter(decides).chain(tokenizers(path)).collect())
 }
 
 fn fingerprint(path: &Path) -> io::Result<String> {

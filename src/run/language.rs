@@ -33,10 +33,12 @@ impl Language {
     /// Sequences until the step's tokens are reached.
     fn batch(&mut self, active: &Active<'_>) -> Result<Vec<Sequence>, Failure> {
         let batch = active.stage.batch();
+        // Of a text as long as the context and one token more every token is predicted.
+        let longest = batch.sequence.min(active.model.context() + 1);
         let (mut sequences, mut tokens) = (Vec::new(), 0);
         while tokens < batch.tokens {
             let (prompt, _) = self.stream.next()?;
-            for sequence in encode(active.run, active.stage.kind, &prompt, batch.sequence)? {
+            for sequence in encode(active.run, active.stage.kind, &prompt, longest)? {
                 check_length(active, &prompt.id, &sequence)?;
                 tokens += sequence.tokens.len();
                 sequences.push(sequence);

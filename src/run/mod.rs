@@ -52,6 +52,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use data::tokenizer::FORMS;
 use data::{ChatTemplate, CounterRng, Prompt, RunLog, ScoredGroup, Tokenizer};
 use policy::Compute;
 
@@ -175,12 +176,25 @@ pub fn evaluate_checkpoint(mut recipe: Recipe) -> Result<Evaluation, Failure> {
     scored.map(|_| Evaluation { eval: state.eval, texts: state.texts, exactness: state.exactness })
 }
 
+/// The folder of a tokenizer's file, which must be the one that is read there.
+fn folder_of_tokenizer(path: &Path) -> Result<&Path, Failure> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let read = FORMS.iter().find(|form| folder.join(form).is_file());
+    match read {
+        Some(read) if FORMS.iter().any(|form| path.ends_with(form)) && !path.ends_with(read) => {
+            let message = format!("{} is not read: {read} beside it goes first", path.display());
+            Err(Failure::new(Code::Usage, message).hint("name that one, or move one of them to another folder"))
+        }
+        _ => Ok(folder),
+    }
+}
+
 fn open_tokenizer(recipe: &Recipe) -> Result<Tokenizer, Failure> {
     let folder = match &recipe.model {
         ModelSource::Checkpoint { path } => Path::new(path),
         ModelSource::Fresh { tokenizer, .. } => {
             let path = Path::new(tokenizer);
-            if path.is_file() { path.parent().unwrap_or(Path::new(".")) } else { path }
+            if path.is_file() { folder_of_tokenizer(path)? } else { path }
         }
     };
     let mut tokenizer = Tokenizer::load(folder).or_fail(Code::Checkpoint)?;

@@ -28,13 +28,13 @@ pub fn check(recipe: &mut Recipe, tokenizer: &Tokenizer) -> Result<DataFiles, Fa
     check_vocabulary(tokenizer, &config)?;
     let training = recipe.stages.iter().filter(|stage| stage.kind.trains());
     memory::check(&config, training.map(|stage| use_of(stage, &config)).collect::<Result<Vec<_>, _>>()?.into_iter())?;
-    note_short_sequences(recipe);
+    note_short_sequences(recipe, context(recipe, &config)?);
     check_files(recipe, tokenizer, &config, used(recipe))
 }
 
 /// Says where an indexer would be measured on longer contexts than it learned from: what it selects there can be anything.
-fn note_short_sequences(recipe: &Recipe) {
-    let Some(&longest) = recipe.eval.contexts.iter().max() else { return };
+fn note_short_sequences(recipe: &Recipe, context: usize) {
+    let Some(longest) = recipe.eval.contexts.iter().max().map(|&longest| longest.min(context)) else { return };
     let learns_keys = |stage: &&Stage| matches!(stage.kind, Kind::IndexerWarmup | Kind::Sparse);
     for stage in recipe.stages.iter().filter(learns_keys) {
         let (name, sequence) = (&stage.name, stage.batch.clone().unwrap_or_default().sequence);
@@ -88,9 +88,17 @@ fn check_files(
 
 /// Positions that no sequence of the run passes.
 fn context(recipe: &Recipe, config: &ModelConfig) -> Result<usize, Failure> {
-    let (asked, most) = (recipe.run.context, config.max_position_embeddings as usize);
+    context_within(config, recipe.run.context).map_err(|failure| failure.context("run.context"))
+}
+
+/// The context that was asked for, where the model has as much; all of it for 0.
+///
+/// # Errors
+/// [`Code::Usage`].
+pub fn context_within(config: &ModelConfig, asked: usize) -> Result<usize, Failure> {
+    let most = config.max_position_embeddings as usize;
     if asked > most {
-        let message = format!("`run.context` is {asked}, and the model has {most} positions");
+        let message = format!("a context of {asked} was asked for, and the model has {most} positions");
         return Err(Failure::new(Code::Usage, message).hint("leave it out for all of them"));
     }
     Ok(if asked == 0 { most } else { asked })
@@ -104,10 +112,8 @@ pub fn known_checkpoint(folder: &Path) -> Result<ModelConfig, Failure> {
     let config = known_config(folder)?;
     let unused = checkpoint::unused(folder).or_fail(Code::Checkpoint)?;
     if let [first, rest @ ..] = unused.as_slice() {
-        let (folder, more) = (folder.display(), rest.len());
-        say!(
-            "warning: {folder}: its config does not ask for {first} and {more} more of its weights: they have no effect"
-        );
+        let more = if rest.is_empty() { String::new() } else { format!(" and {} more of its weights", rest.len()) };
+        say!("warning: {}: its config does not ask for {first}{more}: without effect", folder.display());
     }
     Ok(config)
 }

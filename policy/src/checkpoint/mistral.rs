@@ -50,7 +50,7 @@ const EXPERT: [Names; 3] = [["w1", "gate_proj"], ["w2", "down_proj"], ["w3", "up
 const TENSORS: [Names; 3] =
     [["weight", "weight"], ["qscale_weight", "weight_scale_inv"], ["weight_scale", "weight_scale_inv"]];
 
-/// A parameter's name in the files of transformers; `None` for what the language model has no use for, as the eyes of one that has them.
+/// A parameter's name in the files of transformers; `None` for what the language model has no use for, such as eyes.
 pub(super) fn theirs(own: &str) -> Option<String> {
     translate(own, OWN, THEIRS)
 }

@@ -70,6 +70,14 @@ pub enum CheckpointError {
         /// A parameter that should be in it.
         name: String,
     },
+    /// A parameter is there twice, under two names for one.
+    #[error("{path} has {name:?} under another name too")]
+    Twice {
+        /// The file, or the list of files.
+        path: PathBuf,
+        /// One of its names.
+        name: String,
+    },
     /// A parameter is missing.
     #[error("{path} has no {name:?}, which its config asks for")]
     Missing {
@@ -351,8 +359,9 @@ pub fn check(folder: &Path) -> Result<ModelConfig, CheckpointError> {
     Ok(config)
 }
 
-/// Parameters of a folder's model that its config does not ask for, and that therefore have no effect: biases that it does not have, a norm.
-/// Layers behind the last, which predict several tokens, eyes, scales and repeated tables are not counted.
+/// Parameters of a folder's language model that its config does not ask for, and that therefore have no effect, such as biases where it says
+/// that there are none. Layers behind the last (which predict several tokens at once), scales, and a head that repeats the embedding are
+/// not counted.
 ///
 /// # Errors
 /// As [`load`].
@@ -361,17 +370,18 @@ pub fn unused(folder: &Path) -> Result<Vec<String>, CheckpointError> {
     let shards = Shards::of_model(folder, &config)?;
     let wanted = shapes(&config);
     let fused: BTreeSet<String> = wanted.keys().filter_map(|name| Fused::of(name)).map(|fused| fused.tensor).collect();
-    let is_read = |name: &str| wanted.contains_key(name) || fused.contains(name);
-    let beside = |name: &str| {
+    let has_effect = |name: &str| {
         let what = name.rsplit('.').next().unwrap_or(name);
-        what.contains("scale") || what == "inv_freq"
+        wanted.contains_key(name) || fused.contains(name) || what.contains("scale") || what == "inv_freq"
     };
-    let layer = |name: &str| name.strip_prefix("model.layers.")?.split('.').next()?.parse::<i64>().ok();
-    let is_models = |name: &str| match layer(name) {
+    let is_models = |name: &str| match shards.layer(name) {
         Some(layer) => layer < config.num_hidden_layers,
-        None => name.starts_with("model.") || (name.starts_with("lm_head.") && !config.tie_word_embeddings),
+        None => {
+            let repeats = config.tie_word_embeddings && name.starts_with("lm_head.");
+            !repeats && ["model.embed_tokens.", "model.norm.", "lm_head."].iter().any(|part| name.starts_with(part))
+        }
     };
-    let left = shards.names().filter(|name| is_models(name) && !is_read(name) && !beside(name));
+    let left = shards.names().filter(|name| is_models(name) && !has_effect(name));
     Ok(left.map(|name| shards.name_there(name)).collect())
 }
 

@@ -1,7 +1,7 @@
 //! The weights files of a checkpoint folder, memory-mapped: `model.safetensors`, or the shards that `model.safetensors.index.json`
 //! lists, or else the same two of Mistral's own layout.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -86,7 +86,7 @@ impl Shards {
                     files.len() - 1
                 }
             };
-            place.insert(layout.plain_name(&name), (number, name));
+            add(&mut place, layout, (number, name), &list)?;
         }
         Ok(Self { files, place, list, layout, paired: None })
     }
@@ -98,8 +98,9 @@ impl Shards {
 
     fn of_one(path: &Path, layout: Layout) -> Result<Self, CheckpointError> {
         let shard = Shard::open(path)?;
-        let names = shard.metadata.tensors().into_keys();
-        let place = names.map(|name| (layout.plain_name(&name), (0, name))).collect();
+        let mut place = BTreeMap::new();
+        let names: BTreeSet<String> = shard.metadata.tensors().into_keys().collect();
+        names.into_iter().try_for_each(|name| add(&mut place, layout, (0, name), path))?;
         Ok(Self { files: vec![shard], place, list: path.to_owned(), layout, paired: None })
     }
 
@@ -148,10 +149,29 @@ impl Shards {
         self.find(name).ok_or_else(|| CheckpointError::Missing { path: self.list.clone(), name: self.name_there(name) })
     }
 
+    /// The number of the layer that a parameter belongs to, be its name one that is known or not.
+    pub(super) fn layer(&self, name: &str) -> Option<i64> {
+        let own = name.strip_prefix("layers.").filter(|_| self.layout == Layout::Mistral);
+        name.strip_prefix("model.layers.").or(own)?.split('.').next()?.parse().ok()
+    }
+
     /// A parameter's name as these files have it.
     pub(super) fn name_there(&self, name: &str) -> String {
         let own = (self.layout == Layout::Mistral).then(|| mistral::own(name)).flatten();
         own.unwrap_or_else(|| name.to_owned())
+    }
+}
+
+/// Puts a parameter of a file among the others.
+fn add(
+    place: &mut BTreeMap<String, (usize, String)>,
+    layout: Layout,
+    (number, name): (usize, String),
+    list: &Path,
+) -> Result<(), CheckpointError> {
+    match place.insert(layout.plain_name(&name), (number, name.clone())) {
+        Some(_) => Err(CheckpointError::Twice { path: list.to_owned(), name }),
+        None => Ok(()),
     }
 }
 

@@ -76,6 +76,10 @@ impl Family {
 
 /// More is a damaged file, and not worth its memory.
 const MOST_LAYERS: i64 = 1 << 16;
+/// Positions of a model at most: there is a table of them.
+const MOST_POSITIONS: i64 = 1 << 24;
+/// Experts of all layers at most: each has parameters by name.
+const MOST_EXPERTS: i64 = 1 << 18;
 
 /// Fields that are written back as they were read.
 const PASSED_ON: [&str; 3] = ["bos_token_id", "eos_token_id", "pad_token_id"];
@@ -128,6 +132,10 @@ pub(super) fn read(object: &Map<String, Value>, path: &str) -> Result<(ModelConf
         return Err(fields.wrong("num_hidden_layers", format!("must be at most {MOST_LAYERS}, not {layers}")));
     }
     let max_position_embeddings = fields.positive("max_position_embeddings")?;
+    if max_position_embeddings > MOST_POSITIONS {
+        let most = format!("must be at most {MOST_POSITIONS}, not {max_position_embeddings}");
+        return Err(fields.wrong("max_position_embeddings", most));
+    }
     let (rope, mut unknown) = rope::read(&fields, max_position_embeddings)?;
     let mut config = ModelConfig {
         family,
@@ -311,6 +319,9 @@ fn check_gate(fields: &Fields<'_>, experts: &Experts) -> Result<(), ConfigError>
     if experts.count > i64::from(u16::MAX) {
         return Err(fields.unsupported(format!("{} experts are more than routing is recorded for", experts.count)));
     }
+    if experts.count * experts.layers.len() as i64 > MOST_EXPERTS {
+        return Err(fields.unsupported(format!("{} experts in each of so many layers are too many", experts.count)));
+    }
     if experts.count % groups != 0 || (groups > 1 && group < 2) {
         return Err(fields.wrong("n_group", format!("must cut {} experts into equal groups: {groups}", experts.count)));
     }
@@ -346,11 +357,8 @@ fn check_indexer(fields: &Fields<'_>, config: &ModelConfig) -> Result<(), Config
             format!("must be at most the {} layers that there are, not {}", config.num_hidden_layers, indexer.every);
         return Err(fields.wrong("index_every", most));
     }
-    let window = |layer: i64| config.geometry(layer as usize).window;
-    let owner = |layer: i64| layer - layer % indexer.every;
-    let apart = (0..config.num_hidden_layers).find(|&layer| window(layer) != window(owner(layer)));
-    apart.map_or(Ok(()), |layer| {
-        let owner = owner(layer);
+    config.first_apart(indexer.every).map_or(Ok(()), |layer| {
+        let owner = layer - layer % indexer.every;
         let reason = format!("lets layer {layer} take the selection of layer {owner}, whose sliding window is another");
         Err(fields.wrong("index_every", reason))
     })

@@ -230,6 +230,12 @@ impl ModelConfig {
         self.indexer.as_ref().is_some_and(|indexer| layer % indexer.every == 0)
     }
 
+    /// The first layer that would take the selection of a layer with another sliding window, were an indexer shared among every so many.
+    pub fn first_apart(&self, every: i64) -> Option<i64> {
+        let window = |layer: i64| self.geometry(layer as usize).window;
+        (0..self.num_hidden_layers).find(|&layer| window(layer) != window(layer - layer % every))
+    }
+
     /// How keys and values lie in one position's row of a layer's keys.
     pub fn geometry(&self, layer: usize) -> Geometry {
         match &self.attention {
@@ -259,6 +265,7 @@ impl ModelConfig {
 
     /// Parameters in all.
     pub fn parameters(&self) -> i64 {
-        crate::params::shapes(self).values().map(|s| s.iter().product::<i64>()).sum()
+        let size = |shape: &Vec<i64>| shape.iter().fold(1i64, |size, &n| size.saturating_mul(n));
+        crate::params::shapes(self).values().map(size).fold(0, i64::saturating_add)
     }
 }

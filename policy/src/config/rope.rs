@@ -67,8 +67,6 @@ pub struct LongRope {
     pub original_max_position: f64,
     /// Context extension, where the file says it.
     pub factor: Option<f64>,
-    /// The context that the model is made for.
-    pub max_position: f64,
     /// Scales cosines and sines instead of what follows from the extension.
     pub attention_factor: Option<f64>,
 }
@@ -79,9 +77,10 @@ impl LongRope {
         if context as f64 > self.original_max_position { &self.long } else { &self.short }
     }
 
-    /// What cosines and sines are multiplied by: `√(1 + ln s / ln original)` for an extension by `s > 1`.
-    pub fn magnitude(&self) -> f64 {
-        let extension = self.factor.unwrap_or(self.max_position / self.original_max_position);
+    /// What cosines and sines are multiplied by in a model that is made for `max_position` positions: `√(1 + ln s / ln original)` for an
+    /// extension by `s > 1`.
+    pub fn magnitude(&self, max_position: i64) -> f64 {
+        let extension = self.factor.unwrap_or(max_position as f64 / self.original_max_position);
         let of_extension = || (1.0 + extension.ln() / self.original_max_position.ln()).sqrt();
         self.attention_factor.unwrap_or_else(|| if extension <= 1.0 { 1.0 } else { of_extension() })
     }
@@ -196,7 +195,6 @@ fn longrope(block: &Fields<'_>, model: &Fields<'_>, max_position: i64) -> Result
         long: factors("long_factor")?,
         original_max_position,
         factor: block.number("factor", |f| f >= 1.0, "at least 1")?,
-        max_position: max_position as f64,
         attention_factor: block.positive_number("attention_factor")?,
     })
 }

@@ -14,6 +14,7 @@ use std::cell::RefCell;
 use multiversion::multiversion;
 use native::parallel_chunks;
 
+use super::Number;
 use super::math::fetch_far;
 
 /// Terms of a sum's block.
@@ -116,7 +117,7 @@ impl Packed {
 }
 
 /// `b [k, n]` in panels.
-fn laid_out<T: Copy + Default + Send + Sync>(b: Factor<'_, T>, k: usize, n: usize) -> Vec<T> {
+fn laid_out<T: Number>(b: Factor<'_, T>, k: usize, n: usize) -> Vec<T> {
     let mut panels = vec![T::default(); n.div_ceil(WIDE) * k * WIDE];
     parallel_chunks(&mut panels, (k * WIDE).max(1), |panel, out| {
         let j = panel * WIDE;
@@ -125,10 +126,10 @@ fn laid_out<T: Copy + Default + Send + Sync>(b: Factor<'_, T>, k: usize, n: usiz
     panels
 }
 
-/// As many of the numbers as a block has, to be asked for.
-fn ahead<T>(after: &[T], length: usize) -> Ahead<'_> {
+/// The next block, of as many numbers, for the processor to ask for.
+fn ahead<T: Number>(after: &[T], length: usize) -> Ahead<'_> {
     let after = &after[..length.min(after.len())];
-    // SAFETY: any numbers are bytes, and these are read while the slice is borrowed.
+    // SAFETY: these numbers are bytes without padding, which are read while the slice is borrowed.
     let bytes = unsafe { std::slice::from_raw_parts(after.as_ptr().cast::<u8>(), size_of_val(after)) };
     bytes.as_chunks().0
 }

@@ -57,16 +57,21 @@ pub(crate) fn floats(tensor: &Tensor) -> &[f32] {
 }
 
 /// Numbers that a tensor holds.
-pub(crate) trait Number {
+///
+/// # Safety
+/// The type is laid out as libtorch's numbers of this kind are: every bit pattern is one, and none has padding.
+pub(crate) unsafe trait Number: Copy + Default + Send + Sync {
     /// libtorch's word for them.
     const KIND: Kind;
 }
 
-impl Number for f32 {
+// SAFETY: these are the same four bytes.
+unsafe impl Number for f32 {
     const KIND: Kind = Kind::Float;
 }
 
-impl Number for gemm::Bf16 {
+// SAFETY: these are the same two bytes.
+unsafe impl Number for gemm::Bf16 {
     const KIND: Kind = Kind::BFloat16;
 }
 
@@ -78,7 +83,8 @@ pub(crate) fn strided<T: Number>(tensor: &Tensor) -> (&[T], Vec<usize>) {
     assert!(tensor.kind() == T::KIND && tensor.device() == tch::Device::Cpu && tensor.numel() > 0);
     let strides: Vec<usize> = tensor.stride().into_iter().map(|step| step as usize).collect();
     let last: usize = tensor.size().iter().zip(&strides).map(|(&size, step)| (size as usize - 1) * step).sum();
-    // SAFETY: a CPU tensor's elements lie where its steps say, from `data_ptr` on; it is borrowed for the slice's life.
+    // SAFETY: a CPU tensor's elements lie where its steps say, from `data_ptr` on, and they are such numbers by the assertion and by what
+    // `Number` promises; it is borrowed for the slice's life.
     (unsafe { std::slice::from_raw_parts(tensor.data_ptr().cast(), last + 1) }, strides)
 }
 

@@ -292,6 +292,21 @@ fn shards_of_mistrals_own_layout_are_read_and_what_is_missing_is_named() {
     assert!(error.contains("consolidated.safetensors"), "{error}");
 }
 
+/// As the files name it: a weight that `params.json` does not ask for, and one that is there under the names of both layouts.
+#[test]
+fn weights_of_mistrals_own_layout_that_have_no_effect_or_two_names_are_named() {
+    let model = checkpoint::load(reference("mistral4").path(), Device::Cpu).expect("the fixture loads");
+    let mut all = raw(&in_own_order(&model.params, &model.config), Dtype::F32);
+    let one = || plain(&Tensor::from_slice(&[1f32, 2.0]), Dtype::F32);
+    all.insert("layers.0.attention.wo.bias".to_owned(), one());
+    all.insert("vision_encoder.patch.weight".to_owned(), one());
+    let folder = own_folder(&all, &params("mistral4"));
+    assert_eq!(checkpoint::unused(folder.path()).expect("it reads"), ["layers.0.attention.wo.bias"]);
+    all.insert("model.norm.weight".to_owned(), one());
+    let error = checkpoint::check(own_folder(&all, &params("mistral4")).path()).expect_err("which of them?");
+    assert!(matches!(&error, CheckpointError::Twice { name, .. } if name == "norm.weight"), "{error}");
+}
+
 /// Where both layouts are there transformers' is read, config and weights.
 #[test]
 fn transformers_layout_wins_over_mistrals_own() {
