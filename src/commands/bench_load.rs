@@ -1,5 +1,4 @@
-//! `temper bench --load DIR`: how fast a checkpoint is read and how much memory that takes, beside a plain read of the same files and beside
-//! writing as much memory that nobody has used before, which the kernel clears page by page.
+//! `temper bench --load DIR`: how fast a checkpoint is read and how much memory that takes, beside a plain read of the same files.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -9,7 +8,6 @@ use std::time::Instant;
 
 use policy::checkpoint::{self, CheckpointError};
 use policy::{Compute, Model};
-use tch::{Kind, Tensor};
 
 use crate::cli::BenchArgs;
 use crate::exit::{Code, Failure, OrFail};
@@ -19,8 +17,6 @@ use crate::say::tell;
 
 /// Bytes of one plain read.
 const BLOCK: usize = 8 << 20;
-/// Bytes of memory that are written to see how fast fresh memory comes.
-const FRESH: usize = 512 << 20;
 /// Rounds of all measurements, in turns: other work on the machine weighs on each alike.
 const ROUNDS: usize = 5;
 
@@ -50,15 +46,11 @@ pub fn bench(args: &BenchArgs, folder: &Path) -> Result<(), Failure> {
         files.iter().map(|file| fs::metadata(file).map(|m| m.len())).sum::<io::Result<u64>>().or_fail(Code::Disk)?;
     let way = |name, load| Way { name, load, rates: Vec::new(), weights: 0, held: 0 };
     let mut ways = [way("to learn", checkpoint::load), way("frozen", checkpoint::load_frozen)];
-    let (mut reads, mut fresh) = (Vec::new(), Vec::new());
+    let mut reads = Vec::new();
     let mut cold = true;
     for _ in 0..ROUNDS {
         cold &= forget(&files).or_fail(Code::Disk)?;
         reads.push(rate(size, || read_all(&files).or_fail(Code::Disk))?);
-        fresh.push(rate(FRESH as u64, || {
-            write_fresh();
-            Ok(())
-        })?);
         for way in &mut ways {
             cold &= forget(&files).or_fail(Code::Disk)?;
             way.measure(folder, compute, size)?;
@@ -67,8 +59,7 @@ pub fn bench(args: &BenchArgs, folder: &Path) -> Result<(), Failure> {
     let from = if cold { "from the disk" } else { "partly from the page cache, which did not forget all" };
     tell(format_args!("files      {:.3} GB in {}", gb(size), files.len()))?;
     tell(format_args!("read       {}, {from}", spread(&reads, 1.0, " GB/s")))?;
-    tell(format_args!("memory     {}, fresh pages written once", spread(&fresh, 1.0, " GB/s")))?;
-    ways.iter().try_for_each(|way| way.report(&reads, &fresh, size))
+    ways.iter().try_for_each(|way| way.report(&reads, size))
 }
 
 impl Way {
@@ -86,20 +77,14 @@ impl Way {
         Ok(())
     }
 
-    fn report(&self, reads: &[f64], fresh: &[f64], size: u64) -> Result<(), Failure> {
-        let share = |most: &dyn Fn(usize) -> f64| -> Vec<f64> {
-            self.rates.iter().enumerate().map(|(round, rate)| rate / most(round)).collect()
-        };
-        let of_read = share(&|round| reads[round]);
-        // Bytes of the files that could be read while the weights' memory comes.
-        let of_both = share(&|round| reads[round].min(fresh[round] * size as f64 / self.weights as f64));
+    fn report(&self, reads: &[f64], size: u64) -> Result<(), Failure> {
+        let shares: Vec<f64> = self.rates.iter().zip(reads).map(|(load, read)| load / read).collect();
         let of = |whole: u64| 100.0 * self.held as f64 / whole as f64;
         tell(format_args!(
-            "{:<10} {}, {} of the round's read, {} of the slower of read and memory; {:.3} GB held at most, {:.0} % of its {:.3} GB of weights, {:.0} % of the files",
+            "{:<10} {}, {} of the round's read; {:.3} GB held at most, {:.0} % of its {:.3} GB of weights, {:.0} % of the files",
             self.name,
             spread(&self.rates, 1.0, " GB/s"),
-            spread(&of_read, 100.0, " %"),
-            spread(&of_both, 100.0, " %"),
+            spread(&shares, 100.0, " %"),
             gb(self.held),
             of(self.weights),
             gb(self.weights),
@@ -125,12 +110,6 @@ fn rate(bytes: u64, work: impl FnOnce() -> Result<(), Failure>) -> Result<f64, F
     let began = Instant::now();
     work()?;
     Ok(gb(bytes) / began.elapsed().as_secs_f64())
-}
-
-/// Writes memory that is fresh, on all threads.
-fn write_fresh() {
-    let mut fresh = Tensor::empty([FRESH as i64], (Kind::Uint8, tch::Device::Cpu));
-    let _ = fresh.fill_(1);
 }
 
 fn read_all(files: &[PathBuf]) -> io::Result<()> {
