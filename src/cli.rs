@@ -140,8 +140,8 @@ pub struct SparsifyArgs {
     /// Keys that a token attends to
     #[arg(long, value_name = "K", value_parser = at_least_one)]
     pub topk: usize,
-    /// Query heads of the indexer
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = at_least_one)]
+    /// Query heads of the indexer; with few, many scores are 0, and programs break such ties in their own ways
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = at_least_one)]
     pub heads: usize,
     /// Width of those heads and of the index key, at least the rotated width of the model's keys [default: that, or 32]
     #[arg(long, value_name = "N", value_parser = at_least_one)]

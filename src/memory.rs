@@ -263,7 +263,7 @@ mod tests {
     fn adapters_take_less_than_learning_and_more_than_answering() {
         let small = ModelConfig::read("configs/smoke-model.json".as_ref()).expect("a config");
         let lora = policy::LoraConfig { rank: 2, alpha: 4.0, targets: Vec::new() };
-        let adapt = Use::Adapt(lora.size(&params::shapes(&small)).expect("it has targets"));
+        let adapt = Use::Adapt(lora.size(&small).expect("it has targets"));
         let bytes = [Use::Answer, adapt, Use::Learn].map(|of| of.bytes(parameters(&small)));
         assert!(bytes.is_sorted() && bytes[0] < bytes[1] && bytes[1] < bytes[2], "{bytes:?}");
     }

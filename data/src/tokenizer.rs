@@ -269,8 +269,9 @@ impl Tokenizer {
     }
 
     /// Writes the tokenizer's files into a folder, byte for byte as they were read. Where tokenizer.json is not among them
-    /// it is written beside them, with the same ids, so that whoever reads only that form can; and a tokenizer_config.json
-    /// with the roles of the special tokens, where that is not there either.
+    /// it is written beside them, with the same ids, so that whoever reads only that form can. Then tokenizer_config.json
+    /// names the class of transformers that reads it, in place of code of the checkpoint's own that stays behind; where
+    /// there is none, it has the roles of the special tokens.
     ///
     /// # Errors
     /// [`TokenizerError::Write`].
@@ -279,14 +280,14 @@ impl Tokenizer {
         if lacks(TOKENIZER) {
             let json = |value: serde_json::Result<Vec<u8>>| value.expect("a tokenizer is always JSON");
             let mut added = vec![(TOKENIZER, json(serde_json::to_vec(&self.inner)))];
-            if lacks(CONFIG) {
-                added.push((CONFIG, json(serde_json::to_vec_pretty(&self.special))));
-            }
+            added.push((CONFIG, json(serde_json::to_vec_pretty(&self.plain_config()))));
             for (name, bytes) in added {
                 write_atomic(&folder.join(name), |file| file.write_all(&bytes))?;
             }
         }
-        for (name, bytes) in &self.files {
+        // The config was written above, where a tokenizer.json was.
+        let is_written = |name: &str| name == CONFIG && lacks(TOKENIZER);
+        for (name, bytes) in self.files.iter().filter(|(name, _)| !is_written(name)) {
             if let Some(within) = Path::new(name).parent().filter(|within| !within.as_os_str().is_empty()) {
                 let within = folder.join(within);
                 fs::create_dir_all(&within).map_err(|source| WriteError::Io { path: within, source })?;
@@ -294,6 +295,20 @@ impl Tokenizer {
             write_atomic(&folder.join(name), |file| file.write_all(bytes))?;
         }
         Ok(())
+    }
+}
+
+impl Tokenizer {
+    /// tokenizer_config.json for a tokenizer.json that was not there before.
+    fn plain_config(&self) -> Value {
+        let own = self.files.iter().find(|(name, _)| *name == CONFIG);
+        let own = own.and_then(|(_, bytes)| serde_json::from_slice::<Value>(bytes).ok());
+        let mut config = own.unwrap_or_else(|| serde_json::json!(self.special));
+        if let Some(fields) = config.as_object_mut() {
+            fields.remove("auto_map");
+            fields.insert("tokenizer_class".into(), "PreTrainedTokenizerFast".into());
+        }
+        config
     }
 }
 

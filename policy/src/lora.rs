@@ -12,12 +12,18 @@ use std::collections::BTreeMap;
 use data::CounterRng;
 use tch::{Kind, Tensor};
 
+use crate::config::{Family, ModelConfig};
 use crate::model::Model;
-use crate::params::{Params, is_adapter, tensor_bytes};
+use crate::params::{Params, is_adapter, shapes, tensor_bytes};
 use crate::products::NoSafeRows;
 
+/// The targets of a feed-forward network.
+const NETWORKS: [&str; 3] = ["gate_proj", "up_proj", "down_proj"];
+
 /// What an adapter can stand beside, by the names that PEFT knows them by. In a model with experts it is attention's matrices alone: PEFT
-/// takes the other names there to mean the routed experts, which lie in one tensor where transformers loads them, and nothing else.
+/// takes the other names there to mean the routed experts, which lie in one tensor where transformers loads them, and nothing else. In
+/// families that mostly have experts it does so in a dense model too, so these names must be asked for there
+/// ([`Family::peft_adapts_networks`]): merged they count, and PEFT drops them.
 pub const TARGETS: [&str; 11] = [
     "q_proj",
     "k_proj",
@@ -90,18 +96,26 @@ impl LoraConfig {
         self.alpha / self.rank as f64
     }
 
-    /// The targets among these weights; all that there are, where none is named.
+    /// The targets among these weights of a family's model; where none is named, all that there are and that PEFT takes in this family.
     ///
     /// # Errors
     /// [`LoraError::NoTarget`].
-    pub fn targets_in<'a>(&self, weights: impl Iterator<Item = &'a String>) -> Result<Vec<String>, LoraError> {
+    pub fn targets_in<'a>(
+        &self,
+        family: Family,
+        weights: impl Iterator<Item = &'a String>,
+    ) -> Result<Vec<String>, LoraError> {
         let mut there: Vec<&str> = takers(weights).map(|(_, target)| target).collect();
         there.sort_by_key(|name| TARGETS.iter().position(|target| target == name));
         there.dedup();
         if let Some(target) = self.targets.iter().find(|target| !there.contains(&target.as_str())) {
             return Err(LoraError::NoTarget { target: target.clone(), known: there.join(", ") });
         }
-        let named = |name: &&str| self.targets.is_empty() || self.targets.iter().any(|target| target == name);
+        let by_default = |name: &str| family.peft_adapts_networks() || !NETWORKS.contains(&name);
+        let named = |name: &&str| match self.targets.as_slice() {
+            [] => by_default(name),
+            targets => targets.iter().any(|target| target == name),
+        };
         Ok(there.into_iter().filter(named).map(str::to_owned).collect())
     }
 }
@@ -116,13 +130,13 @@ pub struct Size {
 }
 
 impl LoraConfig {
-    /// The size of the adapters of a model with parameters of these shapes.
+    /// The size of the adapters of a model.
     ///
     /// # Errors
     /// As [`LoraConfig::targets_in`].
-    pub fn size(&self, shapes: &BTreeMap<String, Vec<i64>>) -> Result<Size, LoraError> {
-        let mut size = Size::default();
-        for shape in self.weights_in(shapes.keys())?.into_iter().map(|name| &shapes[name]) {
+    pub fn size(&self, config: &ModelConfig) -> Result<Size, LoraError> {
+        let (mut size, shapes) = (Size::default(), shapes(config));
+        for shape in self.weights_in(config.family, shapes.keys())?.into_iter().map(|name| &shapes[name]) {
             size.beside += shape.iter().product::<i64>() as u64;
             size.own += (self.rank * shape.iter().sum::<i64>()) as u64;
         }
@@ -130,8 +144,12 @@ impl LoraConfig {
     }
 
     /// Those of these weights that get an adapter.
-    fn weights_in<'a>(&self, weights: impl Iterator<Item = &'a String> + Clone) -> Result<Vec<&'a String>, LoraError> {
-        let targets = self.targets_in(weights.clone())?;
+    fn weights_in<'a>(
+        &self,
+        family: Family,
+        weights: impl Iterator<Item = &'a String> + Clone,
+    ) -> Result<Vec<&'a String>, LoraError> {
+        let targets = self.targets_in(family, weights.clone())?;
         let adapted = takers(weights).filter(|(_, own)| targets.iter().any(|target| target == own));
         Ok(adapted.map(|(name, _)| name).collect())
     }
@@ -171,10 +189,10 @@ impl Model {
         if config.rank < 1 {
             return Err(LoraError::Rank(config.rank));
         }
-        let targets = config.targets_in(self.params.keys())?;
+        let targets = config.targets_in(self.config.family, self.params.keys())?;
         let mut base = Params::new();
         let mut fresh = Params::new();
-        for name in config.weights_in(self.params.keys())? {
+        for name in config.weights_in(self.config.family, self.params.keys())? {
             let weight = &self.params[name];
             let (n, k) = weight.size2().expect("a target is a matrix");
             let [a, b] = names(name);

@@ -166,13 +166,20 @@ pub fn model_of(config: ModelConfig) -> Model {
     checkpoint::fresh(config, 0.3, 11, Device::Cpu).expect("small products are row-invariant")
 }
 
-/// A fresh model of a config with adapters of rank 3 beside all that take one, whose `B` is as large as `A`.
+/// A fresh model of a config with adapters of rank 3 beside all that take one by default, and beside a network's where it has but one, whose
+/// `B` is as large as `A`.
 ///
 /// # Panics
 /// As [`tiny_model`].
 pub fn adapted(config: ModelConfig) -> Model {
-    let lora = LoraConfig { rank: 3, alpha: 4.5, targets: Vec::new() };
-    let model = model_of(config).with_adapters(lora, 5).expect("it has weights that take adapters");
+    let mut lora = LoraConfig { rank: 3, alpha: 4.5, targets: Vec::new() };
+    let model = model_of(config);
+    lora.targets =
+        lora.targets_in(model.config.family, model.params.keys()).expect("it has weights that take adapters");
+    if model.config.experts.is_none() && !model.config.family.peft_adapts_networks() {
+        lora.targets.extend(["gate_proj", "up_proj", "down_proj"].map(str::to_owned));
+    }
+    let model = model.with_adapters(lora, 5).expect("it has weights that take adapters");
     let value = |(name, p): (&String, &Tensor)| (name.clone(), crate::params::initial(name, &p.size(), 0.1, 7));
     let values = model.adapter_params().iter().map(value).collect();
     model.set_adapters(&values).expect("they are its own");

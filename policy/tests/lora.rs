@@ -35,9 +35,9 @@ fn fresh_adapters_change_nothing_and_stand_beside_every_target() {
             let (largest, bound) = (p.abs().max().double_value(&[]), (size[1] as f64).powf(-0.5));
             assert!(if up { largest == 0.0 } else { largest <= bound && largest > 0.5 * bound }, "{name}: {largest}");
         }
-        let mixture = model.config.experts.is_some();
+        let attention = model.config.experts.is_some() || !model.config.family.peft_adapts_networks();
         let beside = |name: &&String| {
-            !(is_indexer(name) || mixture && name.contains(".mlp."))
+            !(is_indexer(name) || attention && name.contains(".mlp."))
                 && name.contains("_proj")
                 && name.ends_with(".weight")
                 && !is_adapter(name)
@@ -101,14 +101,16 @@ fn targets_are_those_of_the_model() {
     let some = with(tiny_config(Some(8)), &["o_proj", "kv_b_proj"]).expect("it has both");
     assert_eq!(names(&some), ["o_proj", "kv_b_proj"]);
     let all = names(&with(tiny_config(Some(8)), &[]).expect("it has targets"));
-    assert!(attention.iter().all(|name| all.iter().any(|own| own == name)) && all.len() == 8, "{all:?}");
+    assert!(attention.iter().all(|name| all.iter().any(|own| own == name)) && all.len() == 5, "{all:?}");
+    let grouped = names(&with(tiny_grouped(None), &[]).expect("it has targets"));
+    assert_eq!(grouped, ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]);
     let error = with(tiny_config(None), &["k_proj"]).expect_err("latent attention has no k_proj").to_string();
     assert!(error.contains("`k_proj`") && error.contains("kv_b_proj"), "{error}");
     assert!(matches!(
         model_of(tiny_config(None)).with_adapters(LoraConfig { rank: 0, ..lora(&[]) }, 5),
         Err(LoraError::Rank(0))
     ));
-    // In a model with experts attention alone.
+    // In a model with experts attention alone, and by default in a dense one of a family that has them.
     let mixture = || with_experts(tiny_config(None), Scores::BiasedSigmoid);
     assert_eq!(names(&with(mixture(), &[]).expect("it has targets")).len(), attention.len());
     assert!(with(mixture(), &["up_proj"]).is_err() && with(tiny_config(None), &["up_proj"]).is_ok());

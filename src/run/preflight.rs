@@ -7,7 +7,7 @@ use std::path::Path;
 use data::load::Format;
 use data::tasks::Split;
 use data::{Prompt, Tokenizer};
-use policy::{ModelConfig, checkpoint, params};
+use policy::{ModelConfig, checkpoint};
 
 use super::data_files::DataFiles;
 use super::models::check_vocabulary;
@@ -112,8 +112,11 @@ pub fn known_checkpoint(folder: &Path) -> Result<ModelConfig, Failure> {
     let config = known_config(folder)?;
     let unused = checkpoint::unused(folder).or_fail(Code::Checkpoint)?;
     if let [first, rest @ ..] = unused.as_slice() {
-        let more = if rest.is_empty() { String::new() } else { format!(" and {} more of its weights", rest.len()) };
-        say!("warning: {}: its config does not ask for {first}{more}: without effect", folder.display());
+        let mut names = [&[first.clone()], &rest[..rest.len().min(3)]].concat().join(", ");
+        if rest.len() > 3 {
+            names += &format!(" and {} more of its weights", rest.len() - 3);
+        }
+        say!("warning: {}: its config does not ask for {names}: without effect", folder.display());
     }
     Ok(config)
 }
@@ -134,7 +137,7 @@ fn known_config(path: &Path) -> Result<ModelConfig, Failure> {
 /// What a stage that trains does with the model's parameters.
 fn use_of(stage: &Stage, config: &ModelConfig) -> Result<Use, Failure> {
     let Some(lora) = &stage.lora else { return Ok(Use::Learn) };
-    let size = lora.config().size(&params::shapes(config)).or_fail(Code::Usage);
+    let size = lora.config().size(config).or_fail(Code::Usage);
     Ok(Use::Adapt(size.map_err(|failure| failure.context(format!("stage {}", stage.name)))?))
 }
 

@@ -1,11 +1,42 @@
 //! DeepSeek's FP8: a matrix `[n, k]` in e4m3 and beside it `NAME_scale_inv [⌈n/128⌉, ⌈k/128⌉]` in f32. An element is its FP8 value times
 //! the number of its block (DeepSeek-V3, §3.3.2).
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::is_precise;
+
 /// Rows and columns of a block that shares a scale.
 pub(super) const BLOCK: usize = 128;
 
 /// The largest finite value of the format.
 const LARGEST: f32 = 448.0;
+
+/// Matrices that some programs put together: both are FP8, or none is.
+const TOGETHER: [&[&str]; 3] =
+    [&["q_proj", "k_proj", "v_proj"], &["q_a_proj", "kv_a_proj_with_mqa"], &["gate_proj", "up_proj"]];
+
+/// A matrix of a layer, by its name and shape.
+pub(crate) fn is_matrix_of_layer(name: &str, shape: &[i64]) -> bool {
+    name.starts_with("model.layers.") && shape.len() == 2
+}
+
+/// Of a model's parameters those that are FP8 where it is written so: the layers' matrices, but for what decides a choice, and for what is cut
+/// into blocks of which the last is not whole. DeepSeek's scales allow such, and transformers 5.23 takes them for other blocks.
+pub(crate) fn quantised(shapes: &BTreeMap<String, Vec<i64>>) -> BTreeSet<String> {
+    let block = BLOCK as i64;
+    let fits = |shape: &[i64]| shape.iter().all(|&n| n <= block || n % block == 0);
+    let partner_fits = |name: &str| {
+        let Some((module, own)) = name.strip_suffix(".weight").and_then(|module| module.rsplit_once('.')) else {
+            return true;
+        };
+        let partners = TOGETHER.iter().filter(|names| names.contains(&own)).flat_map(|names| names.iter());
+        partners.filter_map(|partner| shapes.get(&format!("{module}.{partner}.weight"))).all(|shape| fits(shape))
+    };
+    let is = |name: &str, shape: &[i64]| {
+        is_matrix_of_layer(name, shape) && !is_precise(name) && fits(shape) && partner_fits(name)
+    };
+    shapes.iter().filter(|(name, shape)| is(name, shape)).map(|(name, _)| name.clone()).collect()
+}
 
 /// The name of the scales that belong to a weight.
 pub(super) fn scale_name(name: &str) -> String {
@@ -90,6 +121,27 @@ fn nearest(x: f32) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A last block that is not whole stays out, and so does what some programs put together with it.
+    #[test]
+    fn matrices_of_whole_blocks_are_quantised() {
+        let shapes = |list: &[(&str, [i64; 2])]| -> BTreeMap<String, Vec<i64>> {
+            let name = |name: &str| format!("model.layers.0.{name}.weight");
+            list.iter().map(|(module, shape)| (name(module), shape.to_vec())).collect()
+        };
+        let all = shapes(&[
+            ("self_attn.q_a_proj", [1536, 7168]),
+            ("self_attn.kv_a_proj_with_mqa", [576, 7168]),
+            ("self_attn.q_b_proj", [24_576, 1536]),
+            ("mlp.gate_proj", [64, 256]),
+            ("mlp.up_proj", [64, 256]),
+            ("mlp.gate", [256, 7168]),
+            ("mlp.down_proj", [256, 200]),
+        ]);
+        let found: Vec<String> = quantised(&all).into_iter().collect();
+        let wanted = ["mlp.gate_proj", "mlp.up_proj", "self_attn.q_b_proj"];
+        assert_eq!(found, wanted.map(|name| format!("model.layers.0.{name}.weight")));
+    }
 
     /// The ends of the format, by its definition (Micikevicius et al., 2022).
     #[test]

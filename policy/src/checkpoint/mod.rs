@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use safetensors::tensor::{Dtype, SafeTensorError};
 use tch::Device;
 
+pub(crate) use self::fp8::{is_matrix_of_layer, quantised};
 pub use self::peft::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, PeftError, load_adapters, save_adapters};
 use self::reading::{Held, read_all};
 pub use self::shards::INDEX;
@@ -127,12 +128,27 @@ pub enum CheckpointError {
 /// The weights file of a checkpoint folder.
 pub const WEIGHTS: &str = "model.safetensors";
 
+/// A folder's config. Where it says that the head is the embedding, and the weights hold a head that is another, they are believed, as by
+/// transformers.
+fn config_of(folder: &Path) -> Result<ModelConfig, CheckpointError> {
+    let config = ModelConfig::read(folder)?;
+    if !config.tie_word_embeddings {
+        return Ok(config);
+    }
+    let shards = Shards::open(folder)?;
+    let own = match (shards.find("lm_head.weight"), shards.find("model.embed_tokens.weight")) {
+        (Some(head), Some(embedding)) => head.dtype != embedding.dtype || head.bytes() != embedding.bytes(),
+        _ => false,
+    };
+    Ok(ModelConfig { tie_word_embeddings: !own, ..config })
+}
+
 /// Reads a checkpoint folder.
 ///
 /// # Errors
 /// [`CheckpointError`], naming file and parameter.
 pub fn load(folder: &Path, compute: impl Into<Compute>) -> Result<Model, CheckpointError> {
-    let config = ModelConfig::read(folder)?;
+    let config = config_of(folder)?;
     let params = load_params(folder, &config)?;
     Ok(Model::new(config, params, compute)?)
 }
@@ -144,7 +160,7 @@ pub fn load(folder: &Path, compute: impl Into<Compute>) -> Result<Model, Checkpo
 /// # Errors
 /// As [`load`].
 pub fn load_frozen(folder: &Path, compute: impl Into<Compute>) -> Result<Model, CheckpointError> {
-    let (config, compute) = (ModelConfig::read(folder)?, compute.into());
+    let (config, compute) = (config_of(folder)?, compute.into());
     let held = if compute.device == Device::Cpu { Held::AsStored } else { Held::F32 };
     let params = read_params(folder, &config, held)?;
     Ok(Model::new(config, params, compute)?)
@@ -155,7 +171,7 @@ pub fn load_frozen(folder: &Path, compute: impl Into<Compute>) -> Result<Model, 
 /// # Errors
 /// As [`load`].
 pub fn load_dense(folder: &Path, compute: impl Into<Compute>) -> Result<Model, CheckpointError> {
-    let mut config = ModelConfig::read(folder)?;
+    let mut config = config_of(folder)?;
     config.indexer = None;
     let params = load_params(folder, &config)?;
     Ok(Model::new(config, params, compute)?)
@@ -173,7 +189,7 @@ pub fn load_with_indexer(
     seed: u64,
     compute: impl Into<Compute>,
 ) -> Result<Model, CheckpointError> {
-    let mut config = ModelConfig::read(folder)?;
+    let mut config = config_of(folder)?;
     if let (None, Some(fresh)) = (&config.indexer, indexer) {
         let mut params = load_params(folder, &config)?;
         let config = with_fresh(config, fresh, folder)?;
@@ -205,7 +221,7 @@ pub fn add_indexer(
     std: f64,
     seed: u64,
 ) -> Result<ModelConfig, CheckpointError> {
-    let mut config = ModelConfig::read(source)?;
+    let mut config = config_of(source)?;
     config.indexer = None;
     let shards = Shards::of_model(source, &config)?;
     let half = shards.names().map(|name| shards.get(name)).try_fold(true, |half, view| {
@@ -309,7 +325,16 @@ pub fn convert(from: &Path, to: &Path, writing: &Writing) -> Result<ModelConfig,
 }
 
 fn all_pieces<'a>(weights: &'a [(&'a str, Source<'a>, Vec<i64>)], storage: Storage) -> Vec<Piece<'a>> {
-    weights.iter().flat_map(|(name, source, shape)| pieces(name, source, shape, storage)).collect()
+    let quantised = match storage {
+        Storage::Fp8 => {
+            quantised(&weights.iter().map(|(name, _, shape)| ((*name).to_owned(), shape.clone())).collect())
+        }
+        Storage::F32 | Storage::Bf16 => BTreeSet::new(),
+    };
+    let of = |(name, source, shape): &'a (&'a str, Source<'a>, Vec<i64>)| {
+        pieces(name, source, shape, storage, quantised.contains(*name))
+    };
+    weights.iter().flat_map(of).collect()
 }
 
 fn write_config(config: &ModelConfig, folder: &Path, storage: Storage) -> Result<(), CheckpointError> {
@@ -351,7 +376,7 @@ pub fn files(folder: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
 /// # Errors
 /// As [`load`].
 pub fn check(folder: &Path) -> Result<ModelConfig, CheckpointError> {
-    let config = ModelConfig::read(folder)?;
+    let config = config_of(folder)?;
     let shards = Shards::of_model(folder, &config)?;
     for (name, expected) in shapes(&config) {
         kinds::check(&shards, &parameter(&shards, &name, &expected)?)?;
@@ -359,14 +384,13 @@ pub fn check(folder: &Path) -> Result<ModelConfig, CheckpointError> {
     Ok(config)
 }
 
-/// Parameters of a folder's language model that its config does not ask for, and that therefore have no effect, such as biases where it says
-/// that there are none. Layers behind the last (which predict several tokens at once), scales, and a head that repeats the embedding are
-/// not counted.
+/// Parameters of a folder that its config does not ask for, and that therefore have no effect, such as biases where it says that there are
+/// none. What predicts several tokens at once, eyes, scales, and a head that repeats the embedding are not counted.
 ///
 /// # Errors
 /// As [`load`].
 pub fn unused(folder: &Path) -> Result<Vec<String>, CheckpointError> {
-    let config = ModelConfig::read(folder)?;
+    let config = config_of(folder)?;
     let shards = Shards::of_model(folder, &config)?;
     let wanted = shapes(&config);
     let fused: BTreeSet<String> = wanted.keys().filter_map(|name| Fused::of(name)).map(|fused| fused.tensor).collect();
@@ -374,11 +398,12 @@ pub fn unused(folder: &Path) -> Result<Vec<String>, CheckpointError> {
         let what = name.rsplit('.').next().unwrap_or(name);
         wanted.contains_key(name) || fused.contains(name) || what.contains("scale") || what == "inv_freq"
     };
+    // Layers behind the last predict several tokens at once, in the families that have them.
     let is_models = |name: &str| match shards.layer(name) {
-        Some(layer) => layer < config.num_hidden_layers,
+        Some(layer) => layer < config.num_hidden_layers || !config.family.is_deepseek(),
         None => {
             let repeats = config.tie_word_embeddings && name.starts_with("lm_head.");
-            !repeats && ["model.embed_tokens.", "model.norm.", "lm_head."].iter().any(|part| name.starts_with(part))
+            !repeats && !["vision", "multi_modal", "patch_merger"].iter().any(|eyes| name.contains(eyes))
         }
     };
     let left = shards.names().filter(|name| is_models(name) && !has_effect(name));

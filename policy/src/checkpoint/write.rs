@@ -13,7 +13,6 @@ use tch::{Device, Kind, Tensor};
 
 use super::shards::{Fused, Shards};
 use super::{CheckpointError, INDEX, WEIGHTS, fp8, kinds};
-use crate::model::is_precise;
 use crate::params::is_selection_bias;
 
 /// The kind of number that weights are written in.
@@ -90,11 +89,16 @@ pub(super) struct Piece<'a> {
     form: Form,
 }
 
-/// The tensors that a weight becomes.
-pub(super) fn pieces<'a>(weight: &'a str, source: &'a Source<'a>, shape: &[i64], storage: Storage) -> Vec<Piece<'a>> {
+/// The tensors that a weight becomes; `quantised` says whether it is FP8 where that is asked for.
+pub(super) fn pieces<'a>(
+    weight: &'a str,
+    source: &'a Source<'a>,
+    shape: &[i64],
+    storage: Storage,
+    quantised: bool,
+) -> Vec<Piece<'a>> {
     let shape: Vec<usize> = shape.iter().map(|&n| n as usize).collect();
     let piece = |name: String, shape, form| Piece { name, weights: vec![(weight, source)], shape, form };
-    let quantised = weight.starts_with("model.layers.") && shape.len() == 2 && !is_precise(weight);
     match storage {
         // As in the released models: it is a running number, and half its bits would stop it.
         _ if is_selection_bias(weight) => vec![piece(weight.to_owned(), shape, Form::F32)],

@@ -11,12 +11,10 @@ use super::{Attention, Experts, Gate, Gqa, IndexerConfig, Mla, ModelConfig, Scor
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Family {
-    /// DeepSeek-V3: latent attention, mixture of experts.
+    /// DeepSeek-V3, and Kimi K2 under another name: latent attention, mixture of experts.
     DeepseekV3,
     /// DeepSeek-V3.2: the same with the lightning indexer.
     DeepseekV32,
-    /// Kimi K2, which is DeepSeek-V3 under another name.
-    KimiK2,
     /// Llama.
     Llama,
     /// Mistral.
@@ -34,7 +32,8 @@ pub enum Family {
 const FAMILIES: [(Family, &str, &str); 9] = [
     (Family::DeepseekV3, "deepseek_v3", "DeepseekV3ForCausalLM"),
     (Family::DeepseekV32, "deepseek_v32", "DeepseekV32ForCausalLM"),
-    (Family::KimiK2, "kimi_k2", "DeepseekV3ForCausalLM"),
+    // Read so, and written as the family that it is, which other programs know.
+    (Family::DeepseekV3, "kimi_k2", "DeepseekV3ForCausalLM"),
     (Family::Llama, "llama", "LlamaForCausalLM"),
     (Family::Mistral, "mistral", "MistralForCausalLM"),
     (Family::Mistral4, "mistral4", "Mistral4ForCausalLM"),
@@ -66,7 +65,13 @@ impl Family {
 
     /// Latent attention, and experts by a biased sigmoid.
     pub fn is_deepseek(self) -> bool {
-        matches!(self, Self::DeepseekV3 | Self::DeepseekV32 | Self::KimiK2)
+        matches!(self, Self::DeepseekV3 | Self::DeepseekV32)
+    }
+
+    /// PEFT takes adapters beside the feed-forward network's matrices. Of these families it takes `gate_proj`, `up_proj` and `down_proj` to
+    /// mean the routed experts, which lie in one tensor there, and drops adapters of dense layers and shared experts.
+    pub fn peft_adapts_networks(self) -> bool {
+        !self.is_deepseek() && self != Self::Qwen3Moe
     }
 
     fn row(self) -> (Self, &'static str, &'static str) {
@@ -115,9 +120,7 @@ pub(super) fn read(object: &Map<String, Value>, path: &str) -> Result<(ModelConf
     let named = fields.text("model_type")?;
     let model_type = named.ok_or_else(|| fields.wrong("model_type", "must be there: it names the family"))?;
     if model_type == "mistral3" {
-        // Mistral's models with eyes: the language model's config stands inside, and its weights have a prefix.
-        let inner = fields.get("text_config").and_then(Value::as_object);
-        return read(inner.ok_or_else(|| fields.wrong("text_config", "must be an object"))?, path);
+        return with_eyes(&fields, path);
     }
     let Some((family, ..)) = FAMILIES.into_iter().find(|row| row.1 == model_type) else {
         let known: Vec<&str> = FAMILIES.iter().map(|row| row.1).collect();
@@ -171,6 +174,37 @@ pub(super) fn read(object: &Map<String, Value>, path: &str) -> Result<(ModelConf
     unknown.extend(fields.unread());
     Ok((config, unknown))
 }
+
+/// Mistral's models with eyes: the language model's config stands inside, and its weights have a prefix. Whether its head is the embedding
+/// is said outside, or else inside; where neither says so it is, as in transformers, unless the file has another head.
+fn with_eyes(fields: &Fields<'_>, path: &str) -> Result<(ModelConfig, Vec<String>), ConfigError> {
+    check_quantisation(fields)?;
+    let inner = fields.get("text_config").and_then(Value::as_object);
+    let mut inner = inner.ok_or_else(|| fields.wrong("text_config", "must be an object"))?.clone();
+    let ties = "tie_word_embeddings";
+    if fields.get(ties).is_some() || inner.get(ties).is_none() {
+        let tied = fields.get(ties).is_none() || fields.flag(ties)?;
+        inner.insert(ties.to_owned(), json!(tied));
+    }
+    for name in OF_EYES.iter().chain(&WITHOUT_EFFECT).chain(&PASSED_ON) {
+        fields.get(name);
+    }
+    let (config, mut unknown) = read(&inner, path)?;
+    unknown.extend(fields.unread());
+    Ok((config, unknown))
+}
+
+/// Fields of the eyes and of what joins them to the language model.
+const OF_EYES: [&str; 8] = [
+    "vision_config",
+    "image_token_id",
+    "image_token_index",
+    "projector_hidden_act",
+    "vision_feature_layer",
+    "multimodal_projector_bias",
+    "spatial_merge_size",
+    "is_composition",
+];
 
 /// Weights are read as they are, or in DeepSeek's blocks of FP8.
 fn check_quantisation(fields: &Fields<'_>) -> Result<(), ConfigError> {
@@ -239,7 +273,7 @@ fn windows(fields: &Fields<'_>, family: Family, layers: i64) -> Result<Vec<Optio
     let context = fields.positive("max_position_embeddings")?;
     let Some(width) = width.filter(|&w| used && w < context) else { return Ok(Vec::new()) };
     let bounded = |layer: i64| match (&kinds, family) {
-        (Some(kinds), Family::Qwen2 | Family::Qwen3) => kinds[layer as usize] == "sliding_attention",
+        (Some(kinds), Family::Qwen2 | Family::Qwen3 | Family::Mistral) => kinds[layer as usize] == "sliding_attention",
         (None, Family::Qwen2 | Family::Qwen3) => layer >= first.unwrap_or(28),
         _ => true,
     };

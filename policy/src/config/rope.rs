@@ -136,8 +136,8 @@ pub(super) fn read(fields: &Fields<'_>, max_position: i64) -> Result<(Rope, Vec<
             factor: factor_of(&block)?,
             original_max_position: block.positive_number("original_max_position_embeddings")?,
         },
-        "llama3" => Scaling::Llama3(llama3(&block, max_position)?),
-        "yarn" => Scaling::Yarn(yarn(&block, theta, max_position)?),
+        "llama3" => Scaling::Llama3(llama3(&block, original(&block, fields, max_position)?)?),
+        "yarn" => Scaling::Yarn(yarn(&block, theta, max_position, original(&block, fields, max_position)?)?),
         // `su` was its name at first.
         "longrope" | "su" => Scaling::LongRope(longrope(&block, fields, max_position)?),
         other => {
@@ -163,17 +163,20 @@ fn factor_of(block: &Fields<'_>) -> Result<f64, ConfigError> {
     block.number("factor", |f| f >= 1.0, "at least 1")?.ok_or_else(|| block.wrong("factor", "is missing"))
 }
 
-fn original(block: &Fields<'_>, max_position: i64) -> Result<f64, ConfigError> {
-    Ok(block.positive_number("original_max_position_embeddings")?.unwrap_or(max_position as f64))
+/// The context before it was extended: it stands in the block, or beside it and wins.
+fn original(block: &Fields<'_>, model: &Fields<'_>, max_position: i64) -> Result<f64, ConfigError> {
+    let within = block.positive_number("original_max_position_embeddings")?;
+    let beside = model.positive_number("original_max_position_embeddings")?;
+    Ok(beside.or(within).unwrap_or(max_position as f64))
 }
 
-fn llama3(block: &Fields<'_>, max_position: i64) -> Result<Llama3, ConfigError> {
+fn llama3(block: &Fields<'_>, original_max_position: f64) -> Result<Llama3, ConfigError> {
     let needed = |name: &str| block.positive_number(name)?.ok_or_else(|| block.wrong(name, "is missing"));
     let settings = Llama3 {
         factor: factor_of(block)?,
         low_freq_factor: needed("low_freq_factor")?,
         high_freq_factor: needed("high_freq_factor")?,
-        original_max_position: original(block, max_position)?,
+        original_max_position,
     };
     if settings.high_freq_factor <= settings.low_freq_factor {
         return Err(block.wrong("high_freq_factor", "must be larger than low_freq_factor"));
@@ -181,11 +184,8 @@ fn llama3(block: &Fields<'_>, max_position: i64) -> Result<Llama3, ConfigError> 
     Ok(settings)
 }
 
-/// `original_max_position_embeddings` stands in the block, or beside it and wins.
 fn longrope(block: &Fields<'_>, model: &Fields<'_>, max_position: i64) -> Result<LongRope, ConfigError> {
-    let within = block.positive_number("original_max_position_embeddings")?;
-    let beside = model.positive_number("original_max_position_embeddings")?;
-    let original_max_position = beside.or(within).unwrap_or(max_position as f64);
+    let original_max_position = original(block, model, max_position)?;
     if original_max_position <= 1.0 {
         return Err(block.wrong("original_max_position_embeddings", "must be more than 1 under LongRoPE"));
     }
@@ -211,11 +211,10 @@ pub(super) fn check_width(fields: &Fields<'_>, rope: &Rope, width: i64) -> Resul
     }
 }
 
-fn yarn(block: &Fields<'_>, theta: f64, max_position: i64) -> Result<Yarn, ConfigError> {
+fn yarn(block: &Fields<'_>, theta: f64, max_position: i64, original_max_position: f64) -> Result<Yarn, ConfigError> {
     if theta <= 1.0 {
         return Err(block.wrong("rope_theta", format!("must be above 1 under YaRN, not {theta}")));
     }
-    let original_max_position = original(block, max_position)?;
     // A factor of its own, or how much longer the context has become.
     let factor = block.number("factor", |f| f >= 1.0, "at least 1")?;
     let not_negative = |name: &str| block.number(name, |n| n >= 0.0, "not negative");

@@ -111,6 +111,50 @@ fn yarn_is_checked_and_its_attention_factor_kept() {
     assert_eq!(unknown, ["rope_scaling.betafast"]);
 }
 
+/// As in transformers, which takes it for a Ministral then.
+#[test]
+fn a_mistral_may_have_windows_by_layer() {
+    let base = with(qwen3(), &[("model_type", json!("mistral")), ("sliding_window", json!(8))]);
+    let by_layer = [("layer_types", json!(["full_attention", "sliding_attention"]))];
+    for (changes, windows) in [(&by_layer[..], [None, Some(8)]), (&[], [Some(8), Some(8)])] {
+        let config = parse(&with(base.clone(), changes)).expect("it reads").0;
+        assert!(matches!(&config.attention, Attention::Gqa(g) if g.windows == windows));
+        let written = config.to_json(Storage::F32);
+        assert_eq!(written.get("layer_types"), changes.first().map(|(_, kinds)| kinds));
+        assert_eq!(parse(&written).expect("it reads back"), (config, Vec::new()));
+    }
+}
+
+#[test]
+fn the_original_context_beside_the_ropes_block_wins() {
+    for kind in ["yarn", "llama3"] {
+        let block = json!({"rope_type": kind, "factor": 4.0, "original_max_position_embeddings": 64,
+            "low_freq_factor": 1.0, "high_freq_factor": 4.0});
+        let changes = [("rope_scaling", block), ("original_max_position_embeddings", json!(32))];
+        let original =
+            |changes: &[(&str, Value)]| match parse(&with(qwen3(), changes)).expect("it reads").0.rope.scaling {
+                Scaling::Yarn(yarn) => yarn.original_max_position,
+                Scaling::Llama3(llama3) => llama3.original_max_position,
+                other => panic!("{other:?}"),
+            };
+        assert_eq!((original(&changes), original(&changes[..1])), (32.0, 64.0), "{kind}");
+    }
+}
+
+/// What transformers takes from outside of the language model's config.
+#[test]
+fn a_model_with_eyes_is_asked_outside_of_its_language_model_too() {
+    let eyes = |changes: &[(&str, Value)]| {
+        let text = with(qwen3(), &[("model_type", json!("mistral")), ("sliding_window", Value::Null)]);
+        with(json!({"model_type": "mistral3", "text_config": text, "spatial_merge_size": 2}), changes)
+    };
+    let tied = |changes: &[(&str, Value)]| parse(&eyes(changes)).expect("it reads").0.tie_word_embeddings;
+    assert!(tied(&[]) && tied(&[("tie_word_embeddings", json!(true))]));
+    assert!(!tied(&[("tie_word_embeddings", json!(false))]));
+    assert_eq!(parse(&eyes(&[("weird", json!(1))])).expect("it reads").1, ["use_sliding_window", "weird"]);
+    refused(&eyes(&[("quantization_config", json!({"quant_method": "awq"}))]), &[], "quantization_config.quant_method");
+}
+
 #[test]
 fn longrope_has_a_factor_for_each_pair() {
     let longrope = |changes: &[(&str, Value)]| {
@@ -187,9 +231,9 @@ fn kimi_k2_is_deepseek_v3() {
     }"#;
     let kimi: Value = serde_json::from_str(kimi).expect("it is JSON");
     let (config, unknown) = parse(&kimi).expect("it reads");
-    assert_eq!((config.family, unknown), (Family::KimiK2, Vec::<String>::new()));
+    assert_eq!((config.family, unknown), (Family::DeepseekV3, Vec::<String>::new()));
     assert_eq!(config.experts.as_ref().map(|e| e.layers.clone()), Some(vec![false, true, true]));
-    assert_eq!(config.to_json(Storage::F32)["model_type"], "kimi_k2");
+    assert_eq!(config.to_json(Storage::F32)["model_type"], "deepseek_v3", "which other programs know");
 }
 
 /// What is written reads back as the same config, for every kind.

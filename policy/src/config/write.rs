@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::checkpoint::Storage;
+use crate::checkpoint::{Storage, is_matrix_of_layer};
 use crate::model::is_precise;
 
 use super::{Attention, Experts, Family, Gqa, Mla, ModelConfig, Scores, rope};
@@ -49,8 +49,13 @@ impl ModelConfig {
 
     /// As the released FP8 checkpoints say it, with the linear maps that are not in FP8.
     fn quantisation(&self) -> Value {
-        let names = crate::params::shapes(self);
-        let plain = names.keys().filter_map(|name| name.strip_suffix(".weight").filter(|_| is_precise(name)));
+        let shapes = crate::params::shapes(self);
+        let quantised = crate::checkpoint::quantised(&shapes);
+        let is_plain = |name: &str, shape: &[i64]| {
+            is_precise(name) || (is_matrix_of_layer(name, shape) && !quantised.contains(name))
+        };
+        let plain = shapes.iter().filter(|(name, shape)| is_plain(name, shape));
+        let plain = plain.filter_map(|(name, _)| name.strip_suffix(".weight"));
         json!({
             "quant_method": "fp8",
             "fmt": "e4m3",
@@ -99,11 +104,19 @@ impl ModelConfig {
             put("use_sliding_window", json!(window.is_some()));
             put("sliding_window", json!(window));
         }
-        if matches!(family, Family::Qwen2 | Family::Qwen3) && window.is_some() {
+        let by_layer = match family {
+            Family::Qwen2 | Family::Qwen3 => window.is_some(),
+            // transformers takes a Mistral with this field for a Ministral, which is the same with windows by layer.
+            Family::Mistral => window.is_some() && gqa.windows.contains(&None),
+            _ => false,
+        };
+        if by_layer {
             let kind = |w: &Option<i64>| if w.is_some() { "sliding_attention" } else { "full_attention" };
             put("layer_types", gqa.windows.iter().map(kind).collect::<Vec<_>>().into());
-            // For readers that do not know `layer_types`: the layers before the first bounded one.
-            put("max_window_layers", json!(gqa.windows.iter().take_while(|w| w.is_none()).count()));
+            if family != Family::Mistral {
+                // For readers that do not know `layer_types`: the layers before the first bounded one.
+                put("max_window_layers", json!(gqa.windows.iter().take_while(|w| w.is_none()).count()));
+            }
         }
     }
 
