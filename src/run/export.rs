@@ -34,6 +34,12 @@ pub fn export(run: &Run, number: usize) -> Result<(), Failure> {
     let _ = fs::remove_dir_all(&aside);
     fs::create_dir_all(&aside).or_fail(Code::Disk)?;
     let config = checkpoint::convert(&from, &aside, &writing(stage.export())).or_fail(Code::Checkpoint)?;
+    let (kept, matrices) = checkpoint::kept_from_fp8(&config);
+    if stage.export().dtype == ExportKind::Fp8 && kept > 0 {
+        say!(
+            "note: {kept} of the layers' {matrices} matrices are bf16: they are not of whole blocks of 128, or read together with such"
+        );
+    }
     copy_adapters(run, &stage.from, &from, &aside)?;
     run.tokenizer.save(&aside).or_fail(Code::Disk)?;
     if !aside.join(GENERATION).exists() {

@@ -27,7 +27,7 @@ use self::write::{Piece, Source, fused, pieces, write_file, write_folder};
 pub use self::write::{Storage, Writing};
 use crate::compute::Compute;
 use crate::config::{ConfigError, IndexerConfig, ModelConfig};
-use crate::model::Model;
+use crate::model::{Model, is_precise};
 use crate::params::{Params, initial, is_adapter, is_indexer, is_selection_bias, shapes};
 use crate::products::NoSafeRows;
 
@@ -361,6 +361,13 @@ pub fn load_tensors(path: &Path) -> Result<Params, CheckpointError> {
     let views = names.iter().map(|name| shards.get(name)).collect::<Result<Vec<_>, _>>()?;
     let tensors = read_all(&shards, &views, Held::F32)?;
     Ok(names.into_iter().map(str::to_owned).zip(tensors).collect())
+}
+
+/// Of a model's layers' matrices, how many FP8 would keep as bf16 because their blocks are not whole or their partners' are not.
+pub fn kept_from_fp8(config: &ModelConfig) -> (usize, usize) {
+    let shapes = shapes(config);
+    let matrices = shapes.iter().filter(|(name, shape)| is_matrix_of_layer(name, shape) && !is_precise(name)).count();
+    (matrices - quantised(&shapes).len(), matrices)
 }
 
 /// The weights files of a checkpoint folder.

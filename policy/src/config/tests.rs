@@ -111,6 +111,19 @@ fn yarn_is_checked_and_its_attention_factor_kept() {
     assert_eq!(unknown, ["rope_scaling.betafast"]);
 }
 
+/// transformers gives a `qwen3_moe` experts in every layer that is not listed.
+#[test]
+fn a_model_without_experts_says_so_where_its_family_has_them() {
+    let moe = with(
+        qwen3(),
+        &[("model_type", json!("qwen3_moe")), ("num_experts", json!(4)), ("mlp_only_layers", json!([0, 1]))],
+    );
+    let config = parse(&moe).expect("it reads").0;
+    let written = config.to_json(Storage::F32);
+    assert_eq!((&config.experts, &written["mlp_only_layers"]), (&None, &json!([0, 1])));
+    assert_eq!(parse(&written).expect("it reads back").0, config);
+}
+
 /// As in transformers, which takes it for a Ministral then.
 #[test]
 fn a_mistral_may_have_windows_by_layer() {

@@ -38,7 +38,7 @@ impl ModelConfig {
             Attention::Gqa(gqa) => self.put_gqa(family, gqa, &mut put),
         }
         match family {
-            Family::Qwen3Moe => put_qwen_experts(self.experts.as_ref(), &mut put),
+            Family::Qwen3Moe => put_qwen_experts(self.experts.as_ref(), self.num_hidden_layers, &mut put),
             _ if family.is_latent() => self.put_deepseek_experts(family, &mut put),
             Family::Llama => put("mlp_bias", json!(self.feed_forward_bias)),
             _ => {}
@@ -161,8 +161,11 @@ impl ModelConfig {
     }
 }
 
-fn put_qwen_experts(experts: Option<&Experts>, put: &mut impl FnMut(&str, Value)) {
-    let Some(e) = experts else { return };
+fn put_qwen_experts(experts: Option<&Experts>, layers: i64, put: &mut impl FnMut(&str, Value)) {
+    let Some(e) = experts else {
+        // Where a file says nothing, other programs take every layer to have experts.
+        return put("mlp_only_layers", json!((0..layers).collect::<Vec<_>>()));
+    };
     let dense: Vec<usize> = (0..e.layers.len()).filter(|&l| !e.layers[l]).collect();
     put("num_experts", json!(e.count));
     put("num_experts_per_tok", json!(e.gate.top_k));
