@@ -17,6 +17,9 @@ use crate::memory::{self, Use};
 use crate::recipe::{Kind, ModelSource, Recipe, Stage};
 use crate::say;
 
+/// Weights without effect that are named; more are counted.
+const NAMED: usize = 4;
+
 /// Checks the model's config and weights, the tokenizer against them, and every file of prompts, whose rows that some stage could not use
 /// are bad rows: they are noted in the recipe's sources, which leave them out from then on. Gives the files.
 ///
@@ -111,12 +114,11 @@ pub fn context_within(config: &ModelConfig, asked: usize) -> Result<usize, Failu
 pub fn known_checkpoint(folder: &Path) -> Result<ModelConfig, Failure> {
     let config = known_config(folder)?;
     let unused = checkpoint::unused(folder).or_fail(Code::Checkpoint)?;
-    if let [first, rest @ ..] = unused.as_slice() {
-        let mut names = [&[first.clone()], &rest[..rest.len().min(3)]].concat().join(", ");
-        if rest.len() > 3 {
-            names += &format!(" and {} more of its weights", rest.len() - 3);
-        }
-        say!("warning: {}: its config does not ask for {names}: without effect", folder.display());
+    if !unused.is_empty() {
+        let (named, rest) = unused.split_at(unused.len().min(NAMED));
+        let more = if rest.is_empty() { String::new() } else { format!(" and {} more of its weights", rest.len()) };
+        let (folder, named) = (folder.display(), named.join(", "));
+        say!("warning: {folder}: its config does not ask for {named}{more}: without effect");
     }
     Ok(config)
 }
