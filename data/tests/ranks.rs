@@ -99,6 +99,12 @@ fn what_is_saved_has_the_files_as_they_were_and_those_that_others_read_with_the_
         let config = fs::read_to_string(to.path().join("tokenizer_config.json")).expect("it is there");
         let config: serde_json::Value = serde_json::from_str(&config).expect("it is JSON");
         assert!(config["tokenizer_class"] == "PreTrainedTokenizerFast" && config.get("auto_map").is_none(), "{config}");
+        if let Ok(own) = fs::read_to_string(folder(name).join("tokenizer_config.json")) {
+            let mut own: serde_json::Value = serde_json::from_str(&own).expect("it is JSON");
+            own["tokenizer_class"] = "PreTrainedTokenizerFast".into();
+            own.as_object_mut().expect("an object").remove("auto_map");
+            assert_eq!(config, own, "the rest is as it was");
+        }
         // Now that one is read.
         for file in ["tiktoken.model", "tekken.json"].map(|file| to.path().join(file)).iter().filter(|f| f.exists()) {
             fs::remove_file(file).expect("it goes");

@@ -2,7 +2,7 @@
 //! other weights, and nothing else would say so.
 
 use data::tokenizer::{FILES, FORMS};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -99,7 +99,8 @@ fn files(path: &Path) -> io::Result<Vec<PathBuf>> {
         path.is_file() && matches!(kind, Some("json" | "safetensors" | "jinja"))
     };
     let entries = fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>()?;
-    Ok(entries.into_iter().filter(decides).chain(tokenizers(path)).collect())
+    let found: BTreeSet<PathBuf> = entries.into_iter().filter(decides).chain(tokenizers(path)).collect();
+    Ok(found.into_iter().collect())
 }
 
 fn fingerprint(path: &Path) -> io::Result<String> {

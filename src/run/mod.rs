@@ -181,7 +181,7 @@ fn folder_of_tokenizer(path: &Path) -> Result<&Path, Failure> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let read = FORMS.iter().find(|form| folder.join(form).is_file());
     match read {
-        Some(read) if FORMS.iter().any(|form| path.ends_with(form)) && !path.ends_with(read) => {
+        Some(read) if !path.ends_with(read) => {
             let message = format!("{} is not read: {read} beside it goes first", path.display());
             Err(Failure::new(Code::Usage, message).hint("name that one, or move one of them to another folder"))
         }

@@ -40,8 +40,9 @@ pub fn restored(run: &Run, number: usize, folder: &Path) -> Result<Model, Failur
     if run.recipe.stages[number].lora.is_none() {
         return checkpoint::load(folder, run.compute).or_fail(Code::Checkpoint);
     }
-    let model = begun(run, number)?;
-    let (_, values) = checkpoint::load_adapters(folder).or_fail(Code::Checkpoint)?;
+    // What has adapters by default is what had them when the stage began.
+    let (adapters, values) = checkpoint::load_adapters(folder).or_fail(Code::Checkpoint)?;
+    let model = initial(run, number)?.with_adapters(adapters, run.recipe.run.seed).or_fail(Code::Usage)?;
     model.set_adapters(&values).or_fail(Code::Checkpoint)?;
     Ok(model)
 }

@@ -64,10 +64,7 @@ pub fn check_held_out(recipe: &mut Recipe, tokenizer: &Tokenizer) -> Result<(), 
 
 fn config(recipe: &Recipe) -> Result<ModelConfig, Failure> {
     match &recipe.model {
-        ModelSource::Checkpoint { path } => {
-            checkpoint::check(Path::new(path)).or_fail(Code::Checkpoint)?;
-            known_checkpoint(Path::new(path))
-        }
+        ModelSource::Checkpoint { path } => known_checkpoint(Path::new(path)),
         ModelSource::Fresh { config, .. } => known_config(Path::new(config)),
     }
 }
@@ -107,12 +104,13 @@ pub fn context_within(config: &ModelConfig, asked: usize) -> Result<usize, Failu
     Ok(if asked == 0 { most } else { asked })
 }
 
-/// A checkpoint's config. Says which of its fields and which of its weights have no effect.
+/// A checkpoint's config, by which its weights are whole. Says which of its fields and which of its weights have no effect.
 ///
 /// # Errors
 /// [`Code::Checkpoint`].
 pub fn known_checkpoint(folder: &Path) -> Result<ModelConfig, Failure> {
-    let config = known_config(folder)?;
+    let config = checkpoint::check(folder).or_fail(Code::Checkpoint)?;
+    known_config(folder)?;
     let unused = checkpoint::unused(folder).or_fail(Code::Checkpoint)?;
     if !unused.is_empty() {
         let (named, rest) = unused.split_at(unused.len().min(NAMED));

@@ -363,7 +363,8 @@ pub fn load_tensors(path: &Path) -> Result<Params, CheckpointError> {
     Ok(names.into_iter().map(str::to_owned).zip(tensors).collect())
 }
 
-/// Of a model's layers' matrices, how many FP8 would keep as bf16 because their blocks are not whole or their partners' are not.
+/// How many matrices of a model's layers stay bf16 where FP8 is written, because their blocks are not whole or their partners' are not; and how
+/// many there are that could be FP8.
 pub fn kept_from_fp8(config: &ModelConfig) -> (usize, usize) {
     let shapes = shapes(config);
     let matrices = shapes.iter().filter(|(name, shape)| is_matrix_of_layer(name, shape) && !is_precise(name)).count();
@@ -378,7 +379,8 @@ pub fn files(folder: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
     Ok(Shards::open(folder)?.paths().map(Path::to_owned).collect())
 }
 
-/// Whether a folder holds what its config asks for: every parameter with its shape and kind. The weights themselves are not read.
+/// Whether a folder holds what its config asks for: every parameter with its shape and kind. The weights themselves are not read, but for a
+/// head beside an embedding that is said to be the same.
 ///
 /// # Errors
 /// As [`load`].
@@ -401,7 +403,7 @@ pub fn unused(folder: &Path) -> Result<Vec<String>, CheckpointError> {
     let shards = Shards::of_model(folder, &config)?;
     let wanted = shapes(&config);
     let fused: BTreeSet<String> = wanted.keys().filter_map(|name| Fused::of(name)).map(|fused| fused.tensor).collect();
-    let has_effect = |name: &str| {
+    let is_known = |name: &str| {
         let what = name.rsplit('.').next().unwrap_or(name);
         wanted.contains_key(name) || fused.contains(name) || what.contains("scale") || what == "inv_freq"
     };
@@ -410,10 +412,11 @@ pub fn unused(folder: &Path) -> Result<Vec<String>, CheckpointError> {
         Some(layer) => layer < config.num_hidden_layers || !config.family.is_deepseek(),
         None => {
             let repeats = config.tie_word_embeddings && name.starts_with("lm_head.");
-            !repeats && !["vision", "multi_modal", "patch_merger"].iter().any(|eyes| name.contains(eyes))
+            !repeats
+                && !["vision", "multi_modal", "mm_projector", "patch_merger"].iter().any(|eyes| name.contains(eyes))
         }
     };
-    let left = shards.names().filter(|name| is_models(name) && !has_effect(name));
+    let left = shards.names().filter(|name| is_models(name) && !is_known(name));
     Ok(left.map(|name| shards.name_there(name)).collect())
 }
 

@@ -176,15 +176,19 @@ pub(super) fn read(object: &Map<String, Value>, path: &str) -> Result<(ModelConf
 }
 
 /// Mistral's models with eyes: the language model's config stands inside, and its weights have a prefix. Whether its head is the embedding
-/// is said outside, or else inside; where neither says so it is, as in transformers, unless the file has another head.
+/// is said outside, or else inside; where neither says so it is, unless the file has another head. transformers makes the inner model a
+/// Mistral whatever its `layer_types`, so that its window bounds all layers.
 fn with_eyes(fields: &Fields<'_>, path: &str) -> Result<(ModelConfig, Vec<String>), ConfigError> {
     check_quantisation(fields)?;
     let inner = fields.get("text_config").and_then(Value::as_object);
     let mut inner = inner.ok_or_else(|| fields.wrong("text_config", "must be an object"))?.clone();
     let ties = "tie_word_embeddings";
-    if fields.get(ties).is_some() || inner.get(ties).is_none() {
+    if fields.get(ties).is_some() || inner.get(ties).is_none_or(Value::is_null) {
         let tied = fields.get(ties).is_none() || fields.flag(ties)?;
         inner.insert(ties.to_owned(), json!(tied));
+    }
+    if inner.get("model_type") == Some(&json!(Family::Mistral.model_type())) {
+        inner.remove("layer_types");
     }
     for name in OF_EYES.iter().chain(&WITHOUT_EFFECT).chain(&PASSED_ON) {
         fields.get(name);
@@ -277,7 +281,8 @@ fn windows(fields: &Fields<'_>, family: Family, layers: i64) -> Result<Vec<Optio
         (None, Family::Qwen2 | Family::Qwen3) => layer >= first.unwrap_or(28),
         _ => true,
     };
-    Ok((0..layers).map(|layer| bounded(layer).then_some(width)).collect())
+    let windows: Vec<_> = (0..layers).map(|layer| bounded(layer).then_some(width)).collect();
+    Ok(if windows.iter().any(Option::is_some) { windows } else { Vec::new() })
 }
 
 fn even(fields: &Fields<'_>, name: &str, width: i64) -> Result<(), ConfigError> {

@@ -111,6 +111,24 @@ fn yarn_is_checked_and_its_attention_factor_kept() {
     assert_eq!(unknown, ["rope_scaling.betafast"]);
 }
 
+/// By the names that transformers looks for: a layer's experts are one module there.
+#[test]
+fn what_stays_out_of_fp8_is_listed() {
+    let experts = [
+        ("n_routed_experts", json!(4)),
+        ("num_experts_per_tok", json!(2)),
+        ("moe_intermediate_size", json!(200)),
+        ("first_k_dense_replace", json!(1)),
+    ];
+    let config = parse(&with(deepseek(), &experts)).expect("it reads").0;
+    let written = config.to_json(Storage::Fp8);
+    let listed = written["quantization_config"]["modules_to_not_convert"].as_array().expect("a list").clone();
+    let has = |name: &str| listed.contains(&json!(name));
+    assert!(has("model.layers.1.mlp.experts") && has("model.layers.1.mlp.gate") && has("lm_head"), "{listed:?}");
+    assert!(!has("model.layers.0.mlp.gate_proj") && !has("model.layers.1.self_attn.q_a_proj"), "{listed:?}");
+    assert!(!listed.iter().any(|name| name.to_string().contains(".mlp.experts.")), "{listed:?}");
+}
+
 /// transformers gives a `qwen3_moe` experts in every layer that is not listed.
 #[test]
 fn a_model_without_experts_says_so_where_its_family_has_them() {
@@ -134,8 +152,12 @@ fn a_mistral_may_have_windows_by_layer() {
         assert!(matches!(&config.attention, Attention::Gqa(g) if g.windows == windows));
         let written = config.to_json(Storage::F32);
         assert_eq!(written.get("layer_types"), changes.first().map(|(_, kinds)| kinds));
-        assert_eq!(parse(&written).expect("it reads back"), (config, Vec::new()));
+        let (again, unknown) = parse(&written).expect("it reads back");
+        assert_eq!((again, unknown), (config, vec!["use_sliding_window".to_owned(); 0]));
     }
+    let nowhere = [("layer_types", json!(["full_attention", "full_attention"]))];
+    let config = parse(&with(base, &nowhere)).expect("it reads").0;
+    assert!(matches!(&config.attention, Attention::Gqa(g) if g.windows.is_empty()));
 }
 
 #[test]
@@ -163,6 +185,17 @@ fn a_model_with_eyes_is_asked_outside_of_its_language_model_too() {
     };
     let tied = |changes: &[(&str, Value)]| parse(&eyes(changes)).expect("it reads").0.tie_word_embeddings;
     assert!(tied(&[]) && tied(&[("tie_word_embeddings", json!(true))]));
+    let inside = |tie: Value| {
+        let text = with(eyes(&[])["text_config"].clone(), &[("tie_word_embeddings", tie)]);
+        tied(&[("text_config", text)])
+    };
+    assert!(!inside(json!(false)) && inside(Value::Null));
+    let by_layer = with(
+        eyes(&[])["text_config"].clone(),
+        &[("sliding_window", json!(8)), ("layer_types", json!(["full_attention", "sliding_attention"]))],
+    );
+    let config = parse(&eyes(&[("text_config", by_layer)])).expect("it reads").0;
+    assert!(matches!(&config.attention, Attention::Gqa(g) if g.windows == [Some(8), Some(8)]), "all layers, there");
     assert!(!tied(&[("tie_word_embeddings", json!(false))]));
     assert_eq!(parse(&eyes(&[("weird", json!(1))])).expect("it reads").1, ["use_sliding_window", "weird"]);
     refused(&eyes(&[("quantization_config", json!({"quant_method": "awq"}))]), &[], "quantization_config.quant_method");

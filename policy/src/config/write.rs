@@ -1,5 +1,7 @@
 //! `config.json` as Hugging Face's classes read it.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 
 use crate::checkpoint::{Storage, is_matrix_of_layer};
@@ -55,13 +57,18 @@ impl ModelConfig {
             is_precise(name) || (is_matrix_of_layer(name, shape) && !quantised.contains(name))
         };
         let plain = shapes.iter().filter(|(name, shape)| is_plain(name, shape));
-        let plain = plain.filter_map(|(name, _)| name.strip_suffix(".weight"));
+        // transformers looks for a layer's experts as one module.
+        let module = |name: &String| match name.split_once(".mlp.experts.") {
+            Some((layer, _)) => Some(format!("{layer}.mlp.experts")),
+            None => name.strip_suffix(".weight").map(str::to_owned),
+        };
+        let plain: BTreeSet<String> = plain.filter_map(|(name, _)| module(name)).collect();
         json!({
             "quant_method": "fp8",
             "fmt": "e4m3",
             "activation_scheme": "dynamic",
             "weight_block_size": [128, 128],
-            "modules_to_not_convert": plain.collect::<Vec<_>>(),
+            "modules_to_not_convert": plain,
         })
     }
 
