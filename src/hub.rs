@@ -16,6 +16,7 @@ use hf_hub::api::Progress;
 use hf_hub::api::sync::{Api, ApiBuilder, ApiError};
 use hf_hub::{Cache, Repo, RepoType};
 use indicatif::ProgressBar;
+use policy::config::{CONFIG, PARAMS};
 
 use crate::exit::{Code, Failure, OrFail};
 use crate::recipe::Recipe;
@@ -23,9 +24,6 @@ use crate::say;
 
 /// What a name of the hub begins with.
 const SCHEME: &str = "hf://";
-/// The file without which a folder is no checkpoint, and the one that does for it in Mistral's own layout.
-const CONFIG: &str = "config.json";
-const MISTRALS_CONFIG: &str = "params.json";
 /// What the names of weights files begin with, in the layout of transformers and in Mistral's own.
 const WEIGHTS: &str = "model";
 const MISTRALS_WEIGHTS: &str = "consolidated";
@@ -111,7 +109,7 @@ impl Wanted {
         let cache = Cache::from_env().repo(self.repo(&self.revision));
         let cached = match &self.file {
             Some(file) => cache.get(file),
-            None => [CONFIG, MISTRALS_CONFIG]
+            None => [CONFIG, PARAMS]
                 .into_iter()
                 .find_map(|config| cache.get(config))
                 .filter(|path| path.parent().is_some_and(is_whole)),
@@ -176,7 +174,7 @@ fn is_whole(folder: &Path) -> bool {
         list.is_some_and(|list| list.values().all(|file| file.as_str().is_some_and(has)))
     };
     let mistrals = weights(MISTRALS_WEIGHTS);
-    let parts = if has(CONFIG) { weights(WEIGHTS) || mistrals } else { has(MISTRALS_CONFIG) && mistrals };
+    let parts = if has(CONFIG) { weights(WEIGHTS) || mistrals } else { has(PARAMS) && mistrals };
     parts && FORMS.iter().any(|form| has(form))
 }
 
@@ -187,7 +185,7 @@ fn of_a_checkpoint(mut files: Vec<String>) -> Vec<String> {
     let is_weights = |file: &String, stem: &str| file.starts_with(stem) && file.ends_with(".safetensors");
     let layout = if files.iter().any(|file| is_weights(file, WEIGHTS)) { WEIGHTS } else { MISTRALS_WEIGHTS };
     let has = |file: &str| files.iter().any(|name| name == file);
-    let config = if !has(CONFIG) && has(MISTRALS_CONFIG) { MISTRALS_CONFIG } else { CONFIG };
+    let config = if !has(CONFIG) && has(PARAMS) { PARAMS } else { CONFIG };
     files.retain(|file| file != config && (layout == MISTRALS_WEIGHTS || !file.starts_with(MISTRALS_WEIGHTS)));
     files.push(config.to_owned());
     files

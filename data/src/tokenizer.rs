@@ -9,6 +9,7 @@ pub(crate) mod ranks;
 mod tekken;
 mod tiktoken;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
@@ -276,29 +277,24 @@ impl Tokenizer {
     /// # Errors
     /// [`TokenizerError::Write`].
     pub fn save(&self, folder: &Path) -> Result<(), TokenizerError> {
-        let lacks = |wanted: &str| !self.files.iter().any(|(name, _)| *name == wanted);
-        if lacks(TOKENIZER) {
-            let json = |value: serde_json::Result<Vec<u8>>| value.expect("a tokenizer is always JSON");
-            let mut added = vec![(TOKENIZER, json(serde_json::to_vec(&self.inner)))];
-            added.push((CONFIG, json(serde_json::to_vec_pretty(&self.plain_config()))));
-            for (name, bytes) in added {
-                write_atomic(&folder.join(name), |file| file.write_all(&bytes))?;
-            }
+        let mut files: Vec<(&str, Cow<'_, [u8]>)> =
+            self.files.iter().map(|(name, bytes)| (*name, bytes.into())).collect();
+        if !self.files.iter().any(|(name, _)| *name == TOKENIZER) {
+            let json = |value: serde_json::Result<Vec<u8>>| value.expect("a tokenizer is always JSON").into();
+            files.retain(|(name, _)| *name != CONFIG);
+            files.push((TOKENIZER, json(serde_json::to_vec(&self.inner))));
+            files.push((CONFIG, json(serde_json::to_vec_pretty(&self.plain_config()))));
         }
-        // The config was written above, where a tokenizer.json was.
-        let is_written = |name: &str| name == CONFIG && lacks(TOKENIZER);
-        for (name, bytes) in self.files.iter().filter(|(name, _)| !is_written(name)) {
+        for (name, bytes) in files {
             if let Some(within) = Path::new(name).parent().filter(|within| !within.as_os_str().is_empty()) {
                 let within = folder.join(within);
                 fs::create_dir_all(&within).map_err(|source| WriteError::Io { path: within, source })?;
             }
-            write_atomic(&folder.join(name), |file| file.write_all(bytes))?;
+            write_atomic(&folder.join(name), |file| file.write_all(&bytes))?;
         }
         Ok(())
     }
-}
 
-impl Tokenizer {
     /// tokenizer_config.json for a tokenizer.json that was not there before.
     fn plain_config(&self) -> Value {
         let own = self.files.iter().find(|(name, _)| *name == CONFIG);

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
+use policy::ModelConfig;
 use policy::checkpoint::{self, Storage, Writing};
 use serde_json::{Map, Value, json};
 
@@ -34,11 +35,8 @@ pub fn export(run: &Run, number: usize) -> Result<(), Failure> {
     let _ = fs::remove_dir_all(&aside);
     fs::create_dir_all(&aside).or_fail(Code::Disk)?;
     let config = checkpoint::convert(&from, &aside, &writing(stage.export())).or_fail(Code::Checkpoint)?;
-    let (kept, matrices) = checkpoint::kept_from_fp8(&config);
-    if stage.export().dtype == ExportKind::Fp8 && kept > 0 {
-        say!(
-            "note: {kept} of the layers' {matrices} matrices are bf16: they are not of whole blocks of 128, or read together with such"
-        );
+    if stage.export().dtype == ExportKind::Fp8 {
+        tell_kept(&config);
     }
     copy_adapters(run, &stage.from, &from, &aside)?;
     run.tokenizer.save(&aside).or_fail(Code::Disk)?;
@@ -60,6 +58,16 @@ pub fn export(run: &Run, number: usize) -> Result<(), Failure> {
     let mut state = StageState::default();
     state.ledger.elapsed_s = began.elapsed().as_secs_f64();
     run.mark_done(number, &state)
+}
+
+/// Says how many matrices of the layers are not FP8 where FP8 was asked for.
+fn tell_kept(config: &ModelConfig) {
+    let (kept, matrices) = checkpoint::kept_from_fp8(config);
+    if kept > 0 {
+        say!(
+            "note: {kept} of the layers' {matrices} matrices are bf16: they are not of whole blocks of 128, or read together with such"
+        );
+    }
 }
 
 /// The adapters that stage `name` trained, if it trained some, apart from the weights that they are merged into.

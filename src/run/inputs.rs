@@ -1,13 +1,13 @@
 //! `inputs.json` of a run: the model and the tokenizer that it reads, as they were when it began. A run that goes on with others would end with
 //! other weights, and nothing else would say so.
 
-use data::tokenizer::{FILES, FORMS};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use data::tokenizer::{FILES, FORMS};
 use sha2::{Digest, Sha256};
 
 use super::checkpoints::sha256;

@@ -111,7 +111,7 @@ pub fn context_within(config: &ModelConfig, asked: usize) -> Result<usize, Failu
 pub fn known_checkpoint(folder: &Path) -> Result<ModelConfig, Failure> {
     let config = checkpoint::check(folder).or_fail(Code::Checkpoint)?;
     known_config(folder)?;
-    let unused = checkpoint::unused(folder).or_fail(Code::Checkpoint)?;
+    let unused = checkpoint::unused(folder, &config).or_fail(Code::Checkpoint)?;
     if !unused.is_empty() {
         let (named, rest) = unused.split_at(unused.len().min(NAMED));
         let more = if rest.is_empty() { String::new() } else { format!(" and {} more of its weights", rest.len()) };

@@ -393,15 +393,14 @@ pub fn check(folder: &Path) -> Result<ModelConfig, CheckpointError> {
     Ok(config)
 }
 
-/// Parameters of a folder that its config does not ask for, and that therefore have no effect, such as biases where it says that there are
+/// Parameters of a folder that its config, as [`check`] has it, does not ask for, and that therefore have no effect, such as biases where it says that there are
 /// none. What predicts several tokens at once, eyes, scales, and a head that repeats the embedding are not counted.
 ///
 /// # Errors
 /// As [`load`].
-pub fn unused(folder: &Path) -> Result<Vec<String>, CheckpointError> {
-    let config = config_of(folder)?;
-    let shards = Shards::of_model(folder, &config)?;
-    let wanted = shapes(&config);
+pub fn unused(folder: &Path, config: &ModelConfig) -> Result<Vec<String>, CheckpointError> {
+    let shards = Shards::of_model(folder, config)?;
+    let wanted = shapes(config);
     let fused: BTreeSet<String> = wanted.keys().filter_map(|name| Fused::of(name)).map(|fused| fused.tensor).collect();
     let is_known = |name: &str| {
         let what = name.rsplit('.').next().unwrap_or(name);

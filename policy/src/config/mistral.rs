@@ -7,8 +7,8 @@ use super::ModelConfig;
 use super::families;
 use super::fields::{ConfigError, Fields};
 
-/// The file's name.
-pub(super) const PARAMS: &str = "params.json";
+/// The config of a checkpoint's folder, in Mistral's own layout.
+pub const PARAMS: &str = "params.json";
 
 /// Fields under their own names and under those of `config.json`.
 const FIELDS: [(&str, &str); 16] = [

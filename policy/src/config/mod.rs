@@ -18,6 +18,7 @@ use serde_json::{Map, Value};
 
 pub use families::Family;
 pub use fields::ConfigError;
+pub use mistral::PARAMS;
 pub use rope::{Llama3, LongRope, Rope, Scaling, Yarn};
 
 use crate::kernels::attention::Geometry;
@@ -158,7 +159,7 @@ pub struct ModelConfig {
 pub const LATENT_NORM_EPS: f64 = 1e-6;
 
 /// The config of a checkpoint's folder, in the layout of transformers.
-const CONFIG: &str = "config.json";
+pub const CONFIG: &str = "config.json";
 
 impl ModelConfig {
     /// Reads `config.json` or Mistral's `params.json`, or a folder's: the former where it has both.
