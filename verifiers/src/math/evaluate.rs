@@ -203,7 +203,8 @@ impl<'a> Evaluator<'a> {
     fn range(&mut self, first: Id, end: Id) -> Result<Answer, Unread> {
         let mut done = Done { first, slots: Vec::with_capacity(end - first) };
         for node in &self.tree.nodes[first..end] {
-            self.budget.spend(4)?;
+            // What a node becomes is memory of its own, however short its text is.
+            self.budget.spend(12)?;
             let answer = self.node(node, &mut done)?;
             done.slots.push(Some(answer));
         }

@@ -11,7 +11,7 @@ mod number;
 pub use number::date_spelled;
 
 /// Tokens that one answer may have.
-pub const MAX_TOKENS: usize = 20_000;
+pub const MAX_TOKENS: usize = 8_000;
 
 /// What a comma between groups of three digits is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

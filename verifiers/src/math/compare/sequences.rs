@@ -84,7 +84,7 @@ impl Comparison<'_> {
     /// Two items of lists, tuples or sets.
     fn item(&mut self, gold: &Answer, other: &Answer) -> Result<Outcome, Unread> {
         // Pairs of long lists are many, and each is dearer than what it counts itself.
-        self.budget.spend(120)?;
+        self.budget.spend(180)?;
         self.within += 1;
         let outcome = self.answers(gold, other);
         self.within -= 1;
