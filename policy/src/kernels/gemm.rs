@@ -21,9 +21,9 @@ use super::math::fetch_far;
 pub const DEEP: usize = 256;
 /// Columns of a panel: two AVX-512 registers. Columns may be cut at its multiples.
 pub const WIDE: usize = 32;
-/// Rows whose sums fit in the registers: 16 of AVX-512's 32, or 8 of AVX2's 16.
-const HIGH: usize = 8;
-const HIGH_AVX2: usize = 2;
+/// Columns of a tile where registers are fewer or narrower than AVX-512's, which has tiles of 8 rows of a whole panel: of 6 rows so wide the
+/// sums lie in 12 of AVX2's 16 registers, and what they are made of in the others.
+const NARROW: usize = WIDE / 2;
 
 /// A number of bf16, by its bits: the upper half of an f32's.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -168,8 +168,16 @@ thread_local! {
 ///
 /// # Panics
 /// If a factor is smaller than the sizes say: a caller's bug.
-pub unsafe fn gemm((m, n, k): (usize, usize, usize), a: Factor<'_>, b: Right<'_>, c: Out) {
-    let most = if wide_registers() { HIGH } else { HIGH_AVX2 };
+pub unsafe fn gemm(size: (usize, usize, usize), a: Factor<'_>, b: Right<'_>, c: Out) {
+    // SAFETY: the caller's promise.
+    unsafe { gemm_by(wide_registers(), size, a, b, c) };
+}
+
+/// [`gemm`] by tiles for registers that are `wide`, or not.
+///
+/// # Safety
+/// As [`gemm`].
+unsafe fn gemm_by(wide: bool, (m, n, k): (usize, usize, usize), a: Factor<'_>, b: Right<'_>, c: Out) {
     PANEL.with_borrow_mut(|scratch| {
         scratch.resize(DEEP * WIDE, 0.0);
         for j in (0..n).step_by(WIDE) {
@@ -192,7 +200,7 @@ pub unsafe fn gemm((m, n, k): (usize, usize, usize), a: Factor<'_>, b: Right<'_>
                 };
                 let part = if deep > 0 { a.from(0, p) } else { a };
                 // SAFETY: the caller's promise, for columns of it.
-                unsafe { column((m, columns, p == 0), part, panel, ahead, Out { data: c.data.add(j), ..c }, most) };
+                unsafe { column((m, columns, p == 0), part, panel, ahead, Out { data: c.data.add(j), ..c }, wide) };
             }
         }
     });
@@ -202,7 +210,7 @@ fn wide_registers() -> bool {
     #[cfg(target_arch = "x86_64")]
     return is_x86_feature_detected!("avx512f");
     #[cfg(not(target_arch = "x86_64"))]
-    true
+    false
 }
 
 /// Lays `b [k, columns]` out as `[k][WIDE]`.
@@ -237,34 +245,60 @@ unsafe fn column(
     (m, columns, first): (usize, usize, bool),
     a: Factor<'_>,
     panel: &[f32],
-    mut ahead: Ahead<'_>,
+    ahead: Ahead<'_>,
     c: Out,
-    most: usize,
+    wide: bool,
 ) {
     let (panel, _) = panel.as_chunks::<WIDE>();
+    // SAFETY: the caller's promise, for these columns.
+    unsafe {
+        if wide {
+            return strip::<8, WIDE, 0>((m, columns, first), a, panel, ahead, c);
+        }
+        strip::<6, NARROW, 0>((m, columns.min(NARROW), first), a, panel, ahead, c);
+        if columns > NARROW {
+            let c = Out { data: c.data.add(NARROW), ..c };
+            strip::<6, NARROW, NARROW>((m, columns - NARROW, first), a, panel, &[], c);
+        }
+    }
+}
+
+/// The part of [`column`] in the `COLUMNS` columns from `FROM` on, by tiles of `ROWS` rows while there are so many left.
+///
+/// # Safety
+/// As [`gemm`], for these columns.
+#[inline(always)]
+unsafe fn strip<const ROWS: usize, const COLUMNS: usize, const FROM: usize>(
+    (m, columns, first): (usize, usize, bool),
+    a: Factor<'_>,
+    panel: &[[f32; WIDE]],
+    mut ahead: Ahead<'_>,
+    c: Out,
+) {
     let mut i = 0;
     while i < m {
         let part = if panel.is_empty() { a } else { a.from(i, 0) };
+        let ahead = std::mem::take(&mut ahead);
         // SAFETY: the caller's promise, for the rows from `i` on.
         i += unsafe {
             let c = Out { data: c.data.add(i * c.row), ..c };
-            match most.min(m - i) {
-                8.. => tile::<8>(part, panel, std::mem::take(&mut ahead), c, columns, first),
-                4.. => tile::<4>(part, panel, std::mem::take(&mut ahead), c, columns, first),
-                2.. => tile::<2>(part, panel, std::mem::take(&mut ahead), c, columns, first),
-                _ => tile::<1>(part, panel, std::mem::take(&mut ahead), c, columns, first),
+            match m - i {
+                left if left >= ROWS => tile::<ROWS, COLUMNS, FROM>(part, panel, ahead, c, columns, first),
+                4.. => tile::<4, COLUMNS, FROM>(part, panel, ahead, c, columns, first),
+                2.. => tile::<2, COLUMNS, FROM>(part, panel, ahead, c, columns, first),
+                _ => tile::<1, COLUMNS, FROM>(part, panel, ahead, c, columns, first),
             }
         };
     }
 }
 
-/// One block of `ROWS` rows of a panel's product. Answers with their number.
+/// One block of `ROWS` rows and, from `FROM` on, `COLUMNS` columns of a panel's product. Answers with the number of rows.
 ///
 /// # Safety
 /// As [`gemm`], for these rows and columns.
 #[expect(clippy::needless_range_loop, reason = "iterators are not unrolled in time: see below")]
 #[inline(always)]
-unsafe fn tile<const ROWS: usize>(
+unsafe fn tile<const ROWS: usize, const COLUMNS: usize, const FROM: usize>(
     a: Factor<'_>,
     panel: &[[f32; WIDE]],
     ahead: Ahead<'_>,
@@ -275,7 +309,7 @@ unsafe fn tile<const ROWS: usize>(
     if let Some(last) = panel.len().checked_sub(1) {
         assert!((ROWS - 1) * a.row + last * a.column < a.data.len(), "the left factor is as large as the sizes say");
     }
-    let mut sums = [[0.0f32; WIDE]; ROWS];
+    let mut sums = [[0.0f32; COLUMNS]; ROWS];
     let data = a.data.as_ptr();
     for (p, b) in panel.iter().enumerate() {
         if let Some(ahead) = ahead.get(p) {
@@ -284,18 +318,18 @@ unsafe fn tile<const ROWS: usize>(
         for i in 0..ROWS {
             // SAFETY: `i` and `p` are at most those of the assertion.
             let x = unsafe { *data.add(i * a.row + p * a.column) };
-            for l in 0..WIDE {
-                sums[i][l] = x.mul_add(b[l], sums[i][l]);
+            for l in 0..COLUMNS {
+                sums[i][l] = x.mul_add(b[FROM + l], sums[i][l]);
             }
         }
     }
     // Only plain loops over known counts are unrolled, so that the sums live in registers. A count that is not known would keep them in
     // memory, in both branches; so that branch gets a copy that the compiler cannot see through.
-    if columns == WIDE {
+    if columns == COLUMNS {
         for i in 0..ROWS {
             // SAFETY: the caller's promise.
-            let out = unsafe { &mut *c.data.add(i * c.row).cast::<[f32; WIDE]>() };
-            for l in 0..WIDE {
+            let out = unsafe { &mut *c.data.add(i * c.row).cast::<[f32; COLUMNS]>() };
+            for l in 0..COLUMNS {
                 out[l] = if first { sums[i][l] } else { out[l] + sums[i][l] };
             }
         }
@@ -336,12 +370,17 @@ mod tests {
         (0..x.len()).map(|at| x[at % rows * columns + at / rows]).collect()
     }
 
+    /// What both kinds of tiles give, whichever the processor has.
     fn run(size: (usize, usize, usize), a: Factor<'_>, b: Right<'_>) -> Vec<f32> {
         let (m, n, _) = size;
-        let mut c = vec![f32::NAN; m * n];
-        // SAFETY: `c` holds m rows of n.
-        unsafe { gemm(size, a, b, Out { data: c.as_mut_ptr(), row: n }) };
-        c
+        let [wide, narrow] = [true, false].map(|wide| {
+            let mut c = vec![f32::NAN; m * n];
+            // SAFETY: `c` holds m rows of n.
+            unsafe { gemm_by(wide, size, a, b, Out { data: c.as_mut_ptr(), row: n }) };
+            c
+        });
+        assert_eq!(wide, narrow, "{size:?}");
+        wide
     }
 
     #[test]
