@@ -162,7 +162,7 @@ fn inv_9_a_verifier_that_never_answers_ends_the_run_with_its_name() {
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(5), "{text}");
     assert!(text.contains("plugin: no verdict within 3 s"), "{text}");
-    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(120), "{:?}", began.elapsed());
 }
 
 #[test]
@@ -279,7 +279,8 @@ def compute_score(solution_str, ground_truth):
 /// files. In the `logical` schedule the first run has such a step; in the `timed` one the machine's mood decides.
 fn run_that_leaves_groups(out: &Path, schedule: &str, most_runs: usize) -> (PathBuf, Vec<(PathBuf, Vec<u8>)>) {
     // All that is in flight ends beside a step of the learner, which gives the verifier time: the next step finds many verdicts at once.
-    let settings = format!("schedule = \"{schedule}\"\noverlap = 40");
+    // Errors come as they like, and are no reason to stop here.
+    let settings = format!("schedule = \"{schedule}\"\noverlap = 40\nmax_error_share = 1.0");
     for attempt in 0..most_runs {
         let folder = run(&with_plugin(out, &format!("{schedule}-{attempt}"), RANDOM, &settings));
         let files = bytes(&folder);

@@ -109,5 +109,5 @@ fn inv_9_a_wall_clock_that_jumps_by_hours_changes_nothing() {
     let (said, took) = (String::from_utf8_lossy(&output.stderr), began.elapsed());
     assert_eq!(output.status.code(), Some(5), "{said}");
     assert!(said.contains("plugin: no verdict within 3 s"), "{said}");
-    assert!((Duration::from_secs(3)..Duration::from_secs(30)).contains(&took), "{took:?}");
+    assert!((Duration::from_secs(3)..Duration::from_secs(120)).contains(&took), "{took:?}");
 }

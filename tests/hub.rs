@@ -32,8 +32,7 @@ impl Hub {
         let heard = Arc::clone(&asked);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let path = answer(stream, &files);
-                heard.lock().expect("no thread panicked").extend(path);
+                answer(stream, &files, &heard);
             }
         });
         Self { endpoint, asked }
@@ -44,8 +43,8 @@ impl Hub {
     }
 }
 
-/// Reads a request and answers it; the path that was asked for.
-fn answer(mut stream: TcpStream, files: &BTreeMap<String, Vec<u8>>) -> Option<String> {
+/// Reads a request, notes the path that is asked for, and answers.
+fn answer(mut stream: TcpStream, files: &BTreeMap<String, Vec<u8>>, heard: &Mutex<Vec<String>>) -> Option<()> {
     let mut lines = BufReader::new(stream.try_clone().ok()?).lines();
     let path = lines.next()?.ok()?.split(' ').nth(1)?.to_owned();
     let mut range = None;
@@ -54,6 +53,7 @@ fn answer(mut stream: TcpStream, files: &BTreeMap<String, Vec<u8>>) -> Option<St
             range = Some(bytes.to_owned());
         }
     }
+    heard.lock().expect("no thread panicked").push(path.clone());
     let (head, body) = match listing(&path, files) {
         Some(list) => ("200 OK\r\ncontent-type: application/json".to_owned(), list),
         None => match path.split_once(&format!("/resolve/{COMMIT}")) {
@@ -64,8 +64,7 @@ fn answer(mut stream: TcpStream, files: &BTreeMap<String, Vec<u8>>) -> Option<St
         },
     };
     let head = format!("HTTP/1.1 {head}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
-    stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body)).ok()?;
-    Some(path)
+    stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body)).ok()
 }
 
 /// What a repository holds, where that is asked.

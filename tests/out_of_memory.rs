@@ -14,7 +14,7 @@ use common::plain;
 const STEP: u64 = 30_000;
 
 fn limited(kib: u64, arguments: &str) -> Output {
-    let command = format!("ulimit -v {kib}; exec timeout -s KILL 60 {} {arguments}", env!("CARGO_BIN_EXE_temper"));
+    let command = format!("ulimit -v {kib}; exec timeout -s KILL 600 {} {arguments}", env!("CARGO_BIN_EXE_temper"));
     let mut shell = Command::new("bash");
     shell.current_dir(env!("CARGO_MANIFEST_DIR")).args(["-c", &command]).output().expect("bash is there")
 }

@@ -59,7 +59,7 @@ impl Service {
     }
 
     fn run(&self, code: &str) -> Value {
-        self.post("/run_code", &json!({"code": code, "language": "python", "run_timeout": 1.0}))
+        self.post("/run_code", &json!({"code": code, "language": "python", "run_timeout": 3.0}))
     }
 
     /// Ctrl-C, and what it still says.

@@ -49,6 +49,7 @@ fn held_reading(file: &Path) -> usize {
     let output = Command::new(own)
         .args(["--exact", "child_reads", "--nocapture", "--test-threads=1"])
         .env(FILE, file)
+        .env_remove("GLIBC_TUNABLES")
         .output()
         .expect("it starts");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -58,13 +59,13 @@ fn held_reading(file: &Path) -> usize {
 
 #[test]
 fn reading_holds_at_most_a_tenth_more_than_the_weights() {
-    // 24 matrices of 8 MiB: what is read at once, and what the system adds by itself (some 10 MiB on a busy machine), is small beside the whole.
+    // 40 matrices of 8 MiB: what is read at once, and what the system adds by itself (some 20 MiB on a busy machine), is small beside the whole.
     let matrix = |i: i64| Tensor::full([1024, 2048], i as f64, (Kind::Float, Device::Cpu));
-    let tensors: Params = (0..24).map(|i| (format!("m{i:02}"), matrix(i))).collect();
+    let tensors: Params = (0..40).map(|i| (format!("m{i:02}"), matrix(i))).collect();
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("model.safetensors");
     checkpoint::save_tensors(&tensors, &file).expect("it saves");
-    let (held, weights) = (held_reading(&file), 192 * MIB);
+    let (held, weights) = (held_reading(&file), 320 * MIB);
     eprintln!("{} MiB held for {} MiB of weights", held / MIB, weights / MIB);
     assert!(held >= weights * 9 / 10, "the measurement sees the weights: {held}");
     assert!(held <= weights * 11 / 10, "{held} bytes held for {weights} of weights");
@@ -75,7 +76,7 @@ fn a_model_that_does_not_learn_holds_at_most_a_tenth_more_than_its_file_of_bf16(
     let config = ModelConfig {
         hidden_size: 1024,
         intermediate_size: 4096,
-        num_hidden_layers: 10,
+        num_hidden_layers: 20,
         vocab_size: 8192,
         ..tiny_grouped(None)
     };

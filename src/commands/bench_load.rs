@@ -187,7 +187,7 @@ mod tests {
         let path = folder.path().join("model.safetensors");
         fs::write(&path, vec![7u8; 3 << 20]).expect("it writes");
         read_all(std::slice::from_ref(&path)).expect("it reads");
-        assert_eq!(cached_share(&File::open(&path).expect("it opens")).expect("it is asked"), 1.0);
+        assert!(cached_share(&File::open(&path).expect("it opens")).expect("it is asked") > 0.9);
         forget_peak();
         let before = status("VmRSS");
         let held = std::hint::black_box(vec![1u8; 64 << 20]);

@@ -187,6 +187,7 @@ impl Shared {
     }
 
     fn stalled(&self, wait: &Wait, state: &State) -> ! {
+        let waited = wait.since.elapsed().as_secs();
         let path = self.root.join(DUMP);
         let text = format!("{:#}\n", self.dump(state));
         let written = data::atomic::write_atomic(&path, |f| f.write_all(text.as_bytes()));
@@ -194,7 +195,6 @@ impl Shared {
             Ok(()) => format!("{} shows all waits and what happened last", path.display()),
             Err(error) => format!("the dump could not be written: {error}"),
         };
-        let waited = wait.since.elapsed().as_secs();
         let message = format!("{} has waited {waited} s for {}", wait.owner, wait.what);
         let hint = format!("{kept}; `temper resume {}` goes on; run.stall_s is the limit", self.root.display());
         Failure::new(Code::Stalled, message).hint(hint).print();

@@ -192,12 +192,16 @@ pub fn change(path: &Path, changes: &[(&str, &str)]) {
 /// What makes the recipe's samples as old as the weights that learn from them.
 pub const WAITING: [(&str, &str); 2] = [("max_staleness = 2", "max_staleness = 0"), ("in_flight = 4", "")];
 
-/// Waits until the log has its `files`-th file of groups, or the run has ended.
-pub fn wait_for_log(child: &mut Child, folder: &Path, files: usize) {
+/// Files of groups in the log of a run.
+pub fn logged(folder: &Path) -> usize {
     let name = |entry: std::io::Result<fs::DirEntry>| entry.ok()?.file_name().into_string().ok();
     let of_groups = |name: &String| !name.starts_with('.') && name.ends_with(".parquet");
-    let logged = || fs::read_dir(folder.join("log")).map_or(0, |log| log.filter_map(name).filter(of_groups).count());
-    while logged() < files && child.try_wait().expect("it can be asked").is_none() {
+    fs::read_dir(folder.join("log")).map_or(0, |log| log.filter_map(name).filter(of_groups).count())
+}
+
+/// Waits until the log has its `files`-th file of groups, or the run has ended.
+pub fn wait_for_log(child: &mut Child, folder: &Path, files: usize) {
+    while logged(folder) < files && child.try_wait().expect("it can be asked").is_none() {
         std::thread::sleep(Duration::from_millis(1));
     }
 }

@@ -160,9 +160,9 @@ fn inv_9_a_judge_that_passes_nothing_as_something_gives_no_rewards() {
 
 #[test]
 fn inv_9_no_verdict_is_an_error() {
-    for (model, kind) in [(Model::Chatty, "nonsense"), (Model::Silent, "timeout")] {
+    for (model, kind, timeout_s) in [(Model::Chatty, "nonsense", 20.0), (Model::Silent, "timeout", 1.0)] {
         let (played, settings) = play(model, 0);
-        let settings = JudgeSettings { timeout_s: 0.2, tries: 2, canaries: 0, ..settings };
+        let settings = JudgeSettings { timeout_s, tries: 2, canaries: 0, ..settings };
         let verdicts = judge(settings, &[item("a", "It is 42.")]);
         assert_eq!((verdicts[0].status, verdicts[0].reward), (Status::Error, None));
         assert_eq!((verdicts[0].tags["error"].as_str(), asked(&played)), (kind, 2));

@@ -189,13 +189,23 @@ fn nothing_is_left_of_a_plugin_that_hangs() {
     let plugin = start(PluginSettings { timeout_s: 0.6, ..python(&source) });
     plugin.verify(&items(&["hang"]));
     drop(plugin);
-    let alive = std::fs::read_dir("/proc").expect("Linux").flatten().filter(|entry| {
+    wait_for_processes("MARK = 'left-behind-test'", 0);
+}
+
+/// Waits until as many processes run whose command holds the text: signals were sent, but the kernel may still be at it.
+fn wait_for_processes(mark: &str, count: usize) {
+    let runs = |entry: &std::fs::DirEntry| {
         let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
         let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
         // A killed grandchild may wait to be reaped by the init of this machine.
-        String::from_utf8_lossy(&command).contains("MARK = 'left-behind-test'") && !stat.contains(") Z ")
-    });
-    assert_eq!(alive.count(), 0);
+        String::from_utf8_lossy(&command).contains(mark) && !stat.contains(") Z ")
+    };
+    let running = || std::fs::read_dir("/proc").expect("Linux").flatten().filter(runs).count();
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while running() != count {
+        assert!(std::time::Instant::now() < until, "{} processes, not {count}", running());
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
 }
 
 #[test]
@@ -215,29 +225,12 @@ if os.fork() == 0:
         1,
     );
     assert!(source.contains(daemon), "the plugin starts its daemon before it reads");
-    let marked = || {
-        let processes = std::fs::read_dir("/proc").expect("Linux").flatten();
-        let runs = |entry: &std::fs::DirEntry| {
-            let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-            let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-            String::from_utf8_lossy(&command).contains("MARK = 'left-session-test'") && !stat.contains(") Z ")
-        };
-        processes.filter(runs).count()
-    };
     let plugin = start(python(&source));
     assert_eq!(statuses(&plugin.verify(&items(&["42"]))), [Status::Pass]);
-    let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
-    let wait_for = |count| {
-        while marked() != count {
-            assert!(std::time::Instant::now() < until, "{} processes, not {count}", marked());
-            std::thread::sleep(std::time::Duration::from_millis(5));
-        }
-    };
     // The plugin and its daemon, once the process between them is gone.
-    wait_for(2);
+    wait_for_processes("MARK = 'left-session-test'", 2);
     drop(plugin);
-    // The signal was sent; the kernel may still be at it.
-    wait_for(0);
+    wait_for_processes("MARK = 'left-session-test'", 0);
 }
 
 #[test]

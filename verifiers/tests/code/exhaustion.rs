@@ -7,7 +7,8 @@ use serde_json::json;
 use verifiers::code::StepStatus;
 
 use crate::support::{
-    HONEST, add_tests, cgroup, fails, fails_on, judge, namespaces, outside, passes, probe, request, run, sandbox, stdio,
+    HONEST, add_tests, cgroup, fails, fails_for_memory, fails_on, judge, namespaces, outside, passes, probe, request,
+    run, sandbox, stdio,
 };
 
 /// Four times the tests' limit by the clock, which is as long as anybody waits beside others, and 250 ms.
@@ -62,15 +63,16 @@ fn b06_b07_daemons_die_with_their_run_and_nobody_waits_for_them() {
     let holds = "import os, time\nif os.fork() == 0:\n    time.sleep(100)\nprint(1, flush=True)\nos._exit(0)";
     let start = Instant::now();
     passes(holds, stdio("", "1"));
-    assert!(start.elapsed().as_secs_f64() < 2.0, "{:?}", start.elapsed());
+    // Far below the 100 seconds that the child holds on.
+    assert!(start.elapsed().as_secs_f64() < 10.0, "{:?}", start.elapsed());
 }
 
 #[test]
 fn b08_b10_memory_of_a_process_is_bounded() {
-    fails("x = bytearray(10 ** 11)\ndef add(a, b):\n    return a + b", "MLE");
-    fails("def add(a, b):\n    return 'a' * 10 ** 10", "MLE");
-    fails("def add(a, b):\n    x = []\n    while True: x.append('a' * 10 ** 6)", "MLE");
-    fails_on("x = [0]\nwhile True: x += x", stdio("", ""), "MLE");
+    fails_for_memory("x = bytearray(10 ** 11)\ndef add(a, b):\n    return a + b", add_tests());
+    fails_for_memory("def add(a, b):\n    return 'a' * 10 ** 10", add_tests());
+    fails_for_memory("def add(a, b):\n    x = []\n    while True: x.append('a' * 10 ** 6)", add_tests());
+    fails_for_memory("x = [0]\nwhile True: x += x", stdio("", ""));
     let map = "import mmap\ntry:\n    mmap.mmap(-1, 1 << 40, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000)\n    return 'mapped'\nexcept (OSError, MemoryError, ValueError):\n    return 'refused'";
     probe(map, "refused");
     assert_eq!(outside(map), "mapped", "the control: outside a TiB can be reserved");
@@ -89,13 +91,13 @@ fn b09_memory_is_limited_for_the_tree() {
         return;
     }
     // Each child is far below the 256 MiB of a process.
-    fails_on(&children(5, 90), stdio("", "all"), "MLE");
+    fails_for_memory(&children(5, 90), stdio("", "all"));
     passes(&children(1, 90), stdio("", "all"));
     // And a program that hides what happened to its children is found out.
     let hidden = children(5, 90).replace("print('all' if ok else 'killed')", "print('all')");
-    fails_on(&hidden, stdio("", "all"), "MLE");
+    fails_for_memory(&hidden, stdio("", "all"));
     let hidden = hidden.replace("print('all')", "").replace('\n', "\n    ");
-    fails(&format!("def add(a, b):\n    {hidden}\n    return a + b"), "MLE");
+    fails_for_memory(&format!("def add(a, b):\n    {hidden}\n    return a + b"), add_tests());
 }
 
 #[test]

@@ -7,7 +7,9 @@ use verifiers::{
     code::{CodeSettings, CodeVerifier},
 };
 
-use crate::support::{HONEST, add_tests, fails, fails_on, item, judge, namespaces, passes, probe, stdio, verifier};
+use crate::support::{
+    HONEST, add_tests, fails, fails_for_memory, fails_on, item, judge, namespaces, passes, probe, stdio, verifier,
+};
 
 #[test]
 fn honest_programs_pass_in_every_form_of_test() {
@@ -215,7 +217,7 @@ fn deep_recursions_have_the_stack_that_they_set_aside_under_the_limit_of_memory(
     passes(main, deep.clone());
     // What is set aside is no memory: what is used is.
     let greedy = "import threading\nthreading.stack_size(2 ** 28)\nx = bytearray(b'x' * (600 << 20))\nprint(len(x))";
-    fails_on(greedy, stdio("", "629145600"), "MLE");
+    fails_for_memory(greedy, stdio("", "629145600"));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use verifiers::{
     code::{CodeSettings, CodeVerifier, Language, RunStatus},
 };
 
-use crate::support::{cgroup, fenced, installed, run, stdio, verifier};
+use crate::support::{cgroup, fenced, installed, run, stdio, unhurried, verifier};
 
 fn judge_in(language: &str, program: &str, truth: Value) -> Verdict {
     verifier().verify(&[fenced(language, program, truth, json!({"language": language}))]).remove(0)
@@ -15,7 +15,19 @@ fn judge_in(language: &str, program: &str, truth: Value) -> Verdict {
 
 #[track_caller]
 fn word_is(language: &str, program: &str, truth: Value, word: &str) -> Verdict {
-    let verdict = judge_in(language, program, truth);
+    is_judged(judge_in(language, program, truth), program, word)
+}
+
+/// As [`word_is`], however long a program that fills its memory takes for it.
+#[track_caller]
+fn word_is_unhurried(language: &str, program: &str, truth: Value, word: &str) -> Verdict {
+    let mut code = unhurried();
+    code["language"] = language.into();
+    is_judged(verifier().verify(&[fenced(language, program, truth, code)]).remove(0), program, word)
+}
+
+#[track_caller]
+fn is_judged(verdict: Verdict, program: &str, word: &str) -> Verdict {
     assert_eq!(verdict.tags.get("verdict").map(String::as_str), Some(word), "{program}\n{verdict:?}");
     assert_eq!(verdict.status == Status::Pass, word == "AC", "{verdict:?}");
     verdict
@@ -52,7 +64,7 @@ fn c_and_cpp_programs_are_judged() {
     let verdict = word_is("c", "int main() { *(volatile int *)0 = 1; }", sums(), "RE");
     assert_eq!(verdict.tags["signal"], "SIGSEGV");
     if verifier().isolation().cgroup.is_some() {
-        word_is(
+        word_is_unhurried(
             "c",
             "#include <stdlib.h>\n#include <string.h>\nint main() { for (;;) memset(malloc(1 << 20), 1, 1 << 20); }",
             sums(),
@@ -108,8 +120,8 @@ fn compiled_programs_recurse_as_deep_as_their_memory_goes() {
     }
     let deep = "#include <cstdio>\n#include <thread>\nint depth(int n) { volatile char b[64]; b[0] = n; return n ? depth(n - 1) + 1 + (b[0] - (char)n) : 0; }\nint main() { int n; scanf(\"%d\", &n); int m = 0; std::thread t([&] { m = depth(1000); }); t.join(); printf(\"%d\\n\", depth(n) + m); }";
     let tests = |n: u32| json!({"inputs": [format!("{n}\n")], "outputs": [format!("{}\n", n + 1000)]});
-    word_is("cpp", deep, tests(1_000_000), "AC");
-    word_is("cpp", deep, tests(100_000_000), "RE");
+    word_is_unhurried("cpp", deep, tests(1_000_000), "AC");
+    word_is_unhurried("cpp", deep, tests(100_000_000), "RE");
 }
 
 #[test]
@@ -232,7 +244,8 @@ fn compiled_programs_are_kept_by_what_they_were_made_of() {
         assert_eq!(verdict.status, Status::Pass, "{verdict:?}");
         start.elapsed().as_secs_f64()
     };
-    let (first, again) = (timed(0), timed(0));
+    let first = timed(0);
+    let again = (0..5).map(|_| timed(0)).fold(f64::INFINITY, f64::min);
     assert!(again * 4.0 < first, "{first} {again}");
 }
 

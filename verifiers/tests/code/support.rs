@@ -62,7 +62,23 @@ pub fn fails(program: &str, word: &str) -> Verdict {
 
 #[track_caller]
 pub fn fails_on(program: &str, ground_truth: Value, word: &str) -> Verdict {
-    let verdict = judge(program, ground_truth);
+    fails_within(program, ground_truth, Value::Null, word)
+}
+
+/// Limits of time for what is to meet those of memory: a machine that first has to find the memory takes many times as long to fill it.
+pub fn unhurried() -> Value {
+    json!({"time_limit_s": 20.0, "wall_limit_s": 60.0})
+}
+
+/// As [`fails_on`] with the word of memory, however long filling it takes.
+#[track_caller]
+pub fn fails_for_memory(program: &str, ground_truth: Value) -> Verdict {
+    fails_within(program, ground_truth, unhurried(), "MLE")
+}
+
+#[track_caller]
+fn fails_within(program: &str, ground_truth: Value, limits: Value, word: &str) -> Verdict {
+    let verdict = verifier().verify(&[fenced("python", program, ground_truth, limits)]).remove(0);
     assert_eq!((verdict.status, verdict.reward), (Status::Fail, Some(0.0)), "{program}\n{verdict:?}");
     assert_eq!(verdict.tags["verdict"], word, "{program}\n{verdict:?}");
     passes(HONEST, add_tests());
