@@ -89,8 +89,14 @@ fn inv_4_bad_rows_are_skipped_before_the_run_and_it_ends_as_if_they_were_not_the
     let file = found.as_object().expect("files").values().next().expect("one");
     assert_eq!((&file["prompts"], &file["skipped"]), (&json!(37), &json!(3)), "{text}");
     assert_eq!(file["refused"], json!({"sums.train[0]": BAD}));
-    let first = file["first_skipped"].as_str().expect("a reason");
-    assert!(first.starts_with("row 8: ") && first.contains("no room in a context of 256"), "{first}");
+    let reasons: Vec<&str> =
+        file["skipped_rows"].as_array().expect("reasons").iter().filter_map(Value::as_str).collect();
+    assert!(reasons[0].starts_with("row 8: ") && reasons[0].contains("no room in a context of 256"), "{reasons:?}");
+    let places: Vec<String> = BAD.iter().map(|row| format!("row {row}: ")).collect();
+    assert!(
+        reasons.len() == 3 && reasons.iter().zip(&places).all(|(reason, row)| reason.starts_with(row)),
+        "{reasons:?}"
+    );
     let skipped = &summary(&with.join("r"))["skipped_rows"];
     assert_eq!(skipped.as_object().expect("files").values().next(), Some(&json!(3)));
 

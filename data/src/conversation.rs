@@ -37,16 +37,31 @@ impl Tokenizer {
             return self.encode_conversation(prompt);
         }
         let Some(answer) = &prompt.answer else { return Ok(Vec::new()) };
-        let is_plain = prompt.messages.is_empty();
-        let mut tokens = if is_plain { Vec::new() } else { self.encode_asked(prompt)? };
-        let mut trained = vec![false; tokens.len()];
-        tokens.extend(self.encode(answer, is_plain)?);
+        let (mut tokens, asked) = match prompt.messages.is_empty() {
+            true => (self.encode(answer, true)?, 0),
+            false => self.encode_answered(prompt, answer)?,
+        };
+        let mut trained = vec![false; asked];
         // A tokenizer may end a text by itself.
         if let Some(end) = self.eos_ids().first().filter(|end| tokens.last() != Some(end)) {
             tokens.push(*end);
         }
         trained.resize(tokens.len(), true);
         Ok(vec![Learned { tokens, trained }])
+    }
+
+    /// A prompt with its answer, and how many of the tokens are the prompt's: those that the sampler goes on from. The two are read as one text
+    /// where that has these tokens too, since a tokenizer may treat the beginning of a text in its own way (SentencePiece puts a space before
+    /// it).
+    fn encode_answered(&self, prompt: &Prompt, answer: &str) -> Result<(Vec<u32>, usize), TokenizerError> {
+        let mut tokens = self.encode_asked(prompt)?;
+        let asked = tokens.len();
+        let whole = self.encode_asked_with(prompt, answer)?;
+        match whole.starts_with(&tokens) {
+            true => tokens = whole,
+            false => tokens.extend(self.encode(answer, false)?),
+        }
+        Ok((tokens, asked))
     }
 
     fn encode_conversation(&self, prompt: &Prompt) -> Result<Vec<Learned>, TokenizerError> {

@@ -8,6 +8,7 @@ pub mod atomic;
 pub mod chat;
 pub mod conversation;
 pub mod counter_rng;
+pub mod exact_json;
 pub mod group;
 pub mod load;
 pub mod order;

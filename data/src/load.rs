@@ -51,7 +51,7 @@ pub struct Columns {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Format {
-    /// Told by the columns of the first row.
+    /// Told by the columns of the first row; where bad rows are skipped, of the first that is a prompt.
     #[default]
     Auto,
     /// verl's columns: `data_source`, `prompt`, `ability`, `reward_model`, `extra_info`.
@@ -177,6 +177,14 @@ pub enum LoadError {
         /// What the Parquet reader found.
         source: ParquetError,
     },
+    /// Two columns have one name.
+    #[error("{}: two of its columns are called `{column}`; rename or drop one", path.display())]
+    Twice {
+        /// The file.
+        path: PathBuf,
+        /// The name.
+        column: String,
+    },
     /// A column is named for a field that the file's format has no use for.
     #[error("{}: `columns.{field}` has no effect on files of the format `{}`: {why}", path.display(), format.name())]
     Column {
@@ -210,12 +218,14 @@ pub enum LoadError {
         path: PathBuf,
     },
     /// Every row was left out.
-    #[error("{}: none of its {rows} rows is a prompt; the first: {first}", path.display())]
+    #[error("{}: none of its {rows} rows is a prompt (read as `{}`); the first: {first}", path.display(), format.name())]
     NoGoodRow {
         /// The file.
         path: PathBuf,
         /// How many rows there are.
         rows: usize,
+        /// What they were read as: the format that was named, or the first row's by its columns.
+        format: Format,
         /// The first of them.
         first: BadRow,
     },

@@ -186,7 +186,7 @@ impl Tokenizer {
     /// # Errors
     /// [`TokenizerError::Chat`], [`TokenizerError::Apply`].
     pub fn encode_prompt(&self, messages: &[Message]) -> Result<Vec<u32>, TokenizerError> {
-        self.encode_turns(messages, &self.variables)
+        self.encode_turns(messages, &self.variables, "")
     }
 
     /// [`Tokenizer::encode_prompt`] of a prompt, with its own tools, documents and template variables.
@@ -194,12 +194,23 @@ impl Tokenizer {
     /// # Errors
     /// As [`Tokenizer::encode_prompt`].
     pub fn encode_asked(&self, prompt: &Prompt) -> Result<Vec<u32>, TokenizerError> {
-        self.encode_turns(&prompt.messages, &self.variables_for(prompt))
+        self.encode_asked_with(prompt, "")
     }
 
-    fn encode_turns(&self, messages: &[Message], variables: &Map<String, Value>) -> Result<Vec<u32>, TokenizerError> {
+    /// [`Tokenizer::encode_asked`] of a prompt behind which a text stands, as one text.
+    pub(crate) fn encode_asked_with(&self, prompt: &Prompt, behind: &str) -> Result<Vec<u32>, TokenizerError> {
+        self.encode_turns(&prompt.messages, &self.variables_for(prompt), behind)
+    }
+
+    fn encode_turns(
+        &self,
+        messages: &[Message],
+        variables: &Map<String, Value>,
+        behind: &str,
+    ) -> Result<Vec<u32>, TokenizerError> {
         let is_plain = self.template.is_none() || matches!(messages, [only] if only.role == TEXT);
-        self.encode(&prompt_text(self.template.as_ref(), messages, variables)?, is_plain)
+        let text = prompt_text(self.template.as_ref(), messages, variables)? + behind;
+        self.encode(&text, is_plain)
     }
 
     /// The template variables of all prompts, overridden by the prompt's own.

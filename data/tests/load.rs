@@ -12,7 +12,7 @@ use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{Field, Int8Type};
 use arrow::record_batch::RecordBatch;
 use data::load::Format;
-use data::{BadRow, BadRows, Columns, LoadError, LoadOptions, Message, load_prompts};
+use data::{BadRow, BadRows, Columns, LoadError, LoadOptions, Message, PromptFile, load_prompts};
 use parquet::arrow::ArrowWriter;
 use serde_json::{Value, json};
 
@@ -250,6 +250,44 @@ fn a_file_without_prompts_is_an_error() {
     assert!(matches!(error, LoadError::Parquet { .. }) && error.to_string().contains("e.parquet"), "{error}");
     assert!(matches!(load_prompts(&folder.path().join("no.jsonl"), &math()), Err(LoadError::Io { .. })));
     assert!(matches!(load_prompts(&folder.path().join("no.csv"), &math()), Err(LoadError::Format { .. })));
+}
+
+/// What is left out says nothing of the others.
+#[test]
+fn the_first_row_that_is_a_prompt_tells_the_format() {
+    let folder = folder();
+    let turns = r#"{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}"#;
+    for first in
+        [r#"{"_comment": "exported by a tool"}"#, "[]", r#"{"prompt": ""}"#, r#"{"prompt": "a", "completion": 1}"#]
+    {
+        let path = jsonl(&folder, format!("{first}\n{turns}\n{turns}\n"));
+        let file = PromptFile::open(&path, &skip()).expect("two good rows");
+        assert_eq!((file.format(), file.len(), file.skipped_rows()), (Format::Trl, 2, 1), "{first}");
+        assert_eq!(file.skipped()[0].row, 1);
+        assert!(file.get(1).expect("it reads").is_conversation());
+    }
+    let error = load_prompts(&jsonl(&folder, "{\"input\": 1}\n"), &skip()).expect_err("no good row").to_string();
+    assert!(error.contains("none of its 1 rows is a prompt (read as `openrlhf`); the first: row 1"), "{error}");
+}
+
+#[test]
+fn two_columns_of_one_name_are_refused() {
+    let folder = folder();
+    let path = folder.path().join("two.parquet");
+    write_parquet(&path, vec![("prompt", strings(&["a"])), ("prompt", strings(&["b"]))]);
+    let error = load_prompts(&path, &math()).expect_err("which?").to_string();
+    assert!(error.contains("two of its columns are called `prompt`"), "{error}");
+}
+
+#[test]
+fn integers_of_more_than_64_bits_are_their_digits() {
+    let folder = folder();
+    let rows =
+        r#"{"prompt": "2^64 + 1?", "ground_truth": 18446744073709551617, "answer": -18446744073709551617, "n": 3}"#;
+    let prompt = &load_prompts(&jsonl(&folder, rows), &math()).expect("a row").prompts[0];
+    assert_eq!(prompt.ground_truth, json!("18446744073709551617"));
+    assert_eq!(prompt.answer.as_deref(), Some("-18446744073709551617"));
+    assert_eq!(prompt.extra_info, json!({"n": 3}));
 }
 
 #[test]

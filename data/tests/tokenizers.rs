@@ -121,6 +121,24 @@ fn a_turn_that_is_rendered_otherwise_later_is_learned_apart() {
     assert!(last.contains("assistant\nb<|im_end|>") && !last.contains("one"), "earlier thoughts are gone: {last}");
 }
 
+/// SentencePiece puts a space before a text, so an answer by itself is not what it is behind its prompt.
+#[test]
+fn an_answer_is_read_with_its_prompt_as_one_text() {
+    // This one puts an end token behind every text, so that a prompt and its answer never are one.
+    for name in NAMES.into_iter().filter(|name| *name != "unigram") {
+        let tokenizer = Tokenizer::load(&folder(name)).expect("loads");
+        let mut prompt = conversation(vec![Message::text("Q: 1?\nA:\n")]);
+        prompt.answer = Some("yes".to_owned());
+        let asked = tokenizer.encode_asked(&prompt).expect("encodes");
+        let sequence = &tokenizer.encode_to_learn(&prompt).expect("encodes")[0];
+        // The sampler goes on from the prompt's own tokens, whatever follows.
+        assert!(sequence.tokens.starts_with(&asked) && sequence.trained.iter().filter(|t| !**t).count() == asked.len());
+        let whole = tokenizer.encode("Q: 1?\nA:\nyes", true).expect("encodes");
+        assert_eq!(sequence.tokens[..whole.len()], whole, "{name}");
+        assert!(sequence.tokens.len() <= whole.len() + 1, "{name}: beside the end token");
+    }
+}
+
 #[test]
 fn plain_text_and_answers_end_with_the_end_token() {
     let tokenizer = with_template("{{ messages[0].content }}?");

@@ -1,7 +1,9 @@
 //! The model card of an export: what the run's stages did, what the model scored, and whether sampler and learner agreed. Nothing that the
 //! clock decides is in it, so that the same run writes the same bytes.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
+use std::path::Path;
 
 use policy::ModelConfig;
 use policy::config::{Attention, Scaling};
@@ -24,6 +26,8 @@ pub fn card(summary: &Summary, recipe: &Recipe, from: &str, config: &ModelConfig
     adapters(&mut out, recipe, from);
     model(&mut out, recipe, config, export);
     stages(&mut out, summary);
+    texts(&mut out, summary);
+    data(&mut out, summary);
     exactness(&mut out, summary);
     out
 }
@@ -31,7 +35,7 @@ pub fn card(summary: &Summary, recipe: &Recipe, from: &str, config: &ModelConfig
 fn base(recipe: &Recipe) -> String {
     match &recipe.model {
         ModelSource::Checkpoint { path } => {
-            let name = std::path::Path::new(path).file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let name = Path::new(path).file_name().unwrap_or_default().to_string_lossy().into_owned();
             format!("the checkpoint `{}`", plain(&name))
         }
         ModelSource::Fresh { .. } => "fresh weights".to_owned(),
@@ -96,8 +100,11 @@ fn context(recipe: &Recipe, config: &ModelConfig) -> String {
 }
 
 fn stages(out: &mut String, summary: &Summary) {
-    out.push_str("## Stages\n\nPass@1 on held-out prompts, with the 95 % interval (Wilson) over the prompts.\n\n");
+    out.push_str("## Stages\n\n");
     let domains = summary.domains();
+    if !domains.is_empty() {
+        out.push_str("Pass@1 on held-out prompts, with the 95 % interval (Wilson) over the prompts.\n\n");
+    }
     let mut header = String::from("| stage | kind | tokens | FLOPs |");
     let mut rule = String::from("| --- | --- | --- | --- |");
     for domain in &domains {
@@ -113,6 +120,38 @@ fn stages(out: &mut String, summary: &Summary) {
         out.push('\n');
     }
     out.push('\n');
+}
+
+/// How held-out text is predicted, where the recipe asks for it.
+fn texts(out: &mut String, summary: &Summary) {
+    let scores =
+        || summary.stages.iter().flat_map(|stage| stage.texts.iter().map(move |(domain, text)| (stage, domain, text)));
+    let contexts: BTreeSet<usize> = scores().flat_map(|(_, _, text)| text.contexts.iter().map(|c| c.context)).collect();
+    if contexts.is_empty() {
+        return;
+    }
+    out.push_str("Perplexity of held-out text, over tokens with at most so many before them and more than half as many.\n\n| stage | domain |");
+    for context in &contexts {
+        let _ = write!(out, " {context} |");
+    }
+    let _ = writeln!(out, "\n| --- | --- |{}", " --- |".repeat(contexts.len()));
+    for (stage, domain, text) in scores() {
+        let _ = write!(out, "| {} | {} |", plain(&stage.name), plain(domain));
+        for context in &contexts {
+            let score = text.contexts.iter().find(|c| c.context == *context && c.perplexity.is_finite());
+            let _ = write!(out, " {} |", score.map_or("–".to_owned(), |score| format!("{:.4}", score.perplexity)));
+        }
+        out.push('\n');
+    }
+    out.push('\n');
+}
+
+/// Rows of the run's files that no stage saw.
+fn data(out: &mut String, summary: &Summary) {
+    for (path, rows) in &summary.skipped_rows {
+        let name = Path::new(path).file_name().unwrap_or_default().to_string_lossy();
+        let _ = writeln!(out, "{rows} rows of `{}` were left out.\n", plain(&name));
+    }
 }
 
 fn score(stage: &StageSummary, domain: &str) -> String {
@@ -151,7 +190,7 @@ fn plain(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::summary::{Exactness, Score};
+    use crate::summary::{ContextScore, Exactness, Score, TextScore};
 
     #[test]
     fn a_card_holds_the_numbers_of_the_run_and_no_cell_is_broken() {
@@ -159,18 +198,22 @@ mod tests {
                     kind = \"sft\"\nsteps = 1\noptimizer.lr = 1.0\nlora.rank = 4\n[[stages]]\nname = \"export\"\nkind = \"export\"\n";
         let recipe = Recipe::parse(text, "r.toml", &[]).expect("it is sound");
         let config = policy::testing::tiny_config(Some(8));
+        let at = |context, perplexity| ContextScore { context, perplexity, tokens: 10 };
+        let text = TextScore { contexts: vec![at(128, 2.75), at(512, f64::NAN)], layers: Vec::new() };
         let stage = StageSummary {
             name: "rl|x".into(),
             kind: "rl".into(),
             tokens: 1234,
             flops: 5e9,
             eval: [("math".to_owned(), Score { pass_at_1: 0.5, n: 100 })].into(),
+            texts: [("math".to_owned(), text)].into(),
             ..StageSummary::default()
         };
         let summary = Summary {
             run: "r".into(),
             stages: vec![stage, StageSummary { name: "sft".into(), ..StageSummary::default() }],
             exactness: Exactness { max_abs_logprob_diff: 0.0, tokens_compared: 42, waived: false },
+            skipped_rows: [("/x/a.jsonl".to_owned(), 3)].into(),
             ..Summary::default()
         };
         let card = card(&summary, &recipe, "rl", &config, &ExportSettings::default());
@@ -179,6 +222,11 @@ mod tests {
         assert!(card.contains("Equal bit for bit over 42 sampled tokens"), "{card}");
         assert!(card.contains("| attention | latent, sparse: 8 keys a token |"), "{card}");
         assert!(card.contains("from the checkpoint `base`"), "{card}");
+        assert!(
+            card.contains("| stage | domain | 128 | 512 |\n| --- | --- | --- | --- |\n| rl x | math | 2.7500 | – |\n"),
+            "{card}"
+        );
+        assert!(card.contains("3 rows of `a.jsonl` were left out."), "{card}");
         assert!(card.contains("adapters (rank 4, α 32) beside the weights of `model`"), "{card}");
     }
 }

@@ -35,8 +35,9 @@ pub struct DataFile {
     pub prompts: u64,
     /// Rows that were left out.
     pub skipped: u64,
-    /// The first of those, with its row, its field and what is wrong with it. Empty where there is none.
-    pub first_skipped: String,
+    /// Those, up to a thousand, each with its row, its field and what is wrong with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped_rows: Vec<String>,
     /// Of the rows that were left out, those that are prompts but no use to some stage, by source; a source reads the file again without
     /// them. Nothing where there are none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -86,7 +87,11 @@ impl DataFiles {
         for (path, file) in &self.0 {
             say!("{path}: {} prompts, format {}", file.prompts, file.format.name());
             if file.skipped > 0 {
-                say!("warning: {path}: {} rows skipped, the first: {}", file.skipped, file.first_skipped);
+                let first = file.skipped_rows.first().map_or("of an earlier start", String::as_str);
+                say!(
+                    "warning: {path}: {} rows skipped, the first: {first}; {FILE_NAME} of the run lists them",
+                    file.skipped
+                );
             }
         }
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use data::load::Format;
 use data::order::WINDOW_BYTES;
 use data::tasks::Split;
-use data::{CounterRng, LoadOptions, Prompt, PromptFile, Tokenizer, WindowOrder};
+use data::{CounterRng, LoadError, LoadOptions, Prompt, PromptFile, Tokenizer, WindowOrder};
 use serde::{Deserialize, Serialize};
 
 use super::data_files::DataFile;
@@ -86,9 +86,14 @@ impl Pool {
         for (number, part) in self.parts.into_iter().enumerate() {
             let Part::File(mut file) = part else { continue };
             if is_doubtful(file.format()) {
-                let checked = file.leave_out(&problem).or_fail(Code::Data);
-                checked
-                    .map_err(|failure| failure.hint("mend such rows, or have them left out: `bad_rows = \"skip\"`"))?;
+                file.leave_out(&problem).map_err(|error| {
+                    let is_fatal = matches!(error, LoadError::Row { .. });
+                    let hint = match is_fatal {
+                        true => "mend such rows, or have them left out: `bad_rows = \"skip\"`",
+                        false => "mend its rows, or name their `format` and `columns` in the recipe",
+                    };
+                    Failure::from_error(Code::Data, &error).hint(hint)
+                })?;
             }
             let source = source_name(&self.domain, self.split, number);
             let refused = Some(file.refused()).filter(|rows| !rows.is_empty()).map(|rows| (source, rows.clone()));
@@ -98,7 +103,7 @@ impl Pool {
                 format: file.format(),
                 prompts: file.len(),
                 skipped: file.skipped_rows(),
-                first_skipped: file.skipped().first().map(ToString::to_string).unwrap_or_default(),
+                skipped_rows: file.skipped().iter().map(ToString::to_string).collect(),
                 refused: refused.into_iter().collect(),
             };
             files.push((file.path().display().to_string(), described));

@@ -20,6 +20,7 @@ use super::evaluate::evaluate;
 use super::state::{STATE, StageState};
 use super::{Run, checkpoints, models};
 use crate::exit::{Code, Failure, OrFail};
+use crate::hub;
 use crate::memory;
 use crate::progress::Progress;
 use crate::recipe::{Kind, Stage};
@@ -259,7 +260,8 @@ fn fill(active: &Active<'_>, body: &mut dyn Body, folder: &Path) -> Result<(), F
     check_finite(active)?;
     checkpoint::save(&active.model, folder).or_fail(Code::Disk)?;
     if active.stage.lora.is_some() {
-        let base = models::adapted_base(active.run, active.stage)?.map(|base| base.display().to_string());
+        let named = |base: PathBuf| hub::repository(&base).unwrap_or_else(|| base.display().to_string());
+        let base = models::adapted_base(active.run, active.stage)?.map(named);
         checkpoint::save_adapters(&active.model, folder, base.as_deref()).or_fail(Code::Disk)?;
     }
     active.run.tokenizer.save(folder).or_fail(Code::Disk)?;

@@ -1,5 +1,6 @@
 //! Parquet, one row group at a time: any Arrow columns, each value turned into JSON by its type.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -57,7 +58,12 @@ fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>, LoadError>
     if file.metadata().is_ok_and(|m| m.len() == 0) {
         return Err(LoadError::Empty { path: path.to_owned() });
     }
-    ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| unreadable(path, e))
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| unreadable(path, e))?;
+    let mut names = HashSet::new();
+    match builder.schema().fields().iter().find(|field| !names.insert(field.name())) {
+        None => Ok(builder),
+        Some(twice) => Err(LoadError::Twice { path: path.to_owned(), column: twice.name().clone() }),
+    }
 }
 
 fn unreadable(path: &Path, source: ParquetError) -> LoadError {

@@ -101,7 +101,8 @@ impl PromptFile {
         if file.format != Format::Auto {
             file.check_columns()?;
         }
-        let mut index = Index { left: options.limit.unwrap_or(usize::MAX), ids: HashMap::default() };
+        let left = options.limit.unwrap_or(usize::MAX);
+        let mut index = Index { left, ids: HashMap::default(), guess: options.format };
         match file.container {
             Container::Parquet => file.index_groups(&mut index)?,
             Container::Json | Container::Text => file.index_lines(&mut index)?,
@@ -110,7 +111,7 @@ impl PromptFile {
             (0, None) => Err(LoadError::Empty { path: file.path }),
             (0, Some(first)) => {
                 let (rows, first) = (file.skipped_rows as usize, first.clone());
-                Err(LoadError::NoGoodRow { path: file.path, rows, first })
+                Err(LoadError::NoGoodRow { path: file.path, rows, format: index.guess, first })
             }
             _ => Ok(file),
         }
@@ -232,14 +233,25 @@ impl PromptFile {
     /// Whether a row is a prompt; what is wrong with it is noted.
     fn check(&mut self, index: &mut Index, row: usize, raw: RawRow) -> Result<bool, LoadError> {
         index.left -= 1;
-        if let (Format::Auto, Ok(object)) = (self.format, &raw) {
+        let is_guess = self.format == Format::Auto;
+        if let (true, Ok(object)) = (is_guess, &raw) {
             self.format = match self.container {
                 Container::Text => Format::Text,
                 container => detect(object, &self.options.columns, container == Container::Parquet),
             };
-            self.check_columns()?;
+            if index.guess == Format::Auto {
+                index.guess = self.format;
+            }
         }
-        let prompt = self.prompt(row, raw).and_then(|prompt| {
+        let prompt = self.prompt(row, raw);
+        let is_skipped = prompt.is_err() && self.options.bad_rows == BadRows::Skip;
+        match is_guess {
+            // A row that is left out does not say how the others are read.
+            true if is_skipped => self.format = Format::Auto,
+            true if self.format != Format::Auto => self.check_columns()?,
+            _ => {}
+        }
+        let prompt = prompt.and_then(|prompt| {
             let unique = index.unique(row, &prompt.id, &self.stem, self.reader().id_column());
             if unique.is_err() {
                 self.twice.insert(row);
@@ -304,7 +316,7 @@ impl PromptFile {
         match self.skipped.first() {
             Some(bad) if first == 0 => {
                 let (rows, first) = (self.skipped_rows as usize, bad.clone());
-                Err(LoadError::NoGoodRow { path: self.path.clone(), rows, first })
+                Err(LoadError::NoGoodRow { path: self.path.clone(), rows, format: self.format, first })
             }
             _ => Ok(()),
         }
@@ -382,6 +394,8 @@ fn problems(rows: &[(usize, Prompt)], problem: &(impl Fn(&Prompt) -> Option<Stri
 struct Index {
     /// Rows that may still be read.
     left: usize,
+    /// The format that is named, or that the first row which could be read has by its columns.
+    guess: Format,
     /// The row of each id that the source gives, by its hash.
     ids: HashMap<u64, usize, BuildHasherDefault<DefaultHasher>>,
 }

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::row::{Problem, TEXT_COLUMN};
 use super::{LoadError, RawRow};
+use crate::exact_json;
 use crate::prompt::kind;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
@@ -107,7 +108,7 @@ impl Lines {
 }
 
 fn parse(line: &[u8]) -> RawRow {
-    match serde_json::from_slice(line) {
+    match exact_json::from_slice(line) {
         Ok(Value::Object(object)) => Ok(object),
         Ok(other) => Err(Problem::new("", format!("{} where one JSON object a line is expected", kind(&other)))),
         // serde_json counts lines within this line, so only its column helps.

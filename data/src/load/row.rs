@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::{Columns, Format};
+use crate::exact_json;
 use crate::prompt::{TEXT, kind};
 use crate::{Message, Prompt};
 
@@ -278,7 +279,7 @@ fn peek(row: &Map<String, Value>, path: &str) -> Option<Value> {
     match row.get(head)? {
         Value::Object(object) => peek(object, rest),
         // Some exporters write structs as JSON strings.
-        Value::String(text) => peek(&serde_json::from_str::<Map<String, Value>>(text).ok()?, rest),
+        Value::String(text) => peek(&exact_json::from_str::<Map<String, Value>>(text).ok()?, rest),
         _ => None,
     }
 }
@@ -290,7 +291,7 @@ fn take(row: &mut Map<String, Value>, path: &str) -> Option<Value> {
     }
     let (head, rest) = path.split_once('.')?;
     let inside = row.get_mut(head)?;
-    if let Some(object) = inside.as_str().and_then(|s| serde_json::from_str::<Map<String, Value>>(s).ok()) {
+    if let Some(object) = inside.as_str().and_then(|s| exact_json::from_str::<Map<String, Value>>(s).ok()) {
         *inside = Value::Object(object);
     }
     let object = inside.as_object_mut()?;
@@ -301,7 +302,7 @@ fn take(row: &mut Map<String, Value>, path: &str) -> Option<Value> {
     value
 }
 
-/// A field that is text; numbers and booleans are taken as they are written.
+/// A field that is text; booleans and numbers become one, a float the shortest that is read as the same number.
 fn text(field: &str, value: Option<Value>) -> Result<Option<String>, Problem> {
     match value {
         None | Some(Value::Null) => Ok(None),
@@ -313,7 +314,7 @@ fn text(field: &str, value: Option<Value>) -> Result<Option<String>, Problem> {
 
 /// A string that is itself a JSON list of messages. Any other string, even other JSON, is the user's text.
 fn message_list(text: &str) -> Option<Vec<Value>> {
-    let turns: Vec<Value> = text.trim_start().starts_with('[').then(|| serde_json::from_str(text).ok())??;
+    let turns: Vec<Value> = text.trim_start().starts_with('[').then(|| exact_json::from_str(text).ok())??;
     let all = turns.iter().all(|t| t.get("role").is_some());
     (all && !turns.is_empty()).then_some(turns)
 }
