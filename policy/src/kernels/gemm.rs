@@ -263,7 +263,7 @@ unsafe fn column(
     }
 }
 
-/// The part of [`column`] in the `COLUMNS` columns from `FROM` on, by tiles of `ROWS` rows while there are so many left.
+/// The part of [`column()`] in the `COLUMNS` columns from `FROM` on, by tiles of `ROWS` rows while there are so many left.
 ///
 /// # Safety
 /// As [`gemm`], for these columns.
