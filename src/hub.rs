@@ -286,12 +286,12 @@ impl Progress for Heard {
     }
 }
 
-/// `OWNER/NAME`, where the folder is a checkpoint of the hub in its cache.
-pub fn repository(folder: &Path) -> Option<String> {
+/// `OWNER/NAME` and the commit, where the folder is a checkpoint of the hub in its cache.
+pub fn repository(folder: &Path) -> Option<(String, String)> {
     let snapshots = folder.parent().filter(|parent| parent.ends_with("snapshots"))?;
     let name = snapshots.parent()?.file_name()?.to_str()?.strip_prefix("models--")?;
     let (owner, name) = name.split_once("--")?;
-    Some(format!("{owner}/{name}"))
+    Some((format!("{owner}/{name}"), folder.file_name()?.to_str()?.to_owned()))
 }
 
 #[cfg(test)]
@@ -305,7 +305,8 @@ mod tests {
     #[test]
     fn a_folder_of_the_cache_is_known_by_its_name_on_the_hub() {
         let of = |folder: &str| repository(Path::new(folder));
-        assert_eq!(of("/c/hub/models--Qwen--Qwen3-0.6B/snapshots/abc").as_deref(), Some("Qwen/Qwen3-0.6B"));
+        let of_hub = of("/c/hub/models--Qwen--Qwen3-0.6B/snapshots/abc");
+        assert_eq!(of_hub, Some(("Qwen/Qwen3-0.6B".to_owned(), "abc".to_owned())));
         assert_eq!((of("/c/models--a--b"), of("runs/x/snapshots/abc"), of("q3")), (None, None, None));
     }
 

@@ -236,7 +236,7 @@ fn read_ahead(input: impl BufRead + Send + 'static) -> Receiver<Line> {
 }
 
 fn parse(number: usize, text: &[u8]) -> Result<Item, NoItem> {
-    data::exact_json::from_slice(text).map_err(|error| {
+    serde_json::from_slice(text).map_err(|error| {
         let message = error.to_string();
         // The position is within the one line, and is said in front instead.
         let explained = explain(message.rsplit_once(" at line ").map_or(message.as_str(), |(what, _)| what));

@@ -59,9 +59,19 @@ impl Tokenizer {
         let whole = self.encode_asked_with(prompt, answer)?;
         match whole.starts_with(&tokens) {
             true => tokens = whole,
-            false => tokens.extend(self.encode(answer, false)?),
+            false => tokens.extend(self.encode_behind(answer)?),
         }
         Ok((tokens, asked))
+    }
+
+    /// A text as it is behind others: what the end of a line before it has by itself is cut off again.
+    fn encode_behind(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        const BEFORE: &str = "\n";
+        let before = self.encode(BEFORE, false)?;
+        match self.encode(&format!("{BEFORE}{text}"), false)?.strip_prefix(before.as_slice()) {
+            Some(own) => Ok(own.to_vec()),
+            None => self.encode(text, false),
+        }
     }
 
     fn encode_conversation(&self, prompt: &Prompt) -> Result<Vec<Learned>, TokenizerError> {

@@ -218,17 +218,21 @@ pub enum LoadError {
         path: PathBuf,
     },
     /// Every row was left out.
-    #[error("{}: none of its {rows} rows is a prompt (read as `{}`); the first: {first}", path.display(), format.name())]
+    #[error("{}: none of its {rows} rows is a prompt{}; the first: {first}", path.display(), read_as(*format))]
     NoGoodRow {
         /// The file.
         path: PathBuf,
         /// How many rows there are.
         rows: usize,
-        /// What they were read as: the format that was named, or the first row's by its columns.
+        /// What they were read as: the format that was named, or the first row's by its columns; [`Format::Auto`] where no row has any.
         format: Format,
         /// The first of them.
         first: BadRow,
     },
+}
+
+fn read_as(format: Format) -> String {
+    if format == Format::Auto { String::new() } else { format!(" (read as `{}`)", format.name()) }
 }
 
 /// A row as an object, or why it is none.

@@ -266,6 +266,15 @@ fn the_first_row_that_is_a_prompt_tells_the_format() {
         assert_eq!(file.skipped()[0].row, 1);
         assert!(file.get(1).expect("it reads").is_conversation());
     }
+    // Nor does it come back when it would be a prompt in the format of the others.
+    for first in [r#"{"prompt": "a", "completion": 1}"#, r#"{"messages": [], "prompt": "1+1?", "answer": "2"}"#] {
+        let path = jsonl(&folder, format!("{first}\n{}", "{\"prompt\": \"q\", \"answer\": \"b\"}\n".repeat(2)));
+        let mut file = PromptFile::open(&path, &skip()).expect("two good rows");
+        assert_eq!((file.format(), file.len(), file.skipped_rows()), (Format::Jsonl, 2, 1), "{first}");
+        assert_eq!(file.get(0).expect("it reads").id, "train:2");
+        file.leave_out(|_| None).expect("it reads");
+        assert_eq!(file.len(), 2);
+    }
     let error = load_prompts(&jsonl(&folder, "{\"input\": 1}\n"), &skip()).expect_err("no good row").to_string();
     assert!(error.contains("none of its 1 rows is a prompt (read as `openrlhf`); the first: row 1"), "{error}");
 }

@@ -70,6 +70,10 @@ fn learned(tokenizer: &Tokenizer, prompt: &Prompt) -> Vec<String> {
     sequences.iter().map(of).collect()
 }
 
+fn decoded(tokenizer: &Tokenizer, ids: &[u32]) -> String {
+    tokenizer.decode(ids, true).expect("decodes")
+}
+
 #[test]
 fn assistant_masks_are_those_of_transformers() {
     for name in NAMES {
@@ -136,6 +140,16 @@ fn an_answer_is_read_with_its_prompt_as_one_text() {
         let whole = tokenizer.encode("Q: 1?\nA:\nyes", true).expect("encodes");
         assert_eq!(sequence.tokens[..whole.len()], whole, "{name}");
         assert!(sequence.tokens.len() <= whole.len() + 1, "{name}: beside the end token");
+        // A prompt's last space is in no token of the answer, and comes into none.
+        let mut prompt = conversation(vec![Message::text("Q: 1?\nA: ")]);
+        prompt.answer = Some("yes".to_owned());
+        let asked = tokenizer.encode_asked(&prompt).expect("encodes");
+        let sequence = &tokenizer.encode_to_learn(&prompt).expect("encodes")[0];
+        assert!(sequence.tokens.starts_with(&asked), "{name}");
+        let (said, before) = (decoded(&tokenizer, &sequence.tokens), decoded(&tokenizer, &asked));
+        if name != "words" {
+            assert!(said.starts_with(&before) && said.ends_with("A: yes"), "{name}: {said:?}");
+        }
     }
 }
 

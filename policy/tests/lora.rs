@@ -1,6 +1,7 @@
 //! Low-rank adapters: fresh ones change nothing, merged ones are the same weights for sampler and learner (INV-1), and files of them hold
 //! all that there is.
 
+use policy::checkpoint::AdaptedBase;
 use policy::config::Scores;
 use policy::lora::LoraError;
 use policy::params::{is_adapter, is_indexer};
@@ -120,8 +121,9 @@ fn targets_are_those_of_the_model() {
 fn files_in_pefts_layout_hold_the_adapters_and_the_checkpoint_the_merged_weights() {
     let folder = tempfile::tempdir().expect("a folder");
     let model = adapted(tiny_config(Some(8)));
+    let base = AdaptedBase { name: "somewhere/base".to_owned(), revision: Some("abc".to_owned()) };
     checkpoint::save(&model, folder.path()).expect("written");
-    checkpoint::save_adapters(&model, folder.path(), Some("somewhere/base")).expect("written");
+    checkpoint::save_adapters(&model, folder.path(), Some(&base)).expect("written");
     let merged = checkpoint::load(folder.path(), Device::Cpu).expect("a plain checkpoint");
     assert!(logits(&merged).equal(&logits(&model)));
 
@@ -135,6 +137,7 @@ fn files_in_pefts_layout_hold_the_adapters_and_the_checkpoint_the_merged_weights
     let json: serde_json::Value = serde_json::from_slice(&read(checkpoint::ADAPTER_CONFIG)).expect("JSON");
     assert_eq!((&json["r"], &json["lora_alpha"]), (&3.into(), &4.5.into()));
     assert_eq!((&json["peft_type"], &json["base_model_name_or_path"]), (&"LORA".into(), &"somewhere/base".into()));
+    assert_eq!(json["revision"], "abc");
     let tensors = checkpoint::load_tensors(&folder.path().join(checkpoint::ADAPTER_WEIGHTS)).expect("read");
     assert!(tensors.contains_key("base_model.model.model.layers.0.self_attn.q_a_proj.lora_A.weight"));
 

@@ -8,6 +8,7 @@ use std::path::Path;
 use policy::ModelConfig;
 use policy::config::{Attention, Scaling};
 
+use crate::hub;
 use crate::recipe::{ExportKind, ExportSettings, ModelSource, Recipe};
 use crate::summary::{StageSummary, Summary};
 
@@ -35,8 +36,9 @@ pub fn card(summary: &Summary, recipe: &Recipe, from: &str, config: &ModelConfig
 fn base(recipe: &Recipe) -> String {
     match &recipe.model {
         ModelSource::Checkpoint { path } => {
-            let name = Path::new(path).file_name().unwrap_or_default().to_string_lossy().into_owned();
-            format!("the checkpoint `{}`", plain(&name))
+            let folder = Path::new(path);
+            let name = || folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            format!("the checkpoint `{}`", plain(&hub::repository(folder).map_or_else(name, |(name, _)| name)))
         }
         ModelSource::Fresh { .. } => "fresh weights".to_owned(),
     }
@@ -150,7 +152,7 @@ fn texts(out: &mut String, summary: &Summary) {
 fn data(out: &mut String, summary: &Summary) {
     for (path, rows) in &summary.skipped_rows {
         let name = Path::new(path).file_name().unwrap_or_default().to_string_lossy();
-        let _ = writeln!(out, "{rows} rows of `{}` were left out.\n", plain(&name));
+        let _ = writeln!(out, "Rows of `{}` left out: {rows}.\n", plain(&name));
     }
 }
 
@@ -226,7 +228,7 @@ mod tests {
             card.contains("| stage | domain | 128 | 512 |\n| --- | --- | --- | --- |\n| rl x | math | 2.7500 | – |\n"),
             "{card}"
         );
-        assert!(card.contains("3 rows of `a.jsonl` were left out."), "{card}");
+        assert!(card.contains("Rows of `a.jsonl` left out: 3."), "{card}");
         assert!(card.contains("adapters (rank 4, α 32) beside the weights of `model`"), "{card}");
     }
 }

@@ -87,11 +87,8 @@ impl DataFiles {
         for (path, file) in &self.0 {
             say!("{path}: {} prompts, format {}", file.prompts, file.format.name());
             if file.skipped > 0 {
-                let first = file.skipped_rows.first().map_or("of an earlier start", String::as_str);
-                say!(
-                    "warning: {path}: {} rows skipped, the first: {first}; {FILE_NAME} of the run lists them",
-                    file.skipped
-                );
+                let first = file.skipped_rows.first().map_or("", String::as_str);
+                say!("warning: {path}: {} rows skipped, the first: {first}", file.skipped);
             }
         }
     }

@@ -86,14 +86,7 @@ impl Pool {
         for (number, part) in self.parts.into_iter().enumerate() {
             let Part::File(mut file) = part else { continue };
             if is_doubtful(file.format()) {
-                file.leave_out(&problem).map_err(|error| {
-                    let is_fatal = matches!(error, LoadError::Row { .. });
-                    let hint = match is_fatal {
-                        true => "mend such rows, or have them left out: `bad_rows = \"skip\"`",
-                        false => "mend its rows, or name their `format` and `columns` in the recipe",
-                    };
-                    Failure::from_error(Code::Data, &error).hint(hint)
-                })?;
+                file.leave_out(&problem).map_err(unread)?;
             }
             let source = source_name(&self.domain, self.split, number);
             let refused = Some(file.refused()).filter(|rows| !rows.is_empty()).map(|rows| (source, rows.clone()));
@@ -157,6 +150,18 @@ pub fn source_name(domain: &str, split: Split, number: usize) -> String {
     format!("{domain}.{}[{number}]", split.name())
 }
 
+/// A file of prompts that cannot be used, with what can be done about it where that is not in the message.
+fn unread(error: LoadError) -> Failure {
+    let failure = Failure::from_error(Code::Data, &error);
+    match error {
+        LoadError::Row { .. } => failure.hint("mend such rows, or have them left out: `bad_rows = \"skip\"`"),
+        LoadError::NoGoodRow { .. } => {
+            failure.hint("mend its rows, or name their `format` and `columns` in the recipe")
+        }
+        _ => failure,
+    }
+}
+
 fn part(source: &Source, name: &str, domain: &str) -> Result<Part, Failure> {
     match source {
         Source::Generated { task, n, seed } => {
@@ -172,7 +177,7 @@ fn part(source: &Source, name: &str, domain: &str) -> Result<Part, Failure> {
                 bad_rows: *bad_rows,
                 refused: refused.clone(),
             };
-            let file = PromptFile::open(path.as_ref(), &options).or_fail(Code::Data)?;
+            let file = PromptFile::open(path.as_ref(), &options).map_err(unread)?;
             Ok(Part::File(Box::new(file)))
         }
     }

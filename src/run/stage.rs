@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use learner::trainer::{StepError, Trainer};
+use policy::checkpoint::AdaptedBase;
 use policy::params::Params;
 use policy::{Model, checkpoint};
 use tch::Tensor;
@@ -260,9 +261,12 @@ fn fill(active: &Active<'_>, body: &mut dyn Body, folder: &Path) -> Result<(), F
     check_finite(active)?;
     checkpoint::save(&active.model, folder).or_fail(Code::Disk)?;
     if active.stage.lora.is_some() {
-        let named = |base: PathBuf| hub::repository(&base).unwrap_or_else(|| base.display().to_string());
+        let named = |base: PathBuf| match hub::repository(&base) {
+            Some((name, commit)) => AdaptedBase { name, revision: Some(commit) },
+            None => AdaptedBase { name: base.display().to_string(), revision: None },
+        };
         let base = models::adapted_base(active.run, active.stage)?.map(named);
-        checkpoint::save_adapters(&active.model, folder, base.as_deref()).or_fail(Code::Disk)?;
+        checkpoint::save_adapters(&active.model, folder, base.as_ref()).or_fail(Code::Disk)?;
     }
     active.run.tokenizer.save(folder).or_fail(Code::Disk)?;
     active.trainer.save(&folder.join(OPTIMIZER)).or_fail(Code::Disk)?;

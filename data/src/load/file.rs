@@ -75,8 +75,9 @@ pub struct PromptFile {
     blocks: Vec<Block>,
     skipped: Vec<BadRow>,
     skipped_rows: u64,
-    /// Rows whose id an earlier row has.
-    twice: HashSet<usize>,
+    /// Rows that are left out and would not show it when they are read again: their id is an earlier row's, or they came before the first row
+    /// that told the format.
+    left_out: HashSet<usize>,
     cache: Mutex<Cache>,
 }
 
@@ -95,7 +96,7 @@ impl PromptFile {
             blocks: Vec::new(),
             skipped: Vec::new(),
             skipped_rows: 0,
-            twice: HashSet::new(),
+            left_out: HashSet::new(),
             cache: Mutex::default(),
         };
         if file.format != Format::Auto {
@@ -246,15 +247,18 @@ impl PromptFile {
         let prompt = self.prompt(row, raw);
         let is_skipped = prompt.is_err() && self.options.bad_rows == BadRows::Skip;
         match is_guess {
-            // A row that is left out does not say how the others are read.
-            true if is_skipped => self.format = Format::Auto,
+            // A row that is no prompt does not say how the others are read.
+            true if is_skipped => {
+                self.format = Format::Auto;
+                self.left_out.insert(row);
+            }
             true if self.format != Format::Auto => self.check_columns()?,
             _ => {}
         }
         let prompt = prompt.and_then(|prompt| {
             let unique = index.unique(row, &prompt.id, &self.stem, self.reader().id_column());
             if unique.is_err() {
-                self.twice.insert(row);
+                self.left_out.insert(row);
             }
             unique
         });
@@ -351,7 +355,7 @@ impl PromptFile {
     fn read_rows(&self, block: &Block) -> Result<Vec<(usize, Prompt)>, LoadError> {
         let mut prompts = Vec::with_capacity(block.prompts as usize);
         let mut take = |row: usize, raw: RawRow| {
-            if !self.twice.contains(&row) && !self.options.refused.contains(&row) {
+            if !self.left_out.contains(&row) && !self.options.refused.contains(&row) {
                 prompts.extend(self.prompt(row, raw).ok().map(|prompt| (row, prompt)));
             }
         };

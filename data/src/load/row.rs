@@ -314,7 +314,7 @@ fn text(field: &str, value: Option<Value>) -> Result<Option<String>, Problem> {
 
 /// A string that is itself a JSON list of messages. Any other string, even other JSON, is the user's text.
 fn message_list(text: &str) -> Option<Vec<Value>> {
-    let turns: Vec<Value> = text.trim_start().starts_with('[').then(|| exact_json::from_str(text).ok())??;
+    let turns: Vec<Value> = text.trim_start().starts_with('[').then(|| serde_json::from_str(text).ok())??;
     let all = turns.iter().all(|t| t.get("role").is_some());
     (all && !turns.is_empty()).then_some(turns)
 }

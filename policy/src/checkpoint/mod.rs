@@ -19,7 +19,7 @@ use safetensors::tensor::{Dtype, SafeTensorError};
 use tch::Device;
 
 pub(crate) use self::fp8::{is_matrix_of_layer, quantised};
-pub use self::peft::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, PeftError, load_adapters, save_adapters};
+pub use self::peft::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdaptedBase, PeftError, load_adapters, save_adapters};
 use self::reading::{Held, read_all};
 pub use self::shards::INDEX;
 use self::shards::{Fused, Shards, View};

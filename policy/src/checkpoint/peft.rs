@@ -42,12 +42,21 @@ pub enum PeftError {
     Tensors(#[from] CheckpointError),
 }
 
-/// Writes the adapters of a model, if it has some, into `folder`, which must exist. `base` is where the model lies that they stand beside,
-/// where it lies anywhere.
+/// The model that adapters stand beside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdaptedBase {
+    /// Where it lies: a folder, or its name on the Hugging Face hub.
+    pub name: String,
+    /// Its commit there.
+    pub revision: Option<String>,
+}
+
+/// Writes the adapters of a model, if it has some, into `folder`, which must exist. `base` is the model that they stand beside, where it lies
+/// anywhere.
 ///
 /// # Errors
 /// [`CheckpointError::Write`]; what was there stays until the new file is whole.
-pub fn save_adapters(model: &Model, folder: &Path, base: Option<&str>) -> Result<(), CheckpointError> {
+pub fn save_adapters(model: &Model, folder: &Path, base: Option<&AdaptedBase>) -> Result<(), CheckpointError> {
     let Some(Adapters { config, .. }) = &model.adapters else { return Ok(()) };
     let wrapped = model.adapter_params().into_iter().map(|(name, p)| (format!("{WRAPPED}{name}"), p)).collect();
     save_tensors(&wrapped, &folder.join(ADAPTER_WEIGHTS))?;
@@ -68,11 +77,12 @@ pub fn load_adapters(folder: &Path) -> Result<(LoraConfig, Params), PeftError> {
     Ok((config, tensors))
 }
 
-fn to_json(config: &LoraConfig, base: Option<&str>) -> Value {
+fn to_json(config: &LoraConfig, base: Option<&AdaptedBase>) -> Value {
     json!({
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": base,
+        "base_model_name_or_path": base.map(|base| &base.name),
+        "revision": base.and_then(|base| base.revision.as_ref()),
         "r": config.rank,
         "lora_alpha": config.alpha,
         "target_modules": config.targets,

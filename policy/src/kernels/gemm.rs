@@ -385,7 +385,18 @@ mod tests {
 
     #[test]
     fn inv_2_and_inv_7_every_layout_gives_the_sums_of_the_rule() {
-        for (m, n, k) in [(1, 1, 1), (3, 5, 7), (8, 32, 256), (9, 33, 257), (17, 70, 600), (2, 40, 0), (23, 64, 513)] {
+        for (m, n, k) in [
+            (1, 1, 1),
+            (3, 5, 7),
+            (8, 32, 256),
+            (9, 33, 257),
+            (17, 70, 600),
+            (2, 40, 0),
+            (23, 64, 513),
+            (7, 16, 9),
+            (11, 55, 300),
+            (6, 31, 40),
+        ] {
             let (a, b) = (wave(m * k, 0.73), wave(k * n, 1.37));
             let (a_t, b_t) = (transposed(&a, m, k), transposed(&b, k, n));
             let wanted = by_the_rule((m, n, k), &a, &b);

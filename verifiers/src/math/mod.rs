@@ -31,7 +31,7 @@ pub mod units;
 pub mod words;
 
 use data::{Item, Status, Verdict};
-use serde_json::Value;
+use serde_json::{Number, Value};
 
 pub use self::compare::{Percent, Units};
 pub use self::evaluate::LogBase;
@@ -182,9 +182,20 @@ fn chosen<'a>(
 }
 
 /// The gold answer as text.
+/// An integer beyond 64 bits, which a reader of JSON has made a float.
+fn has_lost_digits(number: &Number) -> bool {
+    let float = number.as_f64().filter(|_| number.is_f64());
+    float.is_some_and(|x| x.fract() == 0.0 && x.abs() >= 2f64.powi(63))
+}
+
 fn gold_text(ground_truth: &Value) -> Result<String, String> {
     let text = match ground_truth {
         Value::String(text) => text.clone(),
+        Value::Number(number) if has_lost_digits(number) => {
+            return Err(format!(
+                "ground_truth: {number} is beyond 64 bits and has lost its digits; give it as a string"
+            ));
+        }
         Value::Number(number) => number.to_string(),
         Value::Array(golds) if golds.len() == 1 => return gold_text(&golds[0]),
         Value::Null => return Err("the item has no ground_truth; give the gold answer as a string or a number".into()),

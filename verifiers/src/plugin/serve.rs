@@ -19,7 +19,6 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use data::exact_json::whole_integers;
 use data::{Item, Status, Verdict};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -152,7 +151,6 @@ enum Question<'a> {
 
 async fn score(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
     let outcome = async {
-        let body = whole_integers(&body);
         match read::<Question<'_>>(&body)? {
             Question::Hello { v: VERSION } => Ok(json!({
                 "v": VERSION, "name": shared.verifier.name(), "version": env!("CARGO_PKG_VERSION"),
@@ -175,7 +173,6 @@ async fn score(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
 
 async fn verify(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
     let outcome = async {
-        let body = whole_integers(&body);
         let many = body.trim_ascii_start().starts_with(b"[");
         let items: Vec<Item> = if many { read(&body)? } else { vec![read(&body)?] };
         let mut verdicts = judge(&shared, items, DEADLINE).await?;
@@ -206,7 +203,6 @@ struct OpenRlhfAnswer {
 /// OpenRLHF has no word for a missing reward; a refusal leaves the reward of its whole request `None`.
 async fn get_reward(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
     let outcome = async {
-        let body = whole_integers(&body);
         let verdicts = judge(&shared, openrlhf_items(read(&body)?)?, DEADLINE).await?;
         if let Some(error) = verdicts.iter().find(|verdict| verdict.status == Status::Error) {
             return Err((StatusCode::UNPROCESSABLE_ENTITY, format!("item {}: {}", error.id, error.reason)));

@@ -84,7 +84,7 @@ fn c16_links_and_what_is_no_file_are_not_fetched() {
     if !installed("/bin/bash") {
         return;
     }
-    let code = "ln -s /etc/hostname link; ln -s /box/tmp here; mkdir dir; echo x > dir/file; ln -s dir alias; ln -s link chain; mkfifo pipe; ln -s /dev/zero zero; echo real > real; (sleep 2; rm real; ln -s /usr/bin/env real) & exit 0";
+    let code = "ln -s /etc/hostname link; ln -s /box/tmp here; mkdir dir; echo x > dir/file; ln -s dir alias; ln -s link chain; mkfifo pipe; ln -s /dev/zero zero; echo real > real; (sleep 0.2; rm real; ln -s /usr/bin/env real) & exit 0";
     let mut asked = request("bash", code);
     asked.fetch_files = ["link", "here/real", "alias/file", "dir", "chain", "pipe", "zero", "real", "dir/file"]
         .map(String::from)

@@ -15,6 +15,13 @@ fn inv_9_a_missing_gold_answer_or_a_bad_setting_is_an_error_without_a_reward() {
         let verdict = verifier.verify(&[item(gold, r"\boxed{1}")]).remove(0);
         assert_eq!((verdict.status, verdict.reward), (Error, None));
     }
+    // 2^64 + 1, as a reader of JSON has it: 2^64.
+    let read: Value = serde_json::from_str("18446744073709551617").expect("a number");
+    for gold in [read.clone(), json!([read])] {
+        let verdict = verifier.verify(&[item(gold, r"\boxed{18446744073709551616}")]).remove(0);
+        assert_eq!((verdict.status, verdict.reward), (Error, None));
+        assert!(verdict.reason.contains("give it as a string"), "{}", verdict.reason);
+    }
     let odd = Item { extra_info: json!({"math": {"mood": "good"}}), ..item(json!("1"), r"\boxed{1}") };
     let verdict = verifier.verify(&[odd]).remove(0);
     assert_eq!((verdict.status, verdict.reward), (Error, None));
