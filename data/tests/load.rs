@@ -297,6 +297,11 @@ fn integers_of_more_than_64_bits_are_their_digits() {
     assert_eq!(prompt.ground_truth, json!("18446744073709551617"));
     assert_eq!(prompt.answer.as_deref(), Some("-18446744073709551617"));
     assert_eq!(prompt.extra_info, json!({"n": 3}));
+    // What is no JSON does not become it.
+    for rows in [r#"{"prompt": "a", 18446744073709551617: 3}"#, r#"{"prompt": "a", "m": {18446744073709551617: 3}}"#] {
+        let error = load_prompts(&jsonl(&folder, rows), &math()).expect_err("a key is a string").to_string();
+        assert!(error.contains("not JSON"), "{error}");
+    }
 }
 
 #[test]

@@ -181,13 +181,13 @@ fn chosen<'a>(
     candidates.iter().find(whole).or(candidates.first()).map(|first| (first, read(&first.text)))
 }
 
-/// The gold answer as text.
 /// An integer beyond 64 bits, which a reader of JSON has made a float.
 fn has_lost_digits(number: &Number) -> bool {
     let float = number.as_f64().filter(|_| number.is_f64());
     float.is_some_and(|x| x.fract() == 0.0 && x.abs() >= 2f64.powi(63))
 }
 
+/// The gold answer as text.
 fn gold_text(ground_truth: &Value) -> Result<String, String> {
     let text = match ground_truth {
         Value::String(text) => text.clone(),

@@ -7,7 +7,7 @@ use verifiers::{
     code::{CodeSettings, CodeVerifier},
 };
 
-use crate::support::{HONEST, add_tests, fenced, item, stdio, verifier};
+use crate::support::{HONEST, add_tests, fenced, item, stdio, unhurried, verifier};
 
 #[test]
 fn an_item_sets_its_own_limits() {
@@ -18,10 +18,11 @@ fn an_item_sets_its_own_limits() {
     let slow = "import time\nend = time.process_time() + 0.7\nwhile time.process_time() < end: pass\ndef add(a, b):\n    return a + b";
     assert_eq!(word(slow, &one, json!(null)), "TLE");
     assert_eq!(word(slow, &one, json!({"time_limit_s": 2.0, "wall_limit_s": 60})), "AC");
-    let unhurried = |memory_mb: u64| json!({"memory_mb": memory_mb, "time_limit_s": 20.0, "wall_limit_s": 60.0});
+    let mut with_more = unhurried();
+    with_more["memory_mb"] = json!(512);
     let large = "x = bytearray(300 << 20)\ndef add(a, b):\n    return a + b";
-    assert_eq!(word(large, &one, unhurried(256)), "MLE");
-    assert_eq!(word(large, &one, unhurried(512)), "AC");
+    assert_eq!(word(large, &one, unhurried()), "MLE");
+    assert_eq!(word(large, &one, with_more), "AC");
     let short = stdio("", "x");
     assert_eq!(word("print('x' * (2 << 20))", &short, json!(null)), "OLE");
     assert_eq!(word("print('x' * (2 << 20))", &short, json!({"output_kb": 4096})), "WA");
